@@ -1,0 +1,102 @@
+/* A bump pointer over reserved pages. See arena.h for the picture. */
+#include "base/arena.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define poison(at, bytes) ASAN_POISON_MEMORY_REGION(at, bytes)
+#define unpoison(at, bytes) ASAN_UNPOISON_MEMORY_REGION(at, bytes)
+#else
+#define poison(at, bytes) ((void)(at), (void)(bytes))
+#define unpoison(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
+enum { ALIGN = 64, RED_ZONE = 64 }; /* the gap lets ASan see a run past the end of a block */
+
+struct ls_arena {
+    char *base;
+    size_t reserved, used, high, refused;
+    char name[48];
+};
+
+ls_status ls_arena_create(ls_arena **out, const char *name, size_t bytes)
+{
+    *out = NULL;
+    ls_arena *arena = calloc(1, sizeof *arena);
+    if (!arena)
+        return ls_fail(LS_EMEM, "arena %s: no memory for its header", name);
+    bytes = (bytes + 4095) & ~(size_t)4095;
+    arena->base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena->base == MAP_FAILED) {
+        free(arena);
+        return ls_fail(LS_EMEM, "arena %s: cannot reserve %.1f GiB of addresses (%s); raise `ulimit -v`, or set vm.overcommit_memory to 0 or 1",
+                       name, (double)bytes / (1024.0 * 1024 * 1024), strerror(errno));
+    }
+    arena->reserved = bytes;
+    strncpy(arena->name, name, sizeof arena->name - 1);
+    poison(arena->base, bytes);
+    *out = arena;
+    return LS_OK;
+}
+
+void ls_arena_free(ls_arena *arena)
+{
+    if (!arena)
+        return;
+    unpoison(arena->base, arena->reserved);
+    munmap(arena->base, arena->reserved);
+    free(arena);
+}
+
+void *ls_arena_take(ls_arena *arena, size_t bytes)
+{
+    size_t size = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+#if defined(__SANITIZE_ADDRESS__)
+    size += RED_ZONE;
+#endif
+    if (size < bytes || size > arena->reserved - arena->used) {
+        if (!arena->refused)
+            arena->refused = bytes ? bytes : 1;
+        return NULL;
+    }
+    char *block = arena->base + arena->used;
+    arena->used += size;
+    if (arena->used > arena->high)
+        arena->high = arena->used;
+    unpoison(block, bytes);
+    return block;
+}
+
+ls_mark ls_arena_mark(const ls_arena *arena)
+{
+    return arena->used;
+}
+
+void ls_arena_release(ls_arena *arena, ls_mark mark)
+{
+    if (mark < arena->used)
+        poison(arena->base + mark, arena->used - mark);
+    arena->used = mark;
+}
+
+size_t ls_arena_used(const ls_arena *arena)
+{
+    return arena->used;
+}
+
+size_t ls_arena_high(const ls_arena *arena)
+{
+    return arena->high;
+}
+
+ls_status ls_arena_status(const ls_arena *arena)
+{
+    if (!arena->refused)
+        return LS_OK;
+    return ls_fail(LS_EMEM, "arena %s: %zu bytes asked for, %zu of %zu in use; lower batch.grain or model size", arena->name,
+                   arena->refused, arena->used, arena->reserved);
+}

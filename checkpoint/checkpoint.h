@@ -1,0 +1,38 @@
+/* Checkpoints: the state tree in RUN/checkpoints/step-00000100/: one HDF5 file a rank with its slices, and
+ * checkpoint.h5 that joins them as virtual datasets, so h5dump and h5py see whole tensors under their names.
+ * Format, commit protocol, and what a reader sees if power fails at each line: checkpoint/format.h. */
+#pragma once
+#include "base/state.h"
+#include "dist/world.h"
+
+typedef struct {
+    int keep;                  /* newest ones kept after a commit, >= 1 */
+    const char *numerics;      /* stored */
+    const char *recipe;        /* text of the resolved recipe, stored */
+} ls_checkpoint_options;
+
+/* Collective. Writes `tree` as step `step` under folder/checkpoints; on any failure the training state and older
+ * checkpoints are untouched and the same status and sentence come back on all ranks. */
+ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *run, int64_t step, const ls_checkpoint_options *options);
+
+/* Collective. Rank 0 chooses the newest whole checkpoint of the run; damaged ones are named in a warning and left.
+ * *step = -1: the run has none at all (a fresh start). LS_ECORRUPT: there are some, none is whole. */
+ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t *step, char path[4096]);
+/* Collective. Fills every entry of `tree` (its memory) slice by slice, whatever rank count wrote it. An entry missing
+ * in the file, an extra one in the file, another shape or type: LS_ESTATE naming it. */
+ls_status ls_checkpoint_load(ls_world *world, ls_state_tree *tree, const char *path);
+/* Numerics id stored in a checkpoint, to say that a run goes on under another one. */
+ls_status ls_checkpoint_numerics(const char *path, char id[128]);
+
+/* The commands; no MPI. `path`: a checkpoint folder, or a run folder (its newest). */
+ls_status ls_checkpoint_hash(const char *path, uint64_t *hash); /* one hash of the logical state */
+ls_status ls_checkpoint_verify(const char *path);               /* reads and checks everything */
+/* One row a tensor: name, type, shape, hash. `row` returns false to stop. */
+typedef bool (*ls_checkpoint_row)(void *context, const ls_state_entry *entry, uint64_t hash);
+ls_status ls_checkpoint_list(const char *path, ls_checkpoint_row row, void *context);
+/* Reads one whole tensor (malloc'ed) by name: what `generate` and `eval` need without a run. */
+ls_status ls_checkpoint_read(const char *path, const char *name, ls_state_entry *entry, void **data);
+
+/* Hash of the live tree, equal to ls_checkpoint_hash of its checkpoint. Collective. hashes[ls_state_count] may be
+ * NULL; kind < 0: all kinds that are saved (not gradients). */
+ls_status ls_state_hash(ls_world *world, ls_state_tree *tree, int kind, uint64_t *hashes, uint64_t *all);

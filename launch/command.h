@@ -1,0 +1,16 @@
+/* The `lockstep` command: one row a subcommand. A subcommand is one file, launch/cmd_NAME.c, that ends in its row.
+ * run() gets argv[0] = its own name, parses with argp (so --help and --usage come for free), prints errors to stderr
+ * as "lockstep NAME: sentence", and returns the exit code of design.md section 4. */
+#pragma once
+#include "base/error.h"
+
+typedef struct {
+    const char *name, *sentence;
+    int (*run)(int argc, char **argv);
+} ls_command;
+
+extern const ls_command ls_command_train, ls_command_data, ls_command_ckpt, ls_command_generate, ls_command_eval,
+    ls_command_prove, ls_command_recipes;
+
+/* Prints "lockstep NAME: sentence" (the calling thread's) and returns the status's exit code. */
+int ls_command_failed(const char *name, ls_status status);

@@ -1,0 +1,12 @@
+/* Recipes: YAML to the structs of train/run.h, by the tables of options that each layer owns.
+ * An unknown key, a wrong type or a bad range is refused with file, line and the nearest valid key. */
+#pragma once
+#include "train/run.h"
+
+typedef struct ls_recipe ls_recipe;
+
+/* Reads `path` (a file, or the name of a shipped recipe), then overrides "key.path=value". LS_ERECIPE: file, line,
+ * key, what was read, what is allowed, nearest key. Everything config points to lives until ls_recipe_free. */
+ls_status ls_recipe_read(ls_recipe **recipe, const char *path, int overrides, char *const *override);
+void ls_recipe_free(ls_recipe *recipe);
+const ls_train_config *ls_recipe_config(const ls_recipe *recipe);

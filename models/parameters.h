@@ -1,0 +1,13 @@
+/* Flat buffers: all parameters of a run in one fp32 range (and a bf16 working copy), each starting at a new chunk, so
+ * sharding, clipping, optimisers and checkpoints are loops over memory. Offsets depend on the list alone. */
+#pragma once
+#include "tensor/tensor.h"
+
+/* Gives every parameter its offset and number; returns the elements of the flat buffer (a multiple of LS_CHUNK). */
+int64_t ls_parameters_layout(ls_parameter *parameters, int count);
+/* Points each parameter's data into `working` (elements of `compute`: f32 or bf16). Parameters of one dimension are
+ * always used in f32, so with bf16 they are read from `master_f32` instead. For f32 both may be one buffer. */
+void ls_parameters_bind(ls_parameter *parameters, int count, ls_type compute, void *working, float *master_f32);
+/* Initial weights of elements [begin, begin + held) of the flat buffer, from the counter RNG: any rank can make any
+ * slice. Normal, zeros or ones by parameter; padding is 0. */
+void ls_parameters_init(const ls_parameter *parameters, int count, uint64_t seed, int64_t begin, int64_t held, float *out);

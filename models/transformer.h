@@ -1,0 +1,50 @@
+/* Transformer language model, one family by configuration.
+ *
+ *   gpt2   learned positions, LayerNorm with bias, GELU (tanh form) MLP, biases, tied head
+ *          (Radford et al. 2019)
+ *   llama  rotary positions, RMSNorm, SwiGLU MLP, grouped queries, no biases
+ *          (Touvron et al. 2023; Ainslie et al. 2023; Shazeer 2020)
+ * Both pre-norm:  x += attention(norm(x));  x += mlp(norm(x));  logits = norm(x) W_head^T */
+#pragma once
+#include "base/option.h"
+#include "tensor/ops.h"
+
+typedef struct {
+    int style;             /* "gpt2|llama" */
+    int64_t vocabulary, layers, width, heads, kv_heads /* 0: heads */, hidden /* 0: by style */, context;
+    bool tied;
+    double dropout, rope_base, norm_eps, init_std;
+    bool rope_interleaved; /* llama2.c's pairs (2j, 2j+1); false: Hugging Face's halves */
+    bool recompute;        /* one recompute scope a block */
+} ls_transformer_options;
+extern const ls_option ls_transformer_option_rows[]; /* the recipe's `model` section for family transformer */
+
+typedef struct ls_transformer ls_transformer;
+
+/* Makes the parameters' descriptions (names, shapes, init); data is given later by ls_parameters_bind.
+ * LS_ERECIPE: width not a multiple of heads, heads of kv_heads, ... */
+ls_status ls_transformer_create(ls_transformer **model, const ls_transformer_options *options);
+void ls_transformer_free(ls_transformer *model);
+int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters); /* array owned by the model */
+
+/* Token rows [B, T]; positions NULL: 0..T-1; segments NULL: one a row. */
+typedef struct {
+    int64_t rows, tokens;
+    const int32_t *ids, *positions, *segments;
+} ls_token_rows;
+
+/* Hidden states before the head, [B*T, D]: feed them with the head to ls_cross_entropy_sum. */
+ls_tensor *ls_transformer_hidden(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows);
+ls_tensor *ls_transformer_head(ls_transformer *model, ls_tape *tape); /* [V, D] */
+ls_tensor *ls_transformer_logits(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows); /* [B*T, V] */
+/* FLOPs of forward + backward per token at context T: 6 N + attention (for MFU). */
+double ls_transformer_flops_per_token(const ls_transformer *model, int64_t tokens);
+const ls_transformer_options *ls_transformer_config(const ls_transformer *model);
+
+/* Incremental forward for generation: `cache` holds keys and values of rows; ids [rows, n] are appended at each row's
+ * length. logits [rows, V] of the last position. Same bits as the full forward (tests/models/test_generate.c). */
+typedef struct ls_kv_cache ls_kv_cache;
+ls_status ls_kv_cache_create(ls_kv_cache **cache, const ls_transformer *model, int64_t rows, int64_t tokens, ls_type type);
+void ls_kv_cache_free(ls_kv_cache *cache);
+void ls_kv_cache_reset(ls_kv_cache *cache);
+ls_tensor *ls_transformer_step(ls_transformer *model, ls_tape *tape, ls_kv_cache *cache, int64_t rows, int64_t n, const int32_t *ids);

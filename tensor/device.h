@@ -1,0 +1,171 @@
+/* Device: one table of functions. The tape and everything above call arithmetic only through it, so a CUDA device is
+ * another table and no other change. The CPU's is made by tensor/cpu/cpu.c.
+ *
+ * Rules for every function:
+ *   - arrays are dense and row-major; types are LS_F32, LS_BF16 or (gradient checks) LS_F64; bf16 is computed in f32;
+ *   - the bits of a result depend on shapes and values only, never on threads, alignment or what ran before;
+ *   - "+=" marks outputs that are accumulated into, all others are overwritten; outputs marked [may be NULL] are
+ *     skipped when NULL; nothing is allocated but from `scratch`, which the caller releases;
+ *   - sizes were checked by the operator's shape rule; a function fails only for memory or the vendor library. */
+#pragma once
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "base/team.h"
+#include "base/type.h"
+
+typedef struct ls_device ls_device;
+
+typedef enum {
+    LS_UNARY_EXP, LS_UNARY_LOG, LS_UNARY_SQRT, LS_UNARY_TANH, LS_UNARY_SIGMOID, LS_UNARY_SOFTPLUS, LS_UNARY_RELU,
+    LS_UNARY_GELU /* erf form */, LS_UNARY_GELU_TANH, LS_UNARY_SILU, LS_UNARY_ABS, LS_UNARY_NEG, LS_UNARY_SQUARE,
+    LS_UNARY_SCALE /* a*x + b */, LS_UNARY_CLAMP /* min(max(x, a), b) */,
+    LS_UNARY_COUNT
+} ls_unary;
+
+typedef enum { LS_BINARY_ADD, LS_BINARY_SUB, LS_BINARY_MUL, LS_BINARY_DIV, LS_BINARY_MIN, LS_BINARY_MAX, LS_BINARY_COUNT } ls_binary;
+typedef enum { LS_REDUCE_SUM, LS_REDUCE_MEAN, LS_REDUCE_MAX, LS_REDUCE_MIN, LS_REDUCE_NORM, LS_REDUCE_COUNT } ls_reduce;
+typedef enum { LS_ACT_NONE, LS_ACT_RELU, LS_ACT_GELU, LS_ACT_GELU_TANH, LS_ACT_SILU } ls_activation;
+
+/* C[b] (+)= op(A[b]) op(B[b]), then + bias[n], then the activation. op is the transpose where the flag is set.
+ * A is [m, k] (or [k, m] transposed), B [k, n] (or [n, k]), C [m, n]; `ld` is the distance of two rows of the stored
+ * matrix, `stride` that of two matrices of the batch (0: one matrix for all), in elements. A and B have one type; C
+ * may be wider. `pre` [may be NULL] keeps what went into the activation, for backward. */
+typedef struct {
+    int64_t batch, m, n, k;
+    bool trans_a, trans_b, accumulate;
+    ls_type type_ab, type_c, type_bias;
+    const void *a, *b, *bias;
+    void *c, *pre;
+    int64_t lda, ldb, ldc, stride_a, stride_b, stride_c;
+    ls_activation activation;
+} ls_matmul_args;
+
+/* Broadcasting by strides: element (i0, .., i5) of the result reads a at sum(i*stride_a) and b at sum(i*stride_b);
+ * stride 0 repeats. */
+typedef struct {
+    int ndim;
+    int64_t shape[LS_MAX_DIMS], stride_a[LS_MAX_DIMS], stride_b[LS_MAX_DIMS];
+} ls_strides;
+
+/* Attention over rows that hold one or several segments. q [B, Tq, H, D], k and v [B, Tk, Hkv, D], out as q.
+ * Query head h reads key/value head h / (H / Hkv). Query i stands at key position i + Tk - Tq.
+ * `segments` [B, Tk] (NULL: one): a query sees only keys of its own segment; segments are contiguous, and tiles start
+ * at a segment's first key, so a packed row gives the bits of its parts alone. lse [B, H, Tq] f32 (f64 for f64). */
+typedef struct {
+    ls_type type;
+    int64_t batch, queries, keys, heads, kv_heads, width;
+    bool causal;
+    double scale;
+    const int32_t *segments;
+    const void *q, *k, *v;
+    void *out, *lse;
+    const void *dout;      /* backward */
+    void *dq, *dk, *dv;    /* backward, += */
+} ls_attention_args;
+
+/* Softmax cross-entropy of logits = x w^T (+ 0), x [rows, d], w [vocabulary, d], in tiles over the vocabulary: the
+ * logits are never whole. weight[r] scales row r's loss; label < 0 or weight 0: the row is skipped. */
+typedef struct {
+    ls_type type;
+    int64_t rows, width, vocabulary;
+    const void *x, *w;
+    const int32_t *labels;
+    const float *weights;       /* [rows], NULL: all 1 */
+    void *losses;               /* [rows] f32 (f64): unweighted negative log-likelihood, 0 where skipped */
+    void *lse;                  /* [rows] f32 (f64), kept for backward */
+    double dloss;               /* backward: gradient of the weighted sum */
+    void *dx;                   /* backward, +=, type as x [may be NULL] */
+    void *dw;                   /* backward, +=, f32 (f64) [may be NULL] */
+} ls_cross_entropy_args;
+
+typedef enum { LS_OPTIMIZER_ADAMW, LS_OPTIMIZER_SGD, LS_OPTIMIZER_LION } ls_optimizer_kind;
+
+/* One optimiser step over `count` elements of the flat buffers, in one pass over memory. All arrays f32.
+ * gradient is scaled by `scale` (1 / count and clipping) first; `step` counts from 1. `working` [may be NULL] gets the
+ * new weights in `working_type`. Formulas: train/optimizer.c. */
+typedef struct {
+    ls_optimizer_kind kind;
+    int64_t count, step;
+    double lr, beta1, beta2, eps, weight_decay, momentum, scale;
+    bool nesterov;
+    const float *gradient;
+    float *master, *first_moment, *second_moment;
+    ls_type working_type;
+    void *working;
+} ls_optimizer_args;
+
+struct ls_device {
+    const char *name;     /* "cpu" */
+    void *self;           /* the device's own */
+    ls_team *team;        /* host threads; owned by whoever made the device */
+    void (*free)(ls_device *device);
+
+    /* memory of the device, for flat buffers and arenas */
+    ls_status (*allocate)(ls_device *device, size_t bytes, void **block);
+    void (*release)(ls_device *device, void *block, size_t bytes);
+
+    /* matrix products */
+    ls_status (*matmul)(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
+
+    /* elementwise; a and b are the parameters of SCALE and CLAMP */
+    void (*unary)(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
+    /* dx += dy * f'(x); y is f(x) */
+    void (*unary_backward)(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
+    void (*binary)(ls_device *device, ls_binary op, ls_type type, const ls_strides *shape, const void *a, const void *b, void *y);
+    /* da +=, db += [each may be NULL], summed over repeated elements in ascending order of the result's index.
+     * min/max: where a and b are equal the gradient goes half to each (as PyTorch). */
+    void (*binary_backward)(ls_device *device, ls_binary op, ls_type type, const ls_strides *shape, const void *a, const void *b, const void *dy, void *da, void *db, ls_arena *scratch);
+    /* y = condition ? a : b, all [n]; backward adds dy to da or db */
+    void (*where)(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *a, const void *b, void *y);
+    void (*where_backward)(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *dy, void *da, void *db);
+    void (*cast)(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y);
+    void (*add_to)(ls_device *device, ls_type type, int64_t n, const void *x, void *y); /* y += x */
+    void (*fill)(ls_device *device, ls_type type, int64_t n, double value, void *y);
+    /* y[i] = x[i] / (1 - p) where uniform(stream, first + i) >= p, else 0. Its own backward with dy as x, dx += . */
+    void (*dropout)(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
+
+    /* over the middle of [outer, length, inner]; sums in 16 virtual lanes, then lanes in order */
+    void (*reduce)(ls_device *device, ls_reduce op, ls_type type, int64_t outer, int64_t length, int64_t inner, const void *x, void *y);
+    /* dx += ; max/min: to the first extreme element */
+    void (*reduce_backward)(ls_device *device, ls_reduce op, ls_type type, int64_t outer, int64_t length, int64_t inner, const void *x, const void *y, const void *dy, void *dx);
+    /* the k greatest (ties: lower index first), descending; index i32. k = 1 is arg-max. values [may be NULL] */
+    void (*top_k)(ls_device *device, ls_type type, int64_t rows, int64_t length, int64_t k, const void *x, void *values, int32_t *index);
+
+    /* over the last axis; `log`: log-softmax */
+    void (*softmax)(ls_device *device, ls_type type, bool log, int64_t rows, int64_t length, const void *x, void *y);
+    void (*softmax_backward)(ls_device *device, ls_type type, bool log, int64_t rows, int64_t length, const void *y, const void *dy, void *dx);
+    /* gain and bias in gain_type (f32 with bf16 x), bias NULL: none. stats [rows, 2]: mean and 1/std, f32 (f64). `rms`: no mean, RMS norm. */
+    void (*norm)(ls_device *device, ls_type type, ls_type gain_type, bool rms, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *stats);
+    /* dx +=; dgain +=, dbias += [each may be NULL] in f32 (f64): sums over fixed chunks of 64 rows, then chunks in order */
+    void (*norm_backward)(ls_device *device, ls_type type, ls_type gain_type, bool rms, int64_t rows, int64_t width, const void *x, const void *gain, const void *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
+    /* sum of rows: y [width] f32 (f64) += sum over rows of x [rows, width]; chunks of 64 rows as above (bias gradients) */
+    void (*sum_rows)(ls_device *device, ls_type type, int64_t rows, int64_t width, const void *x, void *y, ls_arena *scratch);
+
+    /* rotary positions (Su et al. 2021): x [rows, heads, width], position[rows]; angle = position * base^(-2j/width).
+     * interleaved: pairs (2j, 2j+1), else (j, j + width/2). inverse: rotates back (the gradient). y may be x. */
+    void (*rotary)(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+    ls_status (*attention)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
+    ls_status (*attention_backward)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
+    ls_status (*cross_entropy)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
+    ls_status (*cross_entropy_backward)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
+
+    /* moving */
+    /* y[dense, of `shape`] = x read by stride_a (`gather`), or x[by stride_a] (+)= y dense (`scatter`): permute, slice, concat, split */
+    void (*copy_strided)(ls_device *device, ls_type type, const ls_strides *shape, const void *x, void *y);
+    void (*add_strided)(ls_device *device, ls_type type, const ls_strides *shape, const void *y, void *x);
+    /* y[i] = x[index[i]] for rows of `width`; index < 0 gives zeros */
+    void (*gather_rows)(ls_device *device, ls_type type, int64_t n, int64_t width, const int32_t *index, const void *x, void *y);
+    /* x[index[i]] += y[i] in ascending i for each target row (no atomics); x_type may be wider than y's. `x_rows` rows. */
+    void (*scatter_add_rows)(ls_device *device, ls_type type, ls_type x_type, int64_t n, int64_t width, int64_t x_rows, const int32_t *index, const void *y, void *x, ls_arena *scratch);
+
+    /* flat buffers: loops over memory, not over layers */
+    /* dst = ((x + levels[0]) + levels[1]) + ...: the binary counter's carry, one pass. dst may be x or any level. */
+    void (*carry)(ls_device *device, int64_t n, const float *x, int levels, const float *const *level, float *dst);
+    /* sums[i] = sum of squares of chunk i in f64 (16 lanes, lanes in order); the last chunk may be short */
+    void (*chunk_squares)(ls_device *device, int64_t n, const float *x, double *sums);
+    void (*optimizer_step)(ls_device *device, const ls_optimizer_args *args);
+};
+
+/* The CPU device at the pinned (or native) numerics level. The team must outlive it. */
+ls_status ls_device_create_cpu(ls_device **device, ls_team *team);

@@ -1,0 +1,101 @@
+/* Operators. Result and arguments live on the tape's arena. B batch, T positions, D width, V vocabulary.
+ * Types: all inputs of an operator have one type, which is the result's; gains and biases may be f32 beside bf16.
+ * Sticky errors: LS_ESHAPE with both shapes, LS_ETYPE with both types. Every operator here has one test description
+ * (tests/tensor/operators.c) for values, float64 gradients and the bench. */
+#pragma once
+#include "tensor/tensor.h"
+
+/* Elementwise, broadcasting as NumPy: shapes are aligned at the last axis, 1 repeats. */
+ls_tensor *ls_add(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+ls_tensor *ls_sub(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+ls_tensor *ls_mul(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+ls_tensor *ls_div(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+ls_tensor *ls_min(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+ls_tensor *ls_max(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+ls_tensor *ls_where(ls_tape *tape, const uint8_t *condition, ls_tensor *a, ls_tensor *b); /* same shapes */
+
+ls_tensor *ls_exp(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_log(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_sqrt(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_tanh(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_sigmoid(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_softplus(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_relu(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_gelu(ls_tape *tape, ls_tensor *x);      /* x Phi(x), erf form */
+ls_tensor *ls_gelu_tanh(ls_tape *tape, ls_tensor *x); /* GPT-2's form */
+ls_tensor *ls_silu(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_abs(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_neg(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_square(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_scale(ls_tape *tape, ls_tensor *x, double a, double b); /* a x + b */
+ls_tensor *ls_clamp(ls_tape *tape, ls_tensor *x, double low, double high);
+ls_tensor *ls_cast(ls_tape *tape, ls_tensor *x, ls_type type);
+
+/* Reductions over one axis (negative counts from the end), or over all (LS_ALL), without keeping it. */
+enum { LS_ALL = 100 };
+ls_tensor *ls_sum(ls_tape *tape, ls_tensor *x, int axis);
+ls_tensor *ls_mean(ls_tape *tape, ls_tensor *x, int axis);
+ls_tensor *ls_reduce_max(ls_tape *tape, ls_tensor *x, int axis);
+ls_tensor *ls_reduce_min(ls_tape *tape, ls_tensor *x, int axis);
+ls_tensor *ls_norm(ls_tape *tape, ls_tensor *x, int axis); /* Euclidean; gradient 0 at 0 */
+
+/* [..., m, k] x [..., k, n]; either last two axes may be transposed first. Leading axes equal, or absent in b. */
+ls_tensor *ls_matmul(ls_tape *tape, ls_tensor *a, ls_tensor *b, bool trans_a, bool trans_b);
+/* act(x w^T + bias): x [..., in], w [out, in] as PyTorch stores it, bias [out] or NULL. */
+ls_tensor *ls_linear(ls_tape *tape, ls_tensor *x, ls_tensor *w, ls_tensor *bias, ls_activation act);
+/* Rows of table [V, D] by ids [n], as a tensor of shape (..., D). LS_EARG: an id outside [0, V). */
+ls_tensor *ls_embedding(ls_tape *tape, ls_tensor *table, const int32_t *ids, int ndim, const int64_t *shape);
+
+/* Over the last axis. */
+ls_tensor *ls_softmax(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_log_softmax(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_layer_norm(ls_tape *tape, ls_tensor *x, ls_tensor *gain, ls_tensor *bias, double eps); /* bias or NULL */
+ls_tensor *ls_rms_norm(ls_tape *tape, ls_tensor *x, ls_tensor *gain, double eps);
+
+/* x [B, T, H, D], positions [B*T]. */
+ls_tensor *ls_rotary(ls_tape *tape, ls_tensor *x, const int32_t *positions, double base, bool interleaved);
+/* softmax(q k^T / sqrt(D) + mask) v, memory linear in T (Dao et al. 2022). q [B, Tq, H, D]; k, v [B, Tk, Hkv, D], H a
+ * multiple of Hkv; segments [B, Tk] or NULL. See ls_attention_args. */
+ls_tensor *ls_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, bool causal, const int32_t *segments);
+
+/* Weighted sum over rows of -log softmax(x w^T)[label]; x [n, D], w [V, D], labels [n], weights [n] f32 or NULL.
+ * Result [] f32, summed in f64 in row order. `losses` [n] f32 (may be NULL) gets each row's unweighted loss. */
+ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, const float *weights, float *losses);
+
+/* Moving. */
+ls_tensor *ls_reshape(ls_tape *tape, ls_tensor *x, int ndim, const int64_t *shape); /* a view */
+ls_tensor *ls_permute(ls_tape *tape, ls_tensor *x, const int *axes);
+ls_tensor *ls_slice(ls_tape *tape, ls_tensor *x, int axis, int64_t begin, int64_t length);
+ls_tensor *ls_concat(ls_tape *tape, int n, ls_tensor *const *x, int axis);
+void ls_split(ls_tape *tape, ls_tensor *x, int axis, int n, const int64_t *lengths, ls_tensor **parts);
+ls_tensor *ls_gather(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index);            /* rows of axis 0 */
+ls_tensor *ls_scatter_add(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index, int64_t rows); /* result has `rows` rows */
+ls_tensor *ls_top_k(ls_tape *tape, ls_tensor *x, int64_t k, int32_t **index); /* last axis; gradient to the chosen */
+int32_t *ls_arg_max(ls_tape *tape, ls_tensor *x);                             /* last axis; on the arena */
+ls_tensor *ls_stop_gradient(ls_tape *tape, ls_tensor *x);
+ls_tensor *ls_dropout(ls_tape *tape, ls_tensor *x, double p); /* p = 0 or no-grad scope: x itself */
+
+/* A user's own operator: the same entry that the built-in ones have. See docs/adding-an-operator.md. */
+enum { LS_MAX_INPUTS = 8, LS_MAX_OUTPUTS = 4 };
+typedef struct ls_node {
+    const struct ls_op *op;
+    ls_tape *tape;
+    int inputs, outputs;
+    ls_tensor *in[LS_MAX_INPUTS], *out[LS_MAX_OUTPUTS];
+    void *attributes;   /* the caller's struct, copied to the arena */
+    void *saved[4];     /* forward leaves things for backward here (arena) */
+    struct ls_node *previous;
+} ls_node;
+
+typedef struct ls_op {
+    const char *name;
+    /* Checks inputs, sets type, ndim and shape of each output. */
+    ls_status (*shape)(ls_node *node);
+    ls_status (*forward)(ls_node *node, ls_device *device);
+    /* Adds into in[i]->grad of each input with needs_grad (already there, zeroed); out[i]->grad is complete, or NULL
+     * where the output was not used. NULL: the operator has no gradient. */
+    ls_status (*backward)(ls_node *node, ls_device *device);
+} ls_op;
+
+/* Records and runs `op`; returns out[0]. The attributes (may be NULL) are copied. outputs [may be NULL for one]. */
+ls_tensor *ls_apply(ls_tape *tape, const ls_op *op, int inputs, ls_tensor *const *in, const void *attributes, size_t attribute_bytes, int outputs, ls_tensor **out);

@@ -1,0 +1,2 @@
+# base
+ls_test(base/test_arena KNOWS ls_base)

@@ -1,0 +1,73 @@
+/* A training run: the recipe's sections as structs, and the one entry that trains. The tables of rows stand in
+ * train/options.c; launch/ fills the structs from YAML and command line. */
+#pragma once
+#include "checkpoint/checkpoint.h"
+#include "dist/reduce.h"
+#include "tensor/numerics.h"
+#include "train/task.h"
+
+typedef struct {
+    const char *task;
+    const char *run;            /* run folder */
+    int64_t seed;
+    int numerics;               /* ls_numerics */
+    int precision;              /* "f32|bf16" */
+    int64_t max_steps;          /* 0: by data.epochs */
+    int64_t eval_every, log_every;
+    int64_t threads;            /* per rank; 0: OMP_NUM_THREADS, else cores / ranks */
+    bool hash_log;              /* one hash of every tensor at every step, for `prove` */
+} ls_run_options;
+
+typedef struct {
+    ls_option_sources train, eval;
+    int64_t epochs;
+    int on_long;
+    bool shuffle;
+    int64_t ahead;              /* grains prefetched */
+} ls_run_data_options;
+
+typedef struct {
+    int64_t grain, grains, tokens; /* rows a grain, grains a step, positions a row */
+    int schedule;                  /* "auto|block|round" */
+    int64_t bucket;                /* elements */
+} ls_batch_options;
+
+typedef struct {
+    int name;                      /* ls_optimizer_kind: "adamw|sgd|lion" */
+    double lr, eps, weight_decay, momentum, clip_norm;
+    ls_option_floats betas;
+    bool nesterov;
+    int schedule;                  /* "constant|linear|cosine|wsd" */
+    int64_t warmup, decay_steps;   /* steps; decay_steps: linear and cosine end / wsd's last part; 0: max_steps */
+    double min_lr_ratio;
+} ls_optimizer_options;
+
+typedef struct {
+    int64_t every, keep;           /* steps (0: only at the end), newest kept */
+} ls_checkpoint_recipe;
+
+typedef struct {
+    ls_run_options run;
+    ls_run_data_options data;
+    ls_batch_options batch;
+    ls_optimizer_options optimizer;
+    ls_checkpoint_recipe checkpoint;
+    ls_transformer_options model;  /* section `model` */
+    const ls_task *task;
+    void *task_options;            /* the task's struct */
+    const char *recipe_text;       /* resolved, as YAML: stored with run and checkpoints */
+    const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
+} ls_train_config;
+
+/* Sections "", "data", "batch", "optimizer", "checkpoint", "model" in the order of ls_train_config; ends with NULL rows. */
+extern const ls_option_section ls_train_sections[];
+/* Address of a section's struct inside a config, by its number in ls_train_sections. */
+void *ls_train_section(ls_train_config *config, int section);
+
+/* Collective. Trains (or goes on with) a run to its end. LS_ESTOPPED: stopped early with a checkpoint. */
+ls_status ls_train(ls_world *world, const ls_train_config *config);
+/* --dry-run: prints memory a rank by schedule, steps, tokens, disk, and stops. */
+ls_status ls_train_estimate(ls_world *world, const ls_train_config *config);
+/* What a task may ask of the run it is in. */
+const ls_train_config *ls_run_config(const ls_run *run);
+int64_t ls_run_vocabulary(const ls_run *run);

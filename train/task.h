@@ -1,0 +1,37 @@
+/* Task: what is trained, as a table of functions. One loop (train/loop.c) drives them all; NULL = skipped.
+ * A new task is one file in train/tasks/, one recipe and one test: docs/adding-a-task.md. */
+#pragma once
+#include "base/option.h"
+#include "base/state.h"
+#include "datasets/loader.h"
+#include "models/transformer.h"
+#include "tensor/ops.h"
+
+typedef struct ls_run ls_run; /* train/run.h: everything a running training has */
+
+typedef struct ls_task {
+    const char *name;               /* the recipe's `task:` and the name of its own section */
+    const char *sentence;           /* for `lockstep recipes` and --help */
+    const ls_option *options;       /* rows of its own section; NULL: it has none */
+    size_t options_size;
+
+    /* Makes the task's nets and state. *self is the task's own, given to all others. */
+    ls_status (*init)(ls_run *run, const void *options, void **self);
+    void (*free)(void *self);
+    /* Trainable parameters, in one array owned by the task. */
+    int (*parameters)(void *self, ls_parameter **parameters);
+    /* How the loader makes rows for it: packed, streamed, one sample a row. */
+    void (*rows)(void *self, ls_data_options *data);
+    /* Sum of the grain's loss, divided by the loop by the step's global count. */
+    ls_tensor *(*grain_loss)(void *self, ls_tape *tape, const ls_grain *grain);
+    /* Held-out loss: as grain_loss, no-grad. NULL: grain_loss. */
+    ls_tensor *(*evaluate)(void *self, ls_tape *tape, const ls_grain *grain);
+    /* Registers what it remembers between steps. */
+    ls_status (*state)(void *self, ls_state_tree *tree);
+    double (*flops_per_token)(void *self, int64_t tokens);
+    ls_transformer *(*model)(void *self); /* for generate and eval; NULL: not a language model */
+} ls_task;
+
+/* All tasks of this binary, NULL-terminated; train/tasks/tasks.c. */
+extern const ls_task *const *ls_tasks;
+const ls_task *ls_task_find(const char *name); /* NULL: none of that name */
