@@ -151,12 +151,14 @@ struct ls_device {
     ls_status (*cross_entropy_backward)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
     /* moving */
-    /* y[dense, of `shape`] = x read by stride_a (`gather`), or x[by stride_a] (+)= y dense (`scatter`): permute, slice, concat, split */
+    /* Every element of `shape`: y[by stride_b] = x[by stride_a]. Permute, narrow, concat and split are this one loop. */
     void (*copy_strided)(ls_device *device, ls_type type, const ls_strides *shape, const void *x, void *y);
+    /* Its backward: x[by stride_a] += y[by stride_b]; no two elements of `shape` meet in one of x. */
     void (*add_strided)(ls_device *device, ls_type type, const ls_strides *shape, const void *y, void *x);
     /* y[i] = x[index[i]] for rows of `width`; index < 0 gives zeros */
     void (*gather_rows)(ls_device *device, ls_type type, int64_t n, int64_t width, const int32_t *index, const void *x, void *y);
-    /* x[index[i]] += y[i] in ascending i for each target row (no atomics); x_type may be wider than y's. `x_rows` rows. */
+    /* x[index[i]] += y[i] in ascending i for each target row (no atomics); x_type may be wider than y's.
+     * `x_rows` rows; index < 0 is skipped. */
     void (*scatter_add_rows)(ls_device *device, ls_type type, ls_type x_type, int64_t n, int64_t width, int64_t x_rows, const int32_t *index, const void *y, void *x, ls_arena *scratch);
 
     /* flat buffers: loops over memory, not over layers */

@@ -65,7 +65,7 @@ ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const
 /* Moving. */
 ls_tensor *ls_reshape(ls_tape *tape, ls_tensor *x, int ndim, const int64_t *shape); /* a view */
 ls_tensor *ls_permute(ls_tape *tape, ls_tensor *x, const int *axes);
-ls_tensor *ls_slice(ls_tape *tape, ls_tensor *x, int axis, int64_t begin, int64_t length);
+ls_tensor *ls_narrow(ls_tape *tape, ls_tensor *x, int axis, int64_t begin, int64_t length); /* a slice of one axis */
 ls_tensor *ls_concat(ls_tape *tape, int n, ls_tensor *const *x, int axis);
 void ls_split(ls_tape *tape, ls_tensor *x, int axis, int n, const int64_t *lengths, ls_tensor **parts);
 ls_tensor *ls_gather(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index);            /* rows of axis 0 */
