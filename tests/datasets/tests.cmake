@@ -1,1 +1,2 @@
 # datasets
+ls_test(datasets/test_jsonl KNOWS ls_datasets)
