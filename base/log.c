@@ -114,7 +114,7 @@ static int write_head(char *line, size_t size, ls_log_level level, const char *p
                     names[level & 3], part);
 }
 
-void ls_log(ls_log_level level, const char *part, const char *format, ...)
+void ls_log_write(ls_log_level level, const char *part, const char *format, ...)
 {
     char line[LINE_SIZE];
     pthread_mutex_lock(&lock);

@@ -21,4 +21,4 @@ void ls_log_step(int64_t step);
 void ls_log_progress(const char *text);
 
 /* `part` names the speaker as the user knows it: "train", "checkpoint", "data", ... */
-__attribute__((format(printf, 3, 4))) void ls_log(ls_log_level level, const char *part, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void ls_log_write(ls_log_level level, const char *part, const char *format, ...);

@@ -37,9 +37,9 @@ static bool matches(const char *line, const char *pattern)
 Test(log, a_line_says_when_who_and_where, .init = open_file, .fini = close_file)
 {
     ls_log_identity(3, 8);
-    ls_log(LS_LOG_INFO, "data", "before the first step");
+    ls_log_write(LS_LOG_INFO, "data", "before the first step");
     ls_log_step(1840);
-    ls_log(LS_LOG_WARN, "checkpoint", "%d left", 3);
+    ls_log_write(LS_LOG_WARN, "checkpoint", "%d left", 3);
     FILE *file = fopen(path, "r");
     char line[4096];
     cr_assert_not_null(fgets(line, sizeof line, file));
@@ -55,8 +55,8 @@ Test(log, a_line_too_long_is_cut_and_still_ends, .init = open_file, .fini = clos
     char *text = malloc(10001);
     memset(text, 'x', 10000);
     text[10000] = '\0';
-    ls_log(LS_LOG_INFO, "data", "%s", text);
-    ls_log(LS_LOG_INFO, "data", "next");
+    ls_log_write(LS_LOG_INFO, "data", "%s", text);
+    ls_log_write(LS_LOG_INFO, "data", "next");
     free(text);
     FILE *file = fopen(path, "r");
     char line[8192];
@@ -70,7 +70,7 @@ Test(log, a_line_too_long_is_cut_and_still_ends, .init = open_file, .fini = clos
 static void *speak(void *who)
 {
     for (int i = 0; i < 500; i++)
-        ls_log(LS_LOG_INFO, "train", "%s said in full", (const char *)who);
+        ls_log_write(LS_LOG_INFO, "train", "%s said in full", (const char *)who);
     return NULL;
 }
 
