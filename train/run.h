@@ -22,7 +22,7 @@ typedef struct {
     ls_option_sources train, eval;
     int64_t epochs;
     int on_long;
-    bool shuffle;
+    bool pack, shuffle;
     int64_t ahead;              /* grains prefetched */
 } ls_run_data_options;
 

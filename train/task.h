@@ -20,8 +20,8 @@ typedef struct ls_task {
     void (*free)(void *self);
     /* Trainable parameters, in one array owned by the task. */
     int (*parameters)(void *self, ls_parameter **parameters);
-    /* How the loader makes rows for it: packed, streamed, one sample a row. */
-    void (*rows)(void *self, ls_data_options *data);
+    /* How the loader makes rows for it: packed, streamed, one sample a row. Called before init. */
+    void (*rows)(const void *options, ls_data_options *data);
     /* Sum of the grain's loss, divided by the loop by the step's global count. */
     ls_tensor *(*grain_loss)(void *self, ls_tape *tape, const ls_grain *grain);
     /* Held-out loss: as grain_loss, no-grad. NULL: grain_loss. */

@@ -1,0 +1,85 @@
+/* The recipe's sections that every task shares: one row a key. launch/ reads YAML by them; docs/recipes.md and
+ * `lockstep train --help` are printed from them. */
+#include "train/run.h"
+
+#define AT(field) offsetof(ls_run_options, field)
+static const ls_option run_rows[] = {
+    {"task", LS_OPTION_STRING, AT(task), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "what is trained: `lockstep recipes --tasks` lists them"},
+    {"run", LS_OPTION_PATH, AT(run), LS_OPTION_REQUIRED | LS_OPTION_FREE, 0, 0, NULL, NULL, "run folder; training resumes by itself from a checkpoint found there"},
+    {"seed", LS_OPTION_INT, AT(seed), 0, 0, 9e18, "0", NULL, "key of the counter random numbers"},
+    {"numerics", LS_OPTION_CHOICE, AT(numerics), LS_OPTION_FREE, 0, 0, "native", LS_NUMERICS_CHOICES, "instruction-set level; equal bits are promised on one level"},
+    {"precision", LS_OPTION_CHOICE, AT(precision), 0, 0, 0, "f32", "f32|bf16", "of weights and activations in the forward pass; masters and moments are f32"},
+    {"max_steps", LS_OPTION_INT, AT(max_steps), LS_OPTION_FREE, 0, 1e12, "0", NULL, "stop after this many optimiser steps; 0: after data.epochs"},
+    {"eval_every", LS_OPTION_INT, AT(eval_every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "steps between evaluations on data.eval; 0: before the first and after the last step"},
+    {"log_every", LS_OPTION_INT, AT(log_every), LS_OPTION_FREE, 1, 1e12, "10", NULL, "steps between plain log lines"},
+    {"threads", LS_OPTION_INT, AT(threads), LS_OPTION_FREE, 0, 1024, "0", NULL, "threads a rank; 0: OMP_NUM_THREADS, else cores / ranks of the node"},
+    {"hash_log", LS_OPTION_BOOL, AT(hash_log), LS_OPTION_FREE, 0, 0, "false", NULL, "write a hash of every tensor at every step to hashes.jsonl"},
+    {0},
+};
+#undef AT
+
+#define AT(field) offsetof(ls_run_data_options, field)
+static const ls_option data_rows[] = {
+    {"train", LS_OPTION_SOURCES, AT(train), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "data set(s) made by `lockstep data pack`, with weights: path, or [{path: P, weight: W}, ...]"},
+    {"eval", LS_OPTION_SOURCES, AT(eval), LS_OPTION_FREE, 0, 0, NULL, NULL, "held-out data set(s)"},
+    {"epochs", LS_OPTION_INT, AT(epochs), LS_OPTION_FREE, 0, 1e9, "0", NULL, "passes over the data; 0: until max_steps"},
+    {"on_long", LS_OPTION_CHOICE, AT(on_long), 0, 0, 0, "fail", "fail|skip|truncate", "what to do with a sample longer than batch.tokens"},
+    {"pack", LS_OPTION_BOOL, AT(pack), 0, 0, 0, "true", NULL, "several samples in one row, kept apart by segment ids"},
+    {"shuffle", LS_OPTION_BOOL, AT(shuffle), 0, 0, 0, "true", NULL, "draw rows by a permutation computed from (seed, epoch)"},
+    {"ahead", LS_OPTION_INT, AT(ahead), LS_OPTION_FREE, 1, 1024, "4", NULL, "grains the loader reads ahead"},
+    {0},
+};
+#undef AT
+
+#define AT(field) offsetof(ls_batch_options, field)
+static const ls_option batch_rows[] = {
+    {"grain", LS_OPTION_INT, AT(grain), 0, 1, 1e6, "1", NULL, "rows of a grain: what one rank computes at once; part of the result"},
+    {"grains", LS_OPTION_INT, AT(grains), 0, 1, 65536, "4", NULL, "grains of a step: the most ranks that can take part; part of the result"},
+    {"tokens", LS_OPTION_INT, AT(tokens), LS_OPTION_REQUIRED, 1, 1e7, NULL, NULL, "positions of a row"},
+    {"schedule", LS_OPTION_CHOICE, AT(schedule), LS_OPTION_FREE, 0, 0, "auto", "auto|block|round", "which rank computes which grain; never part of the result"},
+    {"bucket", LS_OPTION_INT, AT(bucket), LS_OPTION_FREE, 0, 1e9, "0", NULL, "elements of a reduction bucket; 0: 256 Ki; never part of the result"},
+    {0},
+};
+#undef AT
+
+#define AT(field) offsetof(ls_optimizer_options, field)
+static const ls_option optimizer_rows[] = {
+    {"name", LS_OPTION_CHOICE, AT(name), 0, 0, 0, "adamw", "adamw|sgd|lion", "update rule"},
+    {"lr", LS_OPTION_FLOAT, AT(lr), 0, 0, 100, "1e-3", NULL, "peak learning rate"},
+    {"betas", LS_OPTION_FLOATS, AT(betas), 0, 0, 1, "[0.9, 0.95]", NULL, "decay of the first and second moment (adamw, lion)"},
+    {"eps", LS_OPTION_FLOAT, AT(eps), 0, 0, 1, "1e-8", NULL, "added to the root of the second moment (adamw)"},
+    {"weight_decay", LS_OPTION_FLOAT, AT(weight_decay), 0, 0, 10, "0.1", NULL, "decoupled; never on norms and biases"},
+    {"momentum", LS_OPTION_FLOAT, AT(momentum), 0, 0, 1, "0.9", NULL, "of sgd"},
+    {"nesterov", LS_OPTION_BOOL, AT(nesterov), 0, 0, 0, "false", NULL, "Nesterov's momentum (sgd)"},
+    {"clip_norm", LS_OPTION_FLOAT, AT(clip_norm), 0, 0, 1e9, "1.0", NULL, "greatest global gradient norm; 0: no clipping"},
+    {"schedule", LS_OPTION_CHOICE, AT(schedule), 0, 0, 0, "cosine", "constant|linear|cosine|wsd", "learning rate after warm-up; wsd: warm-up, stable, decay"},
+    {"warmup", LS_OPTION_INT, AT(warmup), 0, 0, 1e12, "0", NULL, "steps from 0 up to lr"},
+    {"decay_steps", LS_OPTION_INT, AT(decay_steps), LS_OPTION_FREE, 0, 1e12, "0", NULL, "linear, cosine: step at which min_lr_ratio is reached, 0: the last; wsd: steps of the decay at the end, 0: a tenth"},
+    {"min_lr_ratio", LS_OPTION_FLOAT, AT(min_lr_ratio), 0, 0, 1, "0.1", NULL, "final learning rate as a share of lr"},
+    {0},
+};
+#undef AT
+
+#define AT(field) offsetof(ls_checkpoint_recipe, field)
+static const ls_option checkpoint_rows[] = {
+    {"every", LS_OPTION_INT, AT(every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "steps between checkpoints; 0: only after the last step"},
+    {"keep", LS_OPTION_INT, AT(keep), LS_OPTION_FREE, 1, 1e6, "3", NULL, "newest checkpoints kept"},
+    {0},
+};
+#undef AT
+
+const ls_option_section ls_train_sections[] = {
+    {"", run_rows, sizeof(ls_run_options)},
+    {"data", data_rows, sizeof(ls_run_data_options)},
+    {"batch", batch_rows, sizeof(ls_batch_options)},
+    {"optimizer", optimizer_rows, sizeof(ls_optimizer_options)},
+    {"checkpoint", checkpoint_rows, sizeof(ls_checkpoint_recipe)},
+    {"model", ls_transformer_option_rows, sizeof(ls_transformer_options)},
+    {0},
+};
+
+void *ls_train_section(ls_train_config *config, int section)
+{
+    void *const structs[] = {&config->run, &config->data, &config->batch, &config->optimizer, &config->checkpoint, &config->model};
+    return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
+}

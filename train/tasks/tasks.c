@@ -1,0 +1,17 @@
+/* All tasks of this binary. A new task adds its name to the two lists here. */
+#include "train/task.h"
+
+#include <string.h>
+
+extern const ls_task ls_task_pretrain, ls_task_sft;
+
+static const ls_task *const built_in[] = {&ls_task_pretrain, &ls_task_sft, NULL};
+const ls_task *const *ls_tasks = built_in;
+
+const ls_task *ls_task_find(const char *name)
+{
+    for (const ls_task *const *task = ls_tasks; *task; task++)
+        if (strcmp((*task)->name, name) == 0)
+            return *task;
+    return NULL;
+}
