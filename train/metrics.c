@@ -1,0 +1,190 @@
+/* See metrics.h. All buffers are made at the start: the step path allocates nothing. */
+#include "train/metrics.h"
+
+#include "base/log.h"
+#include "tensor/rate.h"
+#include "train/events.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What one rank brings to each step's gathering. */
+typedef struct {
+    double seconds, stall, communication, flops, memory;
+} rank_figures;
+
+struct ls_metrics {
+    int file; /* metrics.jsonl, -1 on other ranks */
+    ls_events *events;
+    double rate;        /* measured GFLOP/s of a matrix product on all ranks of this node together */
+    double began, run_began;
+    int64_t run_began_step;
+    rank_figures at_begin, *all;
+    double seconds_per_step; /* smoothed, for the time left */
+    char line[2048];
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double resident_mib(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024.0;
+}
+
+static rank_figures figures_now(const ls_run *run)
+{
+    return (rank_figures){.seconds = now(), .stall = ls_loader_stall(run->loader), .communication = ls_world_seconds_waited(run->world),
+                          .flops = ls_tape_flops(run->tape), .memory = resident_mib()};
+}
+
+ls_status ls_metrics_open(ls_metrics **out, ls_run *run)
+{
+    *out = NULL;
+    ls_metrics *metrics = calloc(1, sizeof *metrics);
+    if (!metrics)
+        return ls_fail(LS_EMEM, "no memory for metrics");
+    metrics->file = -1;
+    metrics->all = calloc((size_t)run->ranks, sizeof *metrics->all);
+    if (!metrics->all) {
+        ls_metrics_close(metrics);
+        return ls_fail(LS_EMEM, "no memory for metrics of %d ranks", run->ranks);
+    }
+    /* All ranks measure at the same time, so the sum is what the machine gives when all of it works. */
+    const double mine = ls_device_matmul_rate(run->device, run->flat.compute);
+    double all[1024] = {0};
+    ls_status status = run->ranks <= 1024 ? ls_all_gather_bytes(run->world, &mine, sizeof mine, all, "matmul rate") : LS_OK;
+    for (int rank = 0; rank < run->ranks && rank < 1024; rank++)
+        metrics->rate += all[rank];
+    if (status == LS_OK && run->rank == 0) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/metrics.jsonl", run->config->run.run);
+        metrics->file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+        status = metrics->file < 0 ? ls_fail(LS_EIO, "%s: cannot open (%s)", path, strerror(errno))
+                                   : ls_events_open(&metrics->events, run->config->run.run);
+    }
+    if (status != LS_OK) {
+        ls_metrics_close(metrics);
+        return status;
+    }
+    metrics->run_began = now();
+    metrics->run_began_step = run->step;
+    *out = metrics;
+    return LS_OK;
+}
+
+void ls_metrics_close(ls_metrics *metrics)
+{
+    if (!metrics)
+        return;
+    if (metrics->file >= 0)
+        close(metrics->file);
+    ls_events_close(metrics->events);
+    free(metrics->all);
+    free(metrics);
+}
+
+void ls_metrics_begin(ls_metrics *metrics, const ls_run *run)
+{
+    metrics->at_begin = figures_now(run);
+}
+
+/* One line, one write; a full disk is told once and does not stop training. */
+static void write_line(ls_metrics *metrics, int length)
+{
+    if (write(metrics->file, metrics->line, (size_t)length) != length) {
+        ls_log_write(LS_LOG_WARN, "metrics", "metrics.jsonl: cannot write (%s); training goes on without metrics", strerror(errno));
+        close(metrics->file);
+        metrics->file = -1;
+    }
+}
+
+static void time_left(double seconds, char text[32])
+{
+    const int64_t s = (int64_t)seconds;
+    if (s >= 3600)
+        snprintf(text, 32, "%lldh%02lldm", (long long)(s / 3600), (long long)(s / 60 % 60));
+    else
+        snprintf(text, 32, "%lldm%02llds", (long long)(s / 60), (long long)(s % 60));
+}
+
+static void tell(ls_metrics *metrics, const ls_run *run, const ls_step_metrics *step, double tokens_per_second, double mfu)
+{
+    char left[32], text[256];
+    time_left(metrics->seconds_per_step * (double)(run->steps - run->step), left);
+    snprintf(text, sizeof text, "step %lld/%lld  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  mfu %.0f%%  left %s",
+             (long long)run->step, (long long)run->steps, step->loss, step->lr, step->grad_norm, tokens_per_second, 100 * mfu, left);
+    if (isatty(STDERR_FILENO))
+        ls_log_progress(text);
+    if (run->step % run->config->run.log_every == 0 || run->step == run->steps || run->step == metrics->run_began_step + 1)
+        ls_log_write(LS_LOG_INFO, "train", "%s", text);
+}
+
+ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metrics *step)
+{
+    const rank_figures end = figures_now(run), *begin = &metrics->at_begin;
+    const rank_figures mine = {.seconds = end.seconds - begin->seconds, .stall = end.stall - begin->stall,
+                               .communication = end.communication - begin->communication,
+                               .flops = end.flops - begin->flops, .memory = end.memory};
+    ls_status status = ls_all_gather_bytes(run->world, &mine, sizeof mine, metrics->all, "metrics");
+    if (status != LS_OK || metrics->file < 0)
+        return status;
+    rank_figures most = {0};
+    double flops = 0;
+    for (int rank = 0; rank < run->ranks; rank++) {
+        const rank_figures *one = &metrics->all[rank];
+        most.seconds = fmax(most.seconds, one->seconds);
+        most.stall = fmax(most.stall, one->stall);
+        most.communication = fmax(most.communication, one->communication);
+        most.memory = fmax(most.memory, one->memory);
+        flops += one->flops;
+    }
+    const double gflops = 1e-9 * flops / most.seconds, tokens_per_second = (double)step->tokens / most.seconds;
+    const double mfu = metrics->rate > 0 ? gflops / metrics->rate : 0;
+    metrics->seconds_per_step = metrics->seconds_per_step > 0 ? 0.9 * metrics->seconds_per_step + 0.1 * most.seconds : most.seconds;
+    const int length = snprintf(metrics->line, sizeof metrics->line,
+        "{\"step\": %lld, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, \"counted_tokens\": %lld, \"seconds\": %.6f, "
+        "\"tokens_per_second\": %.1f, \"gflops\": %.2f, \"mfu\": %.4f, \"data_stall_seconds\": %.6f, "
+        "\"communication_seconds\": %.6f, \"memory_mib\": %.1f}\n",
+        (long long)run->step, step->loss, step->lr, step->grad_norm, (long long)step->counted, most.seconds,
+        tokens_per_second, gflops, mfu, most.stall, most.communication, most.memory);
+    write_line(metrics, length);
+    const ls_scalar scalars[] = {
+        {"train/loss", step->loss}, {"train/lr", step->lr}, {"train/grad_norm", step->grad_norm},
+        {"speed/tokens_per_second", tokens_per_second}, {"speed/gflops", gflops}, {"speed/mfu", mfu},
+        {"speed/data_stall_seconds", most.stall}, {"speed/communication_seconds", most.communication},
+        {"memory/mib", most.memory},
+    };
+    if (metrics->events && ls_events_add(metrics->events, run->step, scalars, (int)(sizeof scalars / sizeof *scalars)) != LS_OK) {
+        ls_log_write(LS_LOG_WARN, "metrics", "%s; training goes on without TensorBoard events", ls_fail_sentence());
+        ls_events_close(metrics->events);
+        metrics->events = NULL;
+    }
+    tell(metrics, run, step, tokens_per_second, mfu);
+    return LS_OK;
+}
+
+void ls_metrics_eval(ls_metrics *metrics, int64_t step, double loss, int64_t tokens)
+{
+    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out loss %.4f (perplexity %.2f) over %lld tokens", (long long)step, loss,
+           exp(loss), (long long)tokens);
+    if (metrics->file >= 0)
+        write_line(metrics, snprintf(metrics->line, sizeof metrics->line,
+                                     "{\"step\": %lld, \"eval_loss\": %.9g, \"eval_tokens\": %lld}\n", (long long)step, loss, (long long)tokens));
+    const ls_scalar scalar = {"eval/loss", loss};
+    if (metrics->events)
+        ls_events_add(metrics->events, step, &scalar, 1);
+}
