@@ -1,0 +1,105 @@
+/* `lockstep train --dry-run`: what a run will need, before it runs. Buffers are counted from the recipe; activations
+ * and time come from one real grain (forward and backward, twice), so they are this machine's, and the line says so. */
+#include "train/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void drop_gradient(void *context, const ls_parameter *parameter, void *gradient)
+{
+    (void)context;
+    (void)parameter;
+    (void)gradient;
+}
+
+static ls_status time_grain(ls_run *run, const ls_grain *grain, double *seconds)
+{
+    const double begin = seconds_now();
+    ls_tape_reset(run->tape, 0, 0, 0);
+    ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
+    ls_backward(run->tape, sum, 1, drop_gradient, NULL);
+    *seconds = seconds_now() - begin;
+    return ls_tape_status(run->tape);
+}
+
+/* The second of two runs: the first one touches the arena's pages. */
+static ls_status measure_grain(ls_run *run, double *seconds)
+{
+    const ls_grain *grain;
+    const int64_t rows = run->config->batch.grain, all = ls_data_rows(run->train_data);
+    const ls_grain_request request = {.rows = rows < all ? rows : all};
+    ls_status status = ls_loader_open(&run->loader, run->train_data, 1);
+    if (status != LS_OK)
+        return status;
+    ls_loader_ask(run->loader, &request);
+    status = ls_loader_next(run->loader, &grain);
+    for (int attempt = 0; attempt < 2 && status == LS_OK; attempt++)
+        status = time_grain(run, grain, seconds);
+    if (status == LS_OK)
+        ls_loader_done(run->loader, grain);
+    return status;
+}
+
+static double mib(size_t bytes)
+{
+    return (double)bytes / (1024.0 * 1024);
+}
+
+static void print_memory(const ls_run *run)
+{
+    const ls_train_config *config = run->config;
+    const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
+    const size_t flat = ls_flat_bytes(run->flat.elements, run->ranks, run->flat.compute, adam);
+    const size_t activations = ls_arena_high(ls_tape_arena(run->tape));
+    static const char *const names[] = {"auto", "block", "round"};
+    for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
+        const ls_reduce_options options = {.elements = run->flat.elements, .max_grains = config->batch.grains,
+                                           .schedule = schedule, .bucket = config->batch.bucket};
+        const size_t reduce = ls_reduce_memory(&options, run->ranks);
+        printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f + gradient sums %.0f + activations of a grain %.0f (measured)\n",
+               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(flat + reduce + activations),
+               mib(flat), mib(reduce), mib(activations));
+    }
+}
+
+static void print_estimate(const ls_run *run, double grain_seconds)
+{
+    const ls_train_config *config = run->config;
+    const int64_t grains = config->batch.grains, rounds = (grains + run->ranks - 1) / run->ranks;
+    const double tokens = (double)(run->steps * ls_run_rows_per_step(run) * config->batch.tokens);
+    const double seconds = grain_seconds * (double)rounds * (double)run->steps;
+    const size_t saved = (size_t)run->flat.trainable * sizeof(float) * (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2);
+    printf("task            %s, %.2fM parameters (%s weights), %d rank(s) x %d thread(s)\n", config->task->name,
+           1e-6 * (double)run->flat.trainable, ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
+    printf("numerics        %s\n", ls_numerics_id());
+    printf("data            %lld rows of %lld tokens an epoch, %.1f%% filled\n", (long long)ls_data_rows(run->train_data),
+           (long long)config->batch.tokens, 100 * ls_data_fill(run->train_data));
+    printf("steps           %lld of %lld rows (%lld grains x %lld): %.3g tokens\n", (long long)run->steps,
+           (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens);
+    print_memory(run);
+    printf("disk            %.0f MiB a checkpoint, %lld kept\n", mib(saved), (long long)config->checkpoint.keep);
+    printf("time            about %.1f minutes: %.3f s a grain (measured), %lld grain(s) a rank and step\n", seconds / 60,
+           grain_seconds, (long long)rounds);
+    fflush(stdout);
+}
+
+ls_status ls_train_estimate(ls_world *world, const ls_train_config *config)
+{
+    ls_run run;
+    double seconds = 0;
+    ls_status status = ls_run_open(&run, world, config, false);
+    if (status == LS_OK)
+        status = measure_grain(&run, &seconds);
+    if (status == LS_OK && run.rank == 0)
+        print_estimate(&run, seconds);
+    ls_run_close(&run);
+    return status;
+}

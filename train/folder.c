@@ -1,0 +1,160 @@
+/* The run folder:
+ *     RUN/recipe.yaml          the resolved recipe as of the last start
+ *     RUN/recipe.fixed.yaml    its keys that may not change while the folder lives
+ *     RUN/tokenizer/           the data's tokenizer, so that the run can be used without the data
+ *     RUN/log/rank-0000.log    one log a rank
+ *     RUN/checkpoints/         checkpoint/format.h
+ *     RUN/metrics.jsonl, events.out.tfevents.*, hashes.jsonl
+ * Small files are written beside their name, synced, and renamed: a reader sees the old or the new one. */
+#include "train/internal.h"
+
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_ROOM = 4096 };
+
+static ls_status make_folder(const char *path)
+{
+    char part[PATH_ROOM];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *slash = part + 1;; slash++) {
+        if (*slash != '/' && *slash != '\0')
+            continue;
+        const char kept = *slash;
+        *slash = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return ls_fail(LS_EIO, "%s: cannot create the folder (%s); choose another with run=FOLDER", part, strerror(errno));
+        *slash = kept;
+        if (!kept)
+            return LS_OK;
+    }
+}
+
+static ls_status write_file(const char *path, const char *text, size_t size)
+{
+    char partial[PATH_ROOM + 16];
+    snprintf(partial, sizeof partial, "%s.partial", path);
+    const int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    bool good = fd >= 0;
+    good = good && write(fd, text, size) == (ssize_t)size;
+    good = good && fsync(fd) == 0;
+    const int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (good && rename(partial, path) == 0)
+        return LS_OK;
+    unlink(partial);
+    return ls_fail(error == ENOSPC ? LS_ESPACE : LS_EIO, "%s: cannot write (%s)", path, strerror(good ? errno : error));
+}
+
+/* Whole file, NUL-terminated and malloc'ed; NULL where there is none. */
+static char *read_file(const char *path, size_t *size)
+{
+    FILE *in = fopen(path, "rb");
+    char *text = NULL;
+    if (!in)
+        return NULL;
+    if (fseek(in, 0, SEEK_END) == 0) {
+        const long length = ftell(in);
+        rewind(in);
+        text = length >= 0 ? malloc((size_t)length + 1) : NULL;
+        if (text) {
+            *size = fread(text, 1, (size_t)length, in);
+            text[*size] = '\0';
+        }
+    }
+    fclose(in);
+    return text;
+}
+
+/* The first line in which two recipes differ. */
+static ls_status compare_fixed(const char *run, const char *there, const char *here)
+{
+    while (*there || *here) {
+        const size_t a = strcspn(there, "\n"), b = strcspn(here, "\n");
+        if (a != b || memcmp(there, here, a) != 0)
+            return ls_fail(LS_ESTATE, "run folder %s was begun with another recipe: it says '%.*s', this one says '%.*s'; use a new folder (run=NEW) or the old value",
+                           run, (int)a, there, (int)b, here);
+        there += a + (there[a] == '\n');
+        here += b + (here[b] == '\n');
+    }
+    return LS_OK;
+}
+
+static ls_status write_recipe(const ls_train_config *config)
+{
+    char path[PATH_ROOM];
+    size_t size = 0;
+    snprintf(path, sizeof path, "%s/recipe.fixed.yaml", config->run.run);
+    char *there = read_file(path, &size);
+    ls_status status = there ? compare_fixed(config->run.run, there, config->recipe_fixed)
+                             : write_file(path, config->recipe_fixed, strlen(config->recipe_fixed));
+    free(there);
+    if (status != LS_OK)
+        return status;
+    snprintf(path, sizeof path, "%s/recipe.yaml", config->run.run);
+    return write_file(path, config->recipe_text, strlen(config->recipe_text));
+}
+
+/* Data sets carry their tokenizer beside the shards (tokenizer.json, tok512.bin, ...). */
+static ls_status copy_tokenizer(const char *data, const char *run)
+{
+    char folder[PATH_ROOM], from[PATH_ROOM + 300], to[PATH_ROOM + 300];
+    snprintf(folder, sizeof folder, "%s/tokenizer", run);
+    ls_status status = make_folder(folder);
+    DIR *entries = status == LS_OK ? opendir(data) : NULL;
+    for (const struct dirent *entry; entries && status == LS_OK && (entry = readdir(entries));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (entry->d_name[0] == '.' || (dot && strcmp(dot, ".h5") == 0))
+            continue;
+        size_t size = 0;
+        snprintf(from, sizeof from, "%s/%s", data, entry->d_name);
+        snprintf(to, sizeof to, "%s/%s", folder, entry->d_name);
+        struct stat info;
+        char *text = stat(from, &info) == 0 && S_ISREG(info.st_mode) ? read_file(from, &size) : NULL;
+        if (text)
+            status = write_file(to, text, size);
+        free(text);
+    }
+    if (entries)
+        closedir(entries);
+    return status;
+}
+
+static ls_status begin_on_rank_0(const ls_train_config *config)
+{
+    char path[PATH_ROOM];
+    snprintf(path, sizeof path, "%s/log", config->run.run);
+    ls_status status = make_folder(path);
+    if (status == LS_OK)
+        status = write_recipe(config);
+    if (status == LS_OK)
+        status = copy_tokenizer(config->data.train.source[0].path, config->run.run);
+    return status;
+}
+
+/* This rank's log and its process number: who watches a run from outside finds it there. */
+static ls_status open_log(const ls_run *run)
+{
+    char path[PATH_ROOM], text[32];
+    snprintf(path, sizeof path, "%s/log/rank-%04d.pid", run->config->run.run, run->rank);
+    const int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    ls_status status = write_file(path, text, (size_t)length);
+    snprintf(path, sizeof path, "%s/log/rank-%04d.log", run->config->run.run, run->rank);
+    return status == LS_OK ? ls_log_file(path) : status;
+}
+
+ls_status ls_folder_begin(ls_run *run)
+{
+    const ls_status mine = run->rank == 0 ? begin_on_rank_0(run->config) : LS_OK;
+    const ls_status status = ls_agree(run->world, mine, "making the run folder");
+    return status == LS_OK ? ls_agree(run->world, open_log(run), "opening the logs") : status;
+}

@@ -1,0 +1,87 @@
+/* What the files of train/ share about a running training. Nothing outside train/ includes this. */
+#pragma once
+#include "base/team.h"
+#include "train/run.h"
+
+/* The flat buffers of all parameters (ZeRO-1: fp32 masters and moments exist only for this rank's slice).
+ *
+ *     working  [elements] f32 or bf16   what forward reads, whole on every rank
+ *     vectors  [vector elements] f32    parameters of one dimension when working is bf16: they stay f32 (design 1)
+ *     master   [slice] f32              inside `working` when that is f32
+ *     moments  [slice] f32 each                                                                                     */
+typedef struct {
+    ls_device *device;
+    ls_parameter *parameters;
+    int count;
+    ls_type compute;
+    int64_t elements, slice_begin, slice_count, vector_count, trainable;
+    void *working;
+    float *vectors, *master, *first_moment, *second_moment;
+    int64_t *vector_at;      /* offset of each parameter in `vectors`, -1: not there */
+    size_t *vector_bytes;    /* [ranks] what each rank brings to the gathering of vectors */
+    float *vector_slice;     /* this rank's part of it */
+} ls_flat;
+
+/* Lays out the parameters, allocates, and fills initial weights from the seed. Collective. */
+ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_parameter *parameters, int count,
+                       ls_type compute, bool second_moment, uint64_t seed);
+void ls_flat_close(ls_flat *flat);
+/* Fills this rank's slice of the working copy from the masters (the optimiser does it by itself). */
+void ls_flat_round(ls_flat *flat);
+/* Brings every rank's slice of the working copy, and the vectors, to every rank. Collective. */
+ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world);
+/* One optimiser step on the part of `p` that lies in this rank's slice. `args` holds everything that all parameters
+ * share; weight decay is 0 for norms, biases and other parameters marked no_decay. */
+void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, const float *slice_sum, ls_optimizer_args *args);
+/* Registers "model/NAME" and "optimizer/..." entries. */
+ls_status ls_flat_state(ls_flat *flat, ls_state_tree *tree);
+/* Registers "gradient/NAME" entries over a slice sum, for the hash log. */
+ls_status ls_flat_gradients(ls_flat *flat, float *slice_sum, ls_state_tree *tree);
+/* Bytes a rank needs for them, for the estimate. */
+size_t ls_flat_bytes(int64_t elements, int ranks, ls_type compute, bool second_moment);
+
+typedef struct ls_metrics ls_metrics; /* train/metrics.h */
+
+struct ls_run {
+    const ls_train_config *config;
+    ls_world *world;
+    int rank, ranks;
+    ls_schedule schedule;
+    void *task;              /* the task's own */
+    ls_team *team;
+    ls_device *device;
+    ls_tape *tape;
+    ls_data *train_data, *eval_data;
+    ls_loader *loader;
+    ls_flat flat;
+    ls_reducer *reducer;
+    ls_state_tree *state;
+    ls_metrics *metrics;
+
+    int64_t step, position;  /* optimiser steps done, rows drawn: the sampler's whole state */
+    int64_t data_hash;       /* of the training data: a run does not go on with other data */
+    int64_t steps;           /* where training ends */
+    int64_t asked_step, asked_position, asked_grain, outstanding; /* how far the loader was asked ahead */
+    int64_t saved_step;      /* of the newest checkpoint; -1: none */
+
+    float *slice_sum;        /* the reduced gradient of the last step */
+    double *my_loss, *grain_loss; /* [max grains] of the step: this rank's, everyone's in grain order */
+    uint8_t *stop_votes;     /* [ranks] */
+    bool stop;               /* some rank was told to stop */
+};
+
+int64_t ls_run_rows_per_step(const ls_run *run);
+/* Grains of the step that starts at `position`: fewer in the last step of the data. */
+int64_t ls_run_grains(const ls_run *run, int64_t position);
+/* Mean held-out loss and perplexity's exponent, over all of data.eval. Collective. */
+ls_status ls_evaluate(ls_run *run, double *loss, int64_t *tokens);
+/* Appends a line with every tensor's hash after step `step` to hashes.jsonl. Collective. */
+ls_status ls_hash_log(ls_run *run, int64_t step, double loss);
+
+/* train/setup.c: everything between a config and a first step; and its end. keeps_folder: false for --dry-run, which
+ * touches no file and does not resume. Close also after a failed open. */
+ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *config, bool keeps_folder);
+void ls_run_close(ls_run *run);
+
+/* train/folder.c: the run folder's small files. Collective where noted. */
+ls_status ls_folder_begin(ls_run *run); /* collective: folders, recipe.yaml, tokenizer, log files; LS_ESTATE: another recipe's */

@@ -1,0 +1,259 @@
+/* The training loop. One step is train_step(), and it fits a screen:
+ *
+ *     for each of this rank's grains:  forward, backward; finished gradients go into the fixed tree at once
+ *     add the tree over the ranks      each rank gets the sum of its slice
+ *     clip, update the slice           fp32 masters and moments
+ *     gather the new weights           in the working precision
+ *
+ * What must never happen here: a heap allocation, a result that depends on rank, rank count or time. */
+#include "train/internal.h"
+#include "train/metrics.h"
+#include "train/optimizer.h"
+
+#include "base/log.h"
+#include "dist/tree.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static volatile sig_atomic_t told_to_stop;
+
+static void on_signal(int number)
+{
+    if (told_to_stop)
+        _Exit(ls_status_exit_code(LS_ESTOPPED)); /* the second signal: at once; the last checkpoint stands */
+    told_to_stop = number;
+}
+
+static void watch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+int64_t ls_run_rows_per_step(const ls_run *run)
+{
+    return run->config->batch.grain * run->config->batch.grains;
+}
+
+int64_t ls_run_grains(const ls_run *run, int64_t position)
+{
+    const int64_t rows = ls_data_step_rows(run->train_data, ls_run_rows_per_step(run), position);
+    return (rows + run->config->batch.grain - 1) / run->config->batch.grain;
+}
+
+/* Keeps the loader `data.ahead` grains in front of this rank's work, over step borders. */
+static void ask_ahead(ls_run *run)
+{
+    const int64_t grain_rows = run->config->batch.grain;
+    while (run->outstanding < run->config->data.ahead && run->asked_step < run->steps) {
+        const int64_t rows = ls_data_step_rows(run->train_data, ls_run_rows_per_step(run), run->asked_position);
+        const int64_t grains = (rows + grain_rows - 1) / grain_rows;
+        if (run->asked_grain >= ls_schedule_grains(run->schedule, grains, run->rank, run->ranks)) {
+            run->asked_step++;
+            run->asked_position += rows;
+            run->asked_grain = 0;
+            continue;
+        }
+        const int64_t g = ls_schedule_grain(run->schedule, grains, run->rank, run->ranks, run->asked_grain++);
+        const int64_t first = g * grain_rows, left = rows - first;
+        const ls_grain_request request = {.step = run->asked_step, .number = g, .position = run->asked_position + first,
+                                          .rows = left < grain_rows ? left : grain_rows, .slot = (uint32_t)first};
+        ls_loader_ask(run->loader, &request);
+        run->outstanding++;
+    }
+}
+
+typedef struct {
+    ls_run *run;
+    ls_status status;
+} gradient_sink;
+
+/* Called by backward for each finished parameter: its gradient goes into the tree while it is in cache. */
+static void take_gradient(void *context, const ls_parameter *parameter, void *gradient)
+{
+    gradient_sink *sink = context;
+    if (sink->status == LS_OK)
+        sink->status = ls_reducer_add(sink->run->reducer, parameter->offset, parameter->count, gradient);
+}
+
+/* Forward and backward of one grain. *loss is its sum over counted tokens, before division. */
+static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t counted, double *loss)
+{
+    gradient_sink sink = {.run = run};
+    ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
+    ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
+    ls_backward(run->tape, sum, 1.0 / (double)counted, take_gradient, &sink);
+    const ls_status status = ls_tape_status(run->tape);
+    if (status != LS_OK)
+        return ls_fail_at(status, "step %lld, grain %lld", (long long)run->step + 1, (long long)grain->number);
+    *loss = *(const float *)sum->data;
+    if (!isfinite(*loss))
+        return ls_fail(LS_ENUMERIC, "step %lld, grain %lld (its first sample is %lld): the loss is %g; lower optimizer.lr or look at that sample with `lockstep data show`",
+                       (long long)run->step + 1, (long long)grain->number, (long long)grain->samples[0], *loss);
+    return sink.status == LS_OK ? ls_reducer_grain_end(run->reducer) : sink.status;
+}
+
+static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
+{
+    const int64_t mine = ls_schedule_grains(run->schedule, grains, run->rank, run->ranks);
+    for (int64_t k = 0; k < mine; k++) {
+        const ls_grain *grain;
+        ask_ahead(run);
+        ls_status status = ls_loader_next(run->loader, &grain);
+        if (status == LS_OK)
+            status = run_grain(run, grain, counted, &run->my_loss[k]);
+        if (status != LS_OK)
+            return status;
+        ls_loader_done(run->loader, grain);
+        run->outstanding--;
+    }
+    const int64_t rounds = run->schedule == LS_SCHEDULE_ROUND ? (grains + run->ranks - 1) / run->ranks : mine;
+    return mine < rounds ? ls_reducer_grain_end(run->reducer) : LS_OK; /* no grain in the last round: still take part */
+}
+
+/* Clips by the global norm and updates this rank's slice in one pass over memory. */
+static ls_status update_slice(ls_run *run, double *norm, double *lr)
+{
+    const ls_optimizer_options *options = &run->config->optimizer;
+    ls_flat *flat = &run->flat;
+    ls_status status = ls_slices_norm(run->reducer, run->slice_sum, norm);
+    if (status != LS_OK)
+        return status;
+    if (!isfinite(*norm))
+        return ls_fail(LS_ENUMERIC, "step %lld: the gradient norm is %g; lower optimizer.lr, or resume from the last checkpoint with other data",
+                       (long long)run->step + 1, *norm);
+    *lr = ls_learning_rate(options, run->step, run->steps);
+    ls_optimizer_args args = {
+        .kind = (ls_optimizer_kind)options->name, .step = run->step + 1, .lr = *lr,
+        .beta1 = options->betas.value[0], .beta2 = options->betas.value[1], .eps = options->eps,
+        .momentum = options->momentum, .nesterov = options->nesterov, .scale = ls_clip_scale(*norm, options->clip_norm),
+    };
+    for (int i = 0; i < flat->count; i++)
+        ls_flat_update(flat, &flat->parameters[i], options->weight_decay, run->slice_sum, &args);
+    return LS_OK;
+}
+
+/* One optimiser step: the whole of training. */
+static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
+{
+    const int64_t rows = ls_data_step_rows(run->train_data, ls_run_rows_per_step(run), run->position);
+    const int64_t grains = ls_run_grains(run, run->position);
+    int64_t counted; /* one denominator for the whole step: never a mean of means */
+    ls_status status = ls_data_counted(run->train_data, run->position, rows, &counted);
+    if (status == LS_OK)
+        status = ls_reducer_begin(run->reducer, grains);
+    if (status == LS_OK)
+        status = run_my_grains(run, grains, counted > 0 ? counted : 1);
+    if (status == LS_OK)
+        status = ls_reducer_finish(run->reducer, &run->slice_sum);
+    if (status == LS_OK)
+        status = update_slice(run, &metrics->grad_norm, &metrics->lr);
+    if (status == LS_OK)
+        status = ls_flat_publish(&run->flat, run->reducer, run->world);
+    if (status == LS_OK)
+        status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, sizeof *run->my_loss, run->grain_loss);
+    if (status != LS_OK)
+        return status;
+    metrics->loss = ls_tree_sum_f64(run->grain_loss, grains) / (double)(counted > 0 ? counted : 1);
+    metrics->counted = counted;
+    metrics->tokens = rows * run->config->batch.tokens;
+    run->position += rows;
+    run->step++;
+    return LS_OK;
+}
+
+static ls_status save(ls_run *run)
+{
+    const ls_checkpoint_options options = {.keep = (int)run->config->checkpoint.keep, .numerics = ls_numerics_id(),
+                                           .recipe = run->config->recipe_text};
+    const ls_status status = ls_checkpoint_save(run->world, run->state, run->config->run.run, run->step, &options);
+    if (status == LS_OK) {
+        run->saved_step = run->step;
+        return LS_OK;
+    }
+    if (status == LS_ECOMM || status == LS_ETIMEOUT)
+        return status;
+    if (run->rank == 0) /* training is worth more than one save: go on, and say so */
+        ls_log_write(LS_LOG_ERROR, "checkpoint", "%s. Training goes on; last good: step %lld", ls_fail_sentence(), (long long)run->saved_step);
+    return run->step == run->steps || run->stop ? status : LS_OK;
+}
+
+/* Whether any rank was told to stop: every rank must leave at the same step. */
+static ls_status agree_to_stop(ls_run *run)
+{
+    const uint8_t mine = told_to_stop != 0;
+    ls_status status = ls_all_gather_bytes(run->world, &mine, 1, run->stop_votes, "stop votes");
+    for (int rank = 0; rank < run->ranks; rank++)
+        run->stop = run->stop || run->stop_votes[rank];
+    return status;
+}
+
+static bool due(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+static ls_status evaluate_and_report(ls_run *run)
+{
+    double loss;
+    int64_t tokens;
+    ls_status status = ls_evaluate(run, &loss, &tokens);
+    if (status == LS_OK && run->rank == 0)
+        ls_metrics_eval(run->metrics, run->step, loss, tokens);
+    return status;
+}
+
+/* What follows a step: logs, evaluation, checkpoint. */
+static ls_status after_step(ls_run *run, const ls_step_metrics *metrics)
+{
+    ls_status status = agree_to_stop(run);
+    const bool last = run->step == run->steps || run->stop;
+    if (status == LS_OK)
+        status = ls_metrics_step(run->metrics, run, metrics);
+    if (status == LS_OK && run->config->run.hash_log)
+        status = ls_hash_log(run, run->step, metrics->loss);
+    if (status == LS_OK && run->eval_data && (due(run->step, run->config->run.eval_every) || run->step == run->steps))
+        status = evaluate_and_report(run);
+    if (status == LS_OK && (last || due(run->step, run->config->checkpoint.every)))
+        status = save(run);
+    return status;
+}
+
+static ls_status loop(ls_run *run)
+{
+    ls_status status = LS_OK;
+    if (run->step == 0 && run->eval_data)
+        status = evaluate_and_report(run);
+    while (status == LS_OK && run->step < run->steps && !run->stop) {
+        ls_step_metrics metrics = {0};
+        ls_log_step(run->step + 1);
+        ls_metrics_begin(run->metrics, run);
+        status = train_step(run, &metrics);
+        if (status == LS_OK)
+            status = after_step(run, &metrics);
+    }
+    ls_log_progress(NULL);
+    if (status == LS_OK && run->stop && run->step < run->steps)
+        return ls_fail(LS_ESTOPPED, "stopped by a signal at step %lld of %lld, checkpoint written; run the same command again to go on",
+                       (long long)run->step, (long long)run->steps);
+    return status;
+}
+
+ls_status ls_train(ls_world *world, const ls_train_config *config)
+{
+    ls_run run;
+    watch_signals();
+    ls_status status = ls_run_open(&run, world, config, true);
+    if (status == LS_OK && run.step >= run.steps && run.rank == 0)
+        ls_log_write(LS_LOG_INFO, "train", "already at step %lld of %lld: nothing to do; raise max_steps or data.epochs to go on",
+               (long long)run.step, (long long)run.steps);
+    if (status == LS_OK)
+        status = loop(&run);
+    ls_run_close(&run);
+    return status;
+}

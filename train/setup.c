@@ -1,0 +1,222 @@
+/* From a recipe to a run that can take its first step, and back. Everything a run owns is made here, in the order:
+ * data, task, device, flat buffers, reducer, state tree, run folder, resume, loader. */
+#include "train/internal.h"
+#include "train/metrics.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Address space of one grain's activations; pages appear when touched. */
+static const size_t tape_bytes = (size_t)1 << 40;
+
+static ls_status open_data(ls_run *run)
+{
+    const ls_train_config *config = run->config;
+    ls_data_options options = {.sources = config->data.train, .tokens = config->batch.tokens, .grain = config->batch.grain,
+                               .pack = config->data.pack, .on_long = (ls_on_long)config->data.on_long, .shuffle = config->data.shuffle,
+                               .seed = (uint64_t)config->run.seed, .epochs = config->data.epochs};
+    if (config->task->rows)
+        config->task->rows(config->task_options, &options);
+    ls_status status = ls_data_open(&run->train_data, &options);
+    if (status != LS_OK)
+        return ls_fail_at(status, "data.train");
+    run->data_hash = (int64_t)ls_data_hash(run->train_data);
+    if (!config->data.eval.count)
+        return LS_OK;
+    options.sources = config->data.eval;
+    options.shuffle = false;
+    options.epochs = 1;
+    status = ls_data_open(&run->eval_data, &options);
+    if (status == LS_OK && ls_data_tokenizer_hash(run->eval_data) != ls_data_tokenizer_hash(run->train_data))
+        status = ls_fail(LS_ERECIPE, "%s was packed with another tokenizer than data.train; pack both with one", config->data.eval.source[0].path);
+    return ls_fail_at(status, "data.eval");
+}
+
+static ls_status count_steps(ls_run *run)
+{
+    const ls_train_config *config = run->config;
+    const int64_t per_step = ls_run_rows_per_step(run);
+    run->steps = config->run.max_steps;
+    if (config->data.epochs) {
+        const int64_t steps = (ls_data_rows(run->train_data) * config->data.epochs + per_step - 1) / per_step;
+        run->steps = !run->steps || steps < run->steps ? steps : run->steps;
+    }
+    if (!run->steps)
+        return ls_fail(LS_ERECIPE, "neither max_steps nor data.epochs is set: say where training ends");
+    if (config->batch.grains < run->ranks)
+        return ls_fail(LS_ERECIPE, "batch.grains is %lld, but there are %d ranks: a grain is computed by one rank; start at most %lld ranks or raise batch.grains (which changes the result)",
+                       (long long)config->batch.grains, run->ranks, (long long)config->batch.grains);
+    return LS_OK;
+}
+
+/* The schedule is never part of the result: take the one exchange a step unless its partial sums are too many. */
+static ls_schedule choose_schedule(const ls_run *run, int64_t elements)
+{
+    if (run->config->batch.schedule != LS_SCHEDULE_AUTO)
+        return (ls_schedule)run->config->batch.schedule;
+    ls_reduce_options block = {.elements = elements, .max_grains = run->config->batch.grains, .schedule = LS_SCHEDULE_BLOCK,
+                               .bucket = run->config->batch.bucket};
+    const size_t gib = (size_t)1 << 30;
+    return ls_reduce_memory(&block, run->ranks) <= 4 * gib ? LS_SCHEDULE_BLOCK : LS_SCHEDULE_ROUND;
+}
+
+static ls_status open_numbers(ls_run *run)
+{
+    const ls_train_config *config = run->config;
+    ls_parameter *parameters;
+    ls_status status = ls_team_create(&run->team, (int)config->run.threads, ls_world_node_ranks(run->world));
+    if (status == LS_OK)
+        status = ls_device_create_cpu(&run->device, run->team);
+    if (status == LS_OK)
+        status = ls_tape_create(&run->tape, run->device, tape_bytes);
+    if (status != LS_OK)
+        return status;
+    const int count = config->task->parameters(run->task, &parameters);
+    const ls_type compute = config->run.precision ? LS_BF16 : LS_F32;
+    status = ls_flat_open(&run->flat, run->world, run->device, parameters, count, compute,
+                          config->optimizer.name == LS_OPTIMIZER_ADAMW, (uint64_t)config->run.seed);
+    if (status != LS_OK)
+        return status;
+    run->schedule = choose_schedule(run, run->flat.elements);
+    const ls_reduce_options options = {.elements = run->flat.elements, .max_grains = config->batch.grains, .schedule = run->schedule,
+                                       .bucket = config->batch.bucket};
+    return ls_reducer_open(&run->reducer, run->world, run->device, &options);
+}
+
+static ls_status make_state(ls_run *run)
+{
+    run->state = ls_state_create();
+    if (!run->state)
+        return ls_fail(LS_EMEM, "no memory for the state tree");
+    ls_status status = ls_flat_state(&run->flat, run->state);
+    if (status == LS_OK)
+        status = ls_state_add_i64(run->state, "train/step", 0, &run->step);
+    if (status == LS_OK)
+        status = ls_state_add_i64(run->state, "sampler/position", 0, &run->position);
+    if (status == LS_OK)
+        status = ls_state_add_i64(run->state, "data/hash", 0, &run->data_hash);
+    if (status == LS_OK && run->config->task->state)
+        status = run->config->task->state(run->task, run->state);
+    return status;
+}
+
+static void tell_numerics(const ls_run *run, const char *path)
+{
+    char stored[128];
+    if (run->rank == 0 && ls_checkpoint_numerics(path, stored) == LS_OK && strcmp(stored, ls_numerics_id()) != 0)
+        ls_log_write(LS_LOG_WARN, "train", "this run was computed under numerics '%s' and goes on under '%s': its bits are equal only up to step %lld",
+               stored, ls_numerics_id(), (long long)run->step);
+}
+
+/* Goes on from the newest whole checkpoint; every rank from the one that rank 0 chose. */
+static ls_status resume(ls_run *run)
+{
+    char path[4096];
+    int64_t step;
+    const int64_t data_hash = run->data_hash;
+    run->saved_step = -1;
+    ls_status status = ls_checkpoint_latest(run->world, run->config->run.run, &step, path);
+    if (status != LS_OK || step < 0)
+        return status;
+    status = ls_checkpoint_load(run->world, run->state, path);
+    if (status != LS_OK)
+        return status;
+    if (run->data_hash != data_hash)
+        return ls_fail(LS_ESTATE, "%s was trained on other data: data.train has hash %016llx, the checkpoint %016llx; pack the same data again or use a new run folder",
+                       path, (unsigned long long)data_hash, (unsigned long long)run->data_hash);
+    ls_flat_round(&run->flat);
+    run->saved_step = run->step;
+    tell_numerics(run, path);
+    if (run->rank == 0)
+        ls_log_write(LS_LOG_INFO, "train", "resuming from %s: step %lld of %lld, %lld rows drawn", path, (long long)run->step,
+               (long long)run->steps, (long long)run->position);
+    return LS_OK;
+}
+
+static ls_status open_step(ls_run *run)
+{
+    const size_t grains = (size_t)run->config->batch.grains;
+    run->my_loss = calloc(grains, sizeof *run->my_loss);
+    run->grain_loss = calloc(grains, sizeof *run->grain_loss);
+    run->stop_votes = calloc((size_t)run->ranks, sizeof *run->stop_votes);
+    if (!run->my_loss || !run->grain_loss || !run->stop_votes)
+        return ls_fail(LS_EMEM, "no memory for the losses of %zu grains", grains);
+    run->asked_step = run->step;
+    run->asked_position = run->position;
+    ls_status status = ls_flat_publish(&run->flat, run->reducer, run->world);
+    if (status == LS_OK)
+        status = ls_loader_open(&run->loader, run->train_data, (int)run->config->data.ahead);
+    if (status == LS_OK)
+        status = ls_metrics_open(&run->metrics, run);
+    return status;
+}
+
+static void tell_run(const ls_run *run)
+{
+    if (run->rank != 0)
+        return;
+    const ls_batch_options *batch = &run->config->batch;
+    ls_log_write(LS_LOG_INFO, "train", "task %s, %.2fM parameters, %s weights, %d rank(s) on %d node(s) x %d thread(s), numerics %s",
+           run->config->task->name, 1e-6 * (double)run->flat.trainable, ls_type_name(run->flat.compute), run->ranks,
+           ls_world_nodes(run->world), ls_team_threads(run->team), ls_numerics_id());
+    ls_log_write(LS_LOG_INFO, "train", "%lld rows of %lld tokens (%.0f%% filled), %lld grains x %lld rows a step, %lld steps; %s",
+           (long long)ls_data_rows(run->train_data), (long long)batch->tokens, 100 * ls_data_fill(run->train_data),
+           (long long)batch->grains, (long long)batch->grain, (long long)run->steps, ls_reducer_describe(run->reducer));
+    if (ls_data_skipped(run->train_data))
+        ls_log_write(LS_LOG_WARN, "data", "%lld samples longer than batch.tokens were left out (data.on_long: skip)", (long long)ls_data_skipped(run->train_data));
+}
+
+ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *config, bool keeps_folder)
+{
+    *run = (ls_run){.config = config, .world = world, .rank = ls_world_rank(world), .ranks = ls_world_ranks(world)};
+    ls_status status = open_data(run);
+    if (status == LS_OK)
+        status = count_steps(run);
+    if (status == LS_OK)
+        status = config->task->init(run, config->task_options, &run->task);
+    if (status == LS_OK)
+        status = open_numbers(run);
+    if (status == LS_OK)
+        status = make_state(run);
+    if (status == LS_OK && keeps_folder)
+        status = ls_folder_begin(run);
+    if (status == LS_OK && keeps_folder)
+        status = resume(run);
+    if (status == LS_OK && keeps_folder)
+        status = open_step(run);
+    if (status == LS_OK && keeps_folder)
+        tell_run(run);
+    return status;
+}
+
+void ls_run_close(ls_run *run)
+{
+    ls_metrics_close(run->metrics);
+    ls_loader_free(run->loader);
+    ls_state_free(run->state);
+    ls_reducer_close(run->reducer);
+    ls_flat_close(&run->flat);
+    ls_tape_free(run->tape);
+    if (run->device)
+        run->device->free(run->device);
+    ls_team_free(run->team);
+    if (run->task)
+        run->config->task->free(run->task);
+    ls_data_free(run->eval_data);
+    ls_data_free(run->train_data);
+    free(run->my_loss);
+    free(run->grain_loss);
+    free(run->stop_votes);
+}
+
+const ls_train_config *ls_run_config(const ls_run *run)
+{
+    return run->config;
+}
+
+int64_t ls_run_vocabulary(const ls_run *run)
+{
+    return ls_data_vocabulary(run->train_data);
+}
