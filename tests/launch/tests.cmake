@@ -1,1 +1,3 @@
 # launch
+ls_test(launch/recipe/test_schema KNOWS ls_launch)
+ls_test(launch/recipe/test_convert KNOWS ls_launch)
