@@ -18,7 +18,8 @@ static ls_status wrong(const ls_option *option, const ls_yaml_node *node)
 {
     char want[512], read[80];
     if (ls_yaml_is_null(node))
-        return ls_fail(LS_ERECIPE, "has no value; leave the key out for its default");
+        return ls_fail(LS_ERECIPE, option->flags & LS_OPTION_REQUIRED ? "has no value, and there is no default"
+                                                                      : "has no value; leave the key out for its default");
     ls_option_describe(option, want, sizeof want);
     return ls_fail(LS_ERECIPE, "expected %s, read %s", want, ls_yaml_shown(node, read));
 }
@@ -109,11 +110,11 @@ static ls_status read_bool(const ls_option *option, const ls_yaml_node *node, bo
 
 static ls_status read_text(const ls_option *option, const ls_yaml_node *node, const char **field, ls_arena *arena)
 {
-    if (ls_yaml_is_null(node)) {
+    if (ls_yaml_is_null(node) && !(option->flags & LS_OPTION_REQUIRED)) {
         *field = NULL;
         return LS_OK;
     }
-    if (node->kind != LS_YAML_SCALAR)
+    if (node->kind != LS_YAML_SCALAR || ls_yaml_is_null(node))
         return wrong(option, node);
     *field = keep(arena, node->text);
     return ls_arena_status(arena);
@@ -201,6 +202,8 @@ static ls_status read_sources(const ls_option *option, const ls_yaml_node *node,
                               const ls_yaml_node **at)
 {
     sources->count = 0;
+    if (ls_yaml_is_null(node) && !(option->flags & LS_OPTION_REQUIRED))
+        return LS_OK;
     if (node->kind != LS_YAML_LIST)
         return read_source(option, node, sources, arena, at);
     if (!node->first)

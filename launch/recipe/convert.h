@@ -3,7 +3,7 @@
  * Numbers: 17, -3, 2e-5 and 2E-5 (YAML 1.1 reads the last two as text), with k, M, G, T for powers of 1000 and Ki, Mi,
  * Gi, Ti for powers of 1024 behind them; an integer may be written 1e6 or 1.5k when that is whole. No hexadecimal, no
  * infinity, no NaN. Lists of numbers: [0.9, 0.95]. Sources: a path, a list of paths, or a list of {path, weight}.
- * What ls_option_print writes, ls_option_read reads back to the same bits. */
+ * ~, null or nothing unsets text and sources that need not be set. What ls_option_print writes, ls_option_read reads back to the same bits. */
 #pragma once
 #include "base/option.h"
 #include "launch/recipe/yaml.h"

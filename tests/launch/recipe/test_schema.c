@@ -123,6 +123,8 @@ static const struct {
     /* missing, double, misplaced */
     {"task: sft\n", NULL,
      "x.yaml: data.train: required key is missing: training data (a data set's folder, or a list of them)"},
+    {GOOD, "task=", "command line: task=: has no value, and there is no default"},
+    {GOOD, "data.train=", "command line: data.train=: has no value, and there is no default"},
     {"data: {train: a}\n", NULL, "x.yaml: task: required key is missing: what is trained (text)"},
     {GOOD "seed: 1\nseed: 2\n", NULL, "x.yaml:4: seed: given twice, first on line 3"},
     {GOOD "optimizer: {lr: 1, lr: 2}\n", NULL, "x.yaml:3: optimizer.lr: given twice, first on line 3"},
