@@ -1,0 +1,169 @@
+/* Tables and sums of the shard format; the essay is at the top of shard.c. */
+#include "datasets/shard_format.h"
+#include "base/hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define I64(type, field) {#field, LS_H5_I64, offsetof(type, field), 0}
+#define U64(type, field) {#field, LS_H5_U64, offsetof(type, field), 0}
+#define TEXT(type, name, field) {name, LS_H5_TEXT, offsetof(type, field), sizeof((type *)0)->field}
+
+const ls_h5_attribute ls_shard_header_rows[] = {
+    TEXT(ls_shard_header, "format", format),
+    TEXT(ls_shard_header, "kind", kind),
+    I64(ls_shard_header, schema),
+    I64(ls_shard_header, number),
+    I64(ls_shard_header, samples),
+    I64(ls_shard_header, tokens),
+    I64(ls_shard_header, unmasked),
+    I64(ls_shard_header, vocabulary),
+    U64(ls_shard_header, tokenizer_hash),
+    U64(ls_shard_header, index_sum),
+    U64(ls_shard_header, header_sum),
+    {NULL, 0, 0, 0},
+};
+
+const ls_h5_attribute ls_dataset_header_rows[] = {
+    TEXT(ls_dataset_header, "format", format),
+    TEXT(ls_dataset_header, "kind", kind),
+    TEXT(ls_dataset_header, "lockstep", lockstep),
+    TEXT(ls_dataset_header, "template", template_name),
+    TEXT(ls_dataset_header, "tokenizer", tokenizer),
+    TEXT(ls_dataset_header, "source", source),
+    I64(ls_dataset_header, schema),
+    I64(ls_dataset_header, shards),
+    I64(ls_dataset_header, samples),
+    I64(ls_dataset_header, tokens),
+    I64(ls_dataset_header, unmasked),
+    I64(ls_dataset_header, vocabulary),
+    U64(ls_dataset_header, tokenizer_hash),
+    U64(ls_dataset_header, tokenizer_sum),
+    U64(ls_dataset_header, list_sum),
+    U64(ls_dataset_header, header_sum),
+    {NULL, 0, 0, 0},
+};
+
+/* The seed keeps a file of zeros from carrying the right sums: the hash of nothing is not 0 here. */
+uint64_t ls_shard_header_sum(const ls_shard_header *header)
+{
+    return ls_hash_bytes(header, offsetof(ls_shard_header, header_sum), LS_HASH_SEED);
+}
+
+uint64_t ls_dataset_header_sum(const ls_dataset_header *header)
+{
+    return ls_hash_bytes(header, offsetof(ls_dataset_header, header_sum), LS_HASH_SEED);
+}
+
+uint64_t ls_shard_index_sum(const int64_t *offset, const int64_t *counted, int64_t samples, const uint64_t *block_sum, int64_t blocks)
+{
+    uint64_t sum = ls_hash_bytes(offset, (size_t)(samples + 1) * sizeof *offset, LS_HASH_SEED);
+    sum = ls_hash_bytes(counted, (size_t)samples * sizeof *counted, sum);
+    return ls_hash_bytes(block_sum, (size_t)blocks * sizeof *block_sum, sum);
+}
+
+uint64_t ls_shard_list_sum(const ls_shard_entry *entries, int64_t shards)
+{
+    uint64_t sum = LS_HASH_SEED;
+    for (int64_t i = 0; i < shards; i++)
+        sum = ls_hash_bytes(&entries[i], sizeof entries[i], sum);
+    return sum;
+}
+
+uint64_t ls_shard_block_sum(const int32_t *tokens, const uint8_t *loss_mask, int64_t count, int64_t block)
+{
+    uint64_t sum = ls_hash_bytes(tokens, (size_t)count * sizeof *tokens, LS_HASH_SEED + (uint64_t)block);
+    return ls_hash_bytes(loss_mask, (size_t)count, sum);
+}
+
+int64_t ls_shard_blocks(int64_t tokens)
+{
+    return tokens / LS_SHARD_BLOCK + (tokens % LS_SHARD_BLOCK != 0);
+}
+
+char *ls_shard_path(const char *folder, int64_t number)
+{
+    char *path;
+    return asprintf(&path, "%s/shard-%05lld.h5", folder, (long long)number) < 0 ? NULL : path;
+}
+
+char *ls_path_join(const char *folder, const char *name)
+{
+    char *path;
+    return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}
+
+static ls_status map_whole(const char *path, void **bytes, size_t *count)
+{
+    *bytes = NULL;
+    *count = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat about;
+    ls_status status = LS_OK;
+    if (fd < 0 || fstat(fd, &about) != 0)
+        status = ls_fail(errno == ENOENT ? LS_ENOTFOUND : LS_EIO, "%s: cannot open it (%s)", path, strerror(errno));
+    else if (!S_ISREG(about.st_mode))
+        status = ls_fail(LS_EFORMAT, "%s: not a regular file", path);
+    else if (about.st_size > 0) {
+        *bytes = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (*bytes == MAP_FAILED) {
+            *bytes = NULL;
+            status = ls_fail(LS_EIO, "%s: cannot map it (%s)", path, strerror(errno));
+        } else {
+            *count = (size_t)about.st_size;
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+static ls_status write_whole(const char *path, const char *bytes, size_t count)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    bool good = fd >= 0;
+    for (size_t done = 0; good && done < count;) {
+        ssize_t wrote = write(fd, bytes + done, count - done);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        good = wrote > 0;
+        done += good ? (size_t)wrote : 0;
+    }
+    good = good && fsync(fd) == 0;
+    ls_status status = LS_OK;
+    if (!good)
+        status = ls_fail(errno == ENOSPC ? LS_ESPACE : LS_EIO, "%s: cannot write it (%s)", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+ls_status ls_file_sum(const char *path, uint64_t *sum)
+{
+    void *bytes;
+    size_t count;
+    ls_status status = map_whole(path, &bytes, &count);
+    if (status == LS_OK)
+        *sum = ls_hash_bytes(bytes ? bytes : "", count, LS_HASH_SEED);
+    if (bytes)
+        munmap(bytes, count);
+    return status;
+}
+
+ls_status ls_file_copy(const char *from, const char *to, uint64_t *sum)
+{
+    void *bytes;
+    size_t count;
+    ls_status status = map_whole(from, &bytes, &count);
+    if (status == LS_OK && (status = write_whole(to, bytes, count)) == LS_OK)
+        *sum = ls_hash_bytes(bytes ? bytes : "", count, LS_HASH_SEED);
+    if (bytes)
+        munmap(bytes, count);
+    return status;
+}
