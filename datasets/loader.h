@@ -1,13 +1,13 @@
-/* From data sets to grains: rows, sampler, prefetching thread.
+/* From data sets to grains: rows (datasets/rows.h), sampler (datasets/sampler.h), prefetching thread.
  *
  * Rows: samples are packed into rows of `tokens` positions by a plan that depends on the samples' lengths only
  * (pack = true: first-fit over a window of open rows, in sample order), with segment ids and restarted positions.
- * Sampler: slot s of the run (s = step * rows per step + place in step) draws row permutation(seed, epoch)[s mod N],
- * so its whole state is one integer that all ranks share. With several sources the mixture is drawn per slot from the
- * counter RNG by weight, and each source keeps its own permutation: position in a source = how many earlier slots drew
- * it, which is kept by the loader as part of its state. */
+ * Sampler: position p of the run draws row permutation(seed, epoch)[p mod N], so its whole state is one integer that
+ * all ranks share. Several sources are dealt by weight, also as a function of p alone: nothing is counted, nothing
+ * replayed, and a run that stopped anywhere goes on with exactly the rows it had not seen. */
 #pragma once
 #include "base/option.h"
+#include "datasets/sampler.h"
 #include "datasets/shard.h"
 #include "datasets/tokenizer.h"
 
@@ -18,11 +18,12 @@ typedef struct {
     int64_t tokens;          /* positions of a row */
     int64_t grain;           /* rows of a grain */
     bool pack;               /* several samples in one row; false: one sample a row, padded */
-    bool stream;             /* pretraining: samples are joined and cut every `tokens`, nothing is padded */
+    bool stream;             /* pretraining: samples are joined and cut every `tokens`; only a source's last row is
+                                padded. One segment a row, positions 0 .. T-1 (as nanoGPT, Megatron) */
     ls_on_long on_long;      /* a sample longer than a row */
     bool shuffle;
     uint64_t seed;
-    int64_t epochs;          /* 0: for ever; else the data ends after this many */
+    int64_t epochs;          /* 0: for ever; else the data ends after epochs * ls_data_rows positions */
 } ls_data_options;
 
 /* A grain's rows, in host memory of the loader until it is given back. B = rows (<= options.grain), T = tokens. */
@@ -39,27 +40,37 @@ typedef struct {
 } ls_grain;
 
 typedef struct ls_data ls_data;
-/* Opens sources and makes the row plan. LS_ENOTFOUND, LS_ECORRUPT, LS_EVERSION name the file; LS_ERECIPE: no rows, or
- * a sample longer than `tokens` under LS_LONG_FAIL (which one, how long, what to do). */
+/* Opens sources and makes the row plan. LS_ENOTFOUND, LS_ECORRUPT, LS_EVERSION name the file; LS_ERECIPE: no rows, a
+ * sample longer than `tokens` under LS_LONG_FAIL (which one, how long, what to do), sources of different tokenizers. */
 ls_status ls_data_open(ls_data **data, const ls_data_options *options);
 void ls_data_free(ls_data *data);
-int64_t ls_data_rows(const ls_data *data);       /* of one epoch */
+int64_t ls_data_rows(const ls_data *data);       /* of one epoch: those of all sources (of their subsets) */
 int64_t ls_data_samples(const ls_data *data);
+int64_t ls_data_tokens(const ls_data *data);     /* T, of a row */
+int64_t ls_data_grain_rows(const ls_data *data); /* B, of a whole grain */
 int64_t ls_data_vocabulary(const ls_data *data);
 double ls_data_fill(const ls_data *data);        /* share of positions that hold a token */
-uint64_t ls_data_hash(const ls_data *data);
+uint64_t ls_data_hash(const ls_data *data);      /* of the sources' bytes, in order: "the data the run began with?" */
 uint64_t ls_data_tokenizer_hash(const ls_data *data);
-int64_t ls_data_skipped(const ls_data *data);
-/* The position of the sampler: rows drawn since the run began. State tree: "sampler/position". */
-/* Rows of step `step`: `rows_per_step`, or fewer in the last step of the last epoch, 0 after it. */
+const char *ls_data_tokenizer_path(const ls_data *data); /* of the first source; NULL: none was stored */
+const char *ls_data_template(const ls_data *data);       /* of the first source (datasets/template.h) */
+int64_t ls_data_skipped(const ls_data *data);    /* samples left out, LS_LONG_SKIP */
+int64_t ls_data_truncated(const ls_data *data);  /* samples cut, LS_LONG_TRUNCATE */
+/* What is drawn, for tasks that choose (datasets/sampler.h). Never while a loader has grains of later steps in work. */
+ls_sampler *ls_data_sampler(ls_data *data);
+
+/* The position of the sampler: rows drawn since the run began. State tree: "sampler/position".
+ * Rows of the step that begins at `position`: `rows_per_step`, or fewer in the last step of the last epoch, 0 after it. */
 int64_t ls_data_step_rows(const ls_data *data, int64_t rows_per_step, int64_t position);
-/* int64 count of labels >= 0 in a row drawn at `position`; cheap, from lengths and masks (the step's global count). */
+/* Labels >= 0 in the `rows` rows drawn at `position` and after it: the step's global count, from the samples' stored
+ * counts (masks are read only where a sample was cut, or in a stream with masks). */
 ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, int64_t *counted);
-/* Fills one grain's arrays ([rows * tokens] each), rows drawn at positions [position, position + rows). */
+/* Fills one grain's arrays ([rows * tokens] each; samples [rows]), rows drawn at positions [position, position + rows).
+ * Thread-safe, allocates nothing. LS_ECORRUPT: a file's bytes are not those that were written. */
 ls_status ls_data_fill_grain(const ls_data *data, int64_t position, int64_t rows, int32_t *ids, int32_t *labels, int32_t *positions, int32_t *segments, int64_t *samples, int64_t *counted);
 
-/* Prefetching: one thread fills grains in the order they were asked for, `ahead` of them at most. Nothing is allocated
- * after ls_loader_open. */
+/* Prefetching: one thread fills grains in the order they were asked for. It has room for `ahead` grains that wait and
+ * one that is in use. Nothing is allocated after ls_loader_open. One thread asks and takes. */
 typedef struct ls_loader ls_loader;
 typedef struct {
     int64_t step, number, position, rows;
@@ -67,7 +78,10 @@ typedef struct {
 } ls_grain_request;
 ls_status ls_loader_open(ls_loader **loader, ls_data *data, int ahead);
 void ls_loader_free(ls_loader *loader);
-void ls_loader_ask(ls_loader *loader, const ls_grain_request *request); /* blocks when `ahead` are waiting */
-ls_status ls_loader_next(ls_loader *loader, const ls_grain **grain);    /* valid until ls_loader_done */
-void ls_loader_done(ls_loader *loader, const ls_grain *grain);
+/* At most ahead + 1 grains may be asked for and not yet done; a further one waits for ls_loader_done of another thread. */
+void ls_loader_ask(ls_loader *loader, const ls_grain_request *request);
+/* The next grain in the order of asking, valid until ls_loader_done. LS_EARG: nothing was asked for. Else what
+ * ls_data_fill_grain said; then no grain is handed out, and the loader is only to be freed. */
+ls_status ls_loader_next(ls_loader *loader, const ls_grain **grain);
+void ls_loader_done(ls_loader *loader, const ls_grain *grain); /* in the order they were taken */
 double ls_loader_stall(const ls_loader *loader); /* seconds that ls_loader_next has waited so far */

@@ -1,3 +1,6 @@
 # datasets
 ls_test(datasets/test_jsonl KNOWS ls_datasets)
 ls_test(datasets/test_shard SOURCES datasets/fixture.c KNOWS ls_datasets)
+ls_test(datasets/test_rows SOURCES datasets/fixture.c KNOWS ls_datasets)
+ls_test(datasets/test_sampler SOURCES datasets/fixture.c KNOWS ls_datasets m)
+ls_test(datasets/test_loader SOURCES datasets/fixture.c KNOWS ls_datasets)

@@ -1,0 +1,207 @@
+/* Prefetching: a ring of grains between the thread that fills and the thread that trains.
+ *
+ *       done          taken          filled         asked
+ *     ---|--- in use ---|--- ready ----|--- waiting ---|---      counters only grow; grain i lives in slot i mod slots
+ *
+ * The mutex guards the four counters; a slot's memory belongs to the filling thread from `asked` until `filled` passes
+ * it, and to the training thread from then until `done` does. */
+#include "datasets/loader.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+    ls_grain_request request;
+    ls_grain grain;
+    int32_t *ids, *labels, *positions, *segments;
+    int64_t *samples;
+    ls_status status;
+    char sentence[1024]; /* why status is not LS_OK: sentences belong to threads */
+} slot;
+
+struct ls_loader {
+    const ls_data *data;
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int64_t asked, filled, taken, done; /* guarded */
+    bool stop;                          /* guarded */
+    double stall;                       /* seconds; the training thread's own */
+    int slots;
+    slot *slot;
+};
+
+static slot *slot_of(ls_loader *loader, int64_t number)
+{
+    return &loader->slot[number % loader->slots];
+}
+
+static void fill(const ls_loader *loader, slot *s)
+{
+    ls_grain *g = &s->grain;
+    *g = (ls_grain){.step = s->request.step, .number = s->request.number, .rows = s->request.rows, .tokens = ls_data_tokens(loader->data),
+                    .slot = s->request.slot, .ids = s->ids, .labels = s->labels, .positions = s->positions, .segments = s->segments,
+                    .samples = s->samples};
+    if (s->request.rows < 1 || s->request.rows > ls_data_grain_rows(loader->data))
+        s->status = ls_fail(LS_EARG, "loader: a grain of %lld rows is asked for, it has 1 .. %lld", (long long)s->request.rows,
+                            (long long)ls_data_grain_rows(loader->data));
+    else
+        s->status = ls_data_fill_grain(loader->data, s->request.position, s->request.rows, s->ids, s->labels, s->positions, s->segments,
+                                       s->samples, &g->counted);
+    if (s->status != LS_OK)
+        snprintf(s->sentence, sizeof s->sentence, "%s", ls_fail_sentence());
+}
+
+static void *fill_all(void *context)
+{
+    ls_loader *loader = context;
+    pthread_mutex_lock(&loader->mutex);
+    for (;;) {
+        while (!loader->stop && loader->filled == loader->asked)
+            pthread_cond_wait(&loader->changed, &loader->mutex);
+        if (loader->stop)
+            break;
+        slot *next = slot_of(loader, loader->filled);
+        pthread_mutex_unlock(&loader->mutex);
+        fill(loader, next);
+        pthread_mutex_lock(&loader->mutex);
+        loader->filled++;
+        pthread_cond_broadcast(&loader->changed);
+    }
+    pthread_mutex_unlock(&loader->mutex);
+    return NULL;
+}
+
+static bool make_slot(slot *s, int64_t rows, int64_t tokens)
+{
+    const size_t cells = (size_t)(rows * tokens);
+    s->ids = calloc(cells, sizeof *s->ids);
+    s->labels = calloc(cells, sizeof *s->labels);
+    s->positions = calloc(cells, sizeof *s->positions);
+    s->segments = calloc(cells, sizeof *s->segments);
+    s->samples = calloc((size_t)rows, sizeof *s->samples);
+    return s->ids && s->labels && s->positions && s->segments && s->samples;
+}
+
+/* Signals are for the main thread: one that ends a run early must not land here. */
+static bool start_thread(ls_loader *loader)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    loader->running = pthread_create(&loader->thread, NULL, fill_all, loader) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return loader->running;
+}
+
+ls_status ls_loader_open(ls_loader **out, ls_data *data, int ahead)
+{
+    *out = NULL;
+    const int64_t rows = ls_data_grain_rows(data), tokens = ls_data_tokens(data);
+    if (ahead < 1 || rows < 1)
+        return ls_fail(LS_EARG, "loader: %d grains ahead (data.ahead), %lld rows a grain (batch.grain); both must be at least 1", ahead,
+                       (long long)rows);
+    ls_loader *loader = calloc(1, sizeof *loader);
+    if (!loader)
+        return ls_fail(LS_EMEM, "loader: no memory");
+    loader->data = data;
+    pthread_mutex_init(&loader->mutex, NULL);
+    pthread_cond_init(&loader->changed, NULL);
+    loader->slots = ahead + 1;
+    loader->slot = calloc((size_t)loader->slots, sizeof *loader->slot);
+    bool good = loader->slot != NULL;
+    for (int i = 0; i < loader->slots && good; i++)
+        good = make_slot(&loader->slot[i], rows, tokens);
+    if (!good || !start_thread(loader)) {
+        ls_loader_free(loader);
+        return ls_fail(LS_EMEM, "loader: no memory or thread for %d grains of %lld x %lld tokens; lower data.ahead or batch.grain", ahead + 1,
+                       (long long)rows, (long long)tokens);
+    }
+    *out = loader;
+    return LS_OK;
+}
+
+void ls_loader_free(ls_loader *loader)
+{
+    if (!loader)
+        return;
+    if (loader->running) {
+        pthread_mutex_lock(&loader->mutex);
+        loader->stop = true;
+        pthread_cond_broadcast(&loader->changed);
+        pthread_mutex_unlock(&loader->mutex);
+        pthread_join(loader->thread, NULL);
+    }
+    for (int i = 0; loader->slot && i < loader->slots; i++) {
+        slot *s = &loader->slot[i];
+        free(s->ids);
+        free(s->labels);
+        free(s->positions);
+        free(s->segments);
+        free(s->samples);
+    }
+    free(loader->slot);
+    pthread_cond_destroy(&loader->changed);
+    pthread_mutex_destroy(&loader->mutex);
+    free(loader);
+}
+
+void ls_loader_ask(ls_loader *loader, const ls_grain_request *request)
+{
+    pthread_mutex_lock(&loader->mutex);
+    while (loader->asked - loader->done == loader->slots)
+        pthread_cond_wait(&loader->changed, &loader->mutex);
+    slot_of(loader, loader->asked)->request = *request;
+    loader->asked++;
+    pthread_cond_broadcast(&loader->changed);
+    pthread_mutex_unlock(&loader->mutex);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+ls_status ls_loader_next(ls_loader *loader, const ls_grain **grain)
+{
+    *grain = NULL;
+    pthread_mutex_lock(&loader->mutex);
+    if (loader->taken == loader->asked) {
+        pthread_mutex_unlock(&loader->mutex);
+        return ls_fail(LS_EARG, "loader: a grain is taken that was not asked for");
+    }
+    if (loader->filled == loader->taken) {
+        const double from = seconds();
+        while (loader->filled == loader->taken)
+            pthread_cond_wait(&loader->changed, &loader->mutex);
+        loader->stall += seconds() - from;
+    }
+    slot *next = slot_of(loader, loader->taken);
+    loader->taken++;
+    pthread_mutex_unlock(&loader->mutex);
+    if (next->status != LS_OK)
+        return ls_fail_copy(next->status, next->sentence);
+    *grain = &next->grain;
+    return LS_OK;
+}
+
+void ls_loader_done(ls_loader *loader, const ls_grain *grain)
+{
+    pthread_mutex_lock(&loader->mutex);
+    if (grain && loader->done < loader->taken)
+        loader->done++;
+    pthread_cond_broadcast(&loader->changed);
+    pthread_mutex_unlock(&loader->mutex);
+}
+
+double ls_loader_stall(const ls_loader *loader)
+{
+    return loader->stall;
+}

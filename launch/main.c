@@ -1,6 +1,0 @@
-#include "launch/command.h"
-
-int main(int argc, char **argv)
-{
-    return ls_lockstep(argc, argv);
-}
