@@ -1,0 +1,104 @@
+/* The checkpoint's format and how it is committed. The code is judged by this page.
+ *
+ *     RUN/checkpoints/
+ *         step-00000100/               a checkpoint: exists under this name only when it is whole
+ *             rank-0000.h5             what rank 0 held (and, for all, what is replicated)
+ *             rank-0001.h5 ...         one file a rank of the run that wrote it
+ *             checkpoint.h5            the joining file, written last
+ *         step-00000200.partial/       being written, or left by a crash: never read
+ *         step-00000100.damaged-1/     set aside when its step was saved again: never read
+ *         step-00000050.removed/       on its way out: never read
+ *
+ * Rank file. Plain HDF5. Each slice is a contiguous, uncompressed dataset [held] under its tensor's name
+ * ("model/blocks/0/attention/query/weight") with the attribute `begin`, the number of its first element in the
+ * row-major whole. Attributes of the root: step, save, rank, ranks. Numbers are little-endian; bf16 is a 16-bit HDF5
+ * float with 8 exponent bits. Slices of 64 KiB and more start at a multiple of 4096, so they can be mapped.
+ *
+ * Joining file. Plain HDF5 behind a user block (bytes that HDF5 leaves to others) of 512 bytes:
+ *
+ *     offset  size  content
+ *     0       20    "lockstep checkpoint\n"
+ *     20      16    "schema 00000001\n"
+ *     36      23    "bytes 0000000000123456\n"       size of this file
+ *     59      22    "xxh3 0123456789abcdef\n"        of this whole file, these 16 digits taken as '0'
+ *     81      431   zeros
+ *
+ * Its datasets:
+ *     every tensor under its name   virtual: pieces of the rank files, named relative to the folder, so h5dump and
+ *                                   h5py see whole tensors. Fill value where a rank file is missing: NaN; for
+ *                                   integers the least value (i32, i64), 255 (u8): seen, not taken for zeros.
+ *     /lockstep/files               name, bytes, xxh3 of each rank file, headers and all
+ *     /lockstep/tensors             name, kind, type, flags, ndim, shape; ascending by name
+ *     /lockstep/slices              tensor, file, begin, held, offset in the file; ascending by tensor and begin
+ *     /lockstep/hashes              one XXH3 for each LS_CHUNK elements of each tensor (base/hash.h), in the same order
+ *     /lockstep/recipe              text of the resolved recipe
+ *
+ * Attributes of the root: schema, step, save, numerics.
+ *
+ * All sums are XXH3-64 with a seed, so that a page of zeros, which a failed write may leave, never verifies, and they
+ * cover headers. They are taken from memory while the bytes are on their way to the disk: a bad write shows.
+ *
+ * How it is read. The joining file is read into memory whole and checked against its own sum before HDF5 sees a byte
+ * of it. After that no HDF5 is needed: slices are read with pread at their listed offsets, from listed files only, in
+ * chunks that are checked as they come. So any number of ranks reads what any other number wrote, each rank exactly
+ * the elements it holds, straight into their place. Nothing in the folder that is not listed is ever opened; virtual
+ * datasets, external links and filter plug-ins are not followed.
+ *
+ * The save id is 64 random bits drawn for each save. It stands in every file and in every rank's report, so a file
+ * of an older, killed attempt can not slip in. It is not part of the state.
+ *
+ * One hash of the logical state (`ckpt hash`): the tensor hashes of base/hash.h, chained in order of name. Names,
+ * types, shapes and bits go in; who held what does not.
+ *
+ * Commit, line by line, and what a reader sees if power fails after each:
+ *
+ *  1  rank 0: an old .partial, or a damaged folder of this step, is renamed to .damaged-K         the older checkpoints
+ *  2  rank 0: is there room for all ranks' bytes?  mkdir step-N.partial; tells all the save id    the older, a .partial
+ *  3  each rank: writes rank-R.h5 into it                                                         the same
+ *  4  each rank: fsync(rank-R.h5)                                                                 the same
+ *  5  all: report bytes, XXH3, save id; any failure: rank 0 removes .partial, all return it       the same
+ *  6  rank 0: writes checkpoint.h5, listing exactly those reports                                 the same
+ *  7  rank 0: fsync(checkpoint.h5)                                                                the same
+ *  8  rank 0: fsync(step-N.partial): the names of the files are on the disk too                   the same
+ *  9  rank 0: rename(step-N.partial, step-N)                                                      the older, or the new
+ * 10  rank 0: fsync(checkpoints): the new name is on the disk                                     the new one
+ * 11  rank 0: tells all                                                                           the new one
+ * 12  rank 0: removes what `keep` no longer covers: each is first renamed to .removed             the new one
+ *
+ * At 9 the folder's files are all on the disk, so whichever name the power cut leaves is true. If 10 fails the save is
+ * reported as failed although its folder is whole: that is safe, and the next start may choose it.
+ * tests/checkpoint/test_commit.c stops the process at every write, sync, rename, mkdir and unlink, loses what was not
+ * synced, and looks. */
+#pragma once
+#include "base/state.h"
+
+enum {
+    LS_CHECKPOINT_SCHEMA = 1,
+    LS_CHECKPOINT_BLOCK = 512,     /* user block of the joining file */
+    LS_CHECKPOINT_BLOCK_HASH = 64, /* where its 16 digits stand */
+    LS_CHECKPOINT_NAME = 256,      /* a tensor's name with its '\0' */
+    LS_CHECKPOINT_NUMERICS = 128,
+    LS_CHECKPOINT_ALIGN_FROM = 65536,
+    LS_CHECKPOINT_ALIGN = 4096,
+};
+#define LS_CHECKPOINT_JOINING   "checkpoint.h5"
+#define LS_CHECKPOINT_RANK_FILE "rank-%04d.h5"
+
+/* Rows of the tables, as in the file. */
+typedef struct {
+    char name[32];
+    int64_t bytes;
+    uint64_t xxh3;
+} ls_file_row;
+
+typedef struct {
+    char name[LS_CHECKPOINT_NAME];
+    int32_t kind, type, flags, ndim; /* as in ls_state_entry */
+    int64_t shape[LS_MAX_DIMS];      /* 0 beyond ndim */
+} ls_tensor_row;
+
+typedef struct {
+    int64_t tensor, file; /* numbers of rows */
+    int64_t begin, held;  /* elements of the tensor */
+    int64_t offset;       /* byte in the file */
+} ls_slice_row;
