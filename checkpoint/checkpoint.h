@@ -6,27 +6,40 @@
 #include "dist/world.h"
 
 typedef struct {
-    int keep;                  /* newest ones kept after a commit, >= 1 */
-    const char *numerics;      /* stored */
-    const char *recipe;        /* text of the resolved recipe, stored */
+    int keep;             /* newest ones kept after a commit, >= 1 */
+    const char *numerics; /* stored */
+    const char *recipe;   /* text of the resolved recipe, stored */
 } ls_checkpoint_options;
 
 /* Collective. Writes `tree` as step `step` under folder/checkpoints; on any failure the training state and older
  * checkpoints are untouched and the same status and sentence come back on all ranks. */
-ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *run, int64_t step, const ls_checkpoint_options *options);
+ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *run, int64_t step,
+                             const ls_checkpoint_options *options);
 
 /* Collective. Rank 0 chooses the newest whole checkpoint of the run; damaged ones are named in a warning and left.
  * *step = -1: the run has none at all (a fresh start). LS_ECORRUPT: there are some, none is whole. */
 ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t *step, char path[4096]);
 /* Collective. Fills every entry of `tree` (its memory) slice by slice, whatever rank count wrote it. An entry missing
- * in the file, an extra one in the file, another shape or type: LS_ESTATE naming it. */
+ * in the file, an extra one in the file, another shape or type: LS_ESTATE naming it. After LS_ECORRUPT the tree's
+ * memory holds rubbish. */
 ls_status ls_checkpoint_load(ls_world *world, ls_state_tree *tree, const char *path);
 /* Numerics id stored in a checkpoint, to say that a run goes on under another one. */
 ls_status ls_checkpoint_numerics(const char *path, char id[128]);
 
 /* The commands; no MPI. `path`: a checkpoint folder, or a run folder (its newest). */
 ls_status ls_checkpoint_hash(const char *path, uint64_t *hash); /* one hash of the logical state */
-ls_status ls_checkpoint_verify(const char *path);               /* reads and checks everything */
+/* Reads and checks everything. Of a run folder its newest, whole or not. */
+ls_status ls_checkpoint_verify(const char *path);
+typedef struct {
+    char path[4096]; /* of the checkpoint's folder */
+    int64_t step;
+    uint64_t save;     /* id of the save, random */
+    int schema, ranks; /* ranks that wrote it */
+    int64_t tensors, state_bytes, file_bytes;
+    char numerics[128];
+} ls_checkpoint_info;
+ls_status ls_checkpoint_about(const char *path, ls_checkpoint_info *info);
+ls_status ls_checkpoint_recipe_text(const char *path, char **text); /* resolved recipe, malloc'ed */
 /* One row a tensor: name, type, shape, hash. `row` returns false to stop. */
 typedef bool (*ls_checkpoint_row)(void *context, const ls_state_entry *entry, uint64_t hash);
 ls_status ls_checkpoint_list(const char *path, ls_checkpoint_row row, void *context);

@@ -1,0 +1,194 @@
+/* See commit.h; each line's number is that of format.h. */
+#include "checkpoint/commit.h"
+
+#include "base/log.h"
+#include "checkpoint/folder.h"
+#include "checkpoint/joining.h"
+#include "checkpoint/verify.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+ls_status ls_commit_plan(ls_commit *commit, const char *run, int64_t step)
+{
+    if (step < 0 || snprintf(commit->run, sizeof commit->run, "%s", run) >= (int)sizeof commit->run)
+        return ls_fail(LS_EARG, "step %lld, or a path too long, cannot be saved", (long long)step);
+    commit->step = step;
+    ls_status status = ls_folder_path(commit->parent, run);
+    if (status == LS_OK)
+        status = ls_folder_step_path(commit->partial, run, step, ".partial");
+    if (status == LS_OK)
+        status = ls_folder_step_path(commit->final, run, step, "");
+    return status;
+}
+
+/* To the first .damaged-K that is free. */
+static ls_status set_aside(const ls_commit *commit, const char *path)
+{
+    char aside[LS_PATH];
+    for (int k = 1;; k++) {
+        char suffix[24];
+        snprintf(suffix, sizeof suffix, ".damaged-%d", k);
+        ls_status status = ls_folder_step_path(aside, commit->run, commit->step, suffix);
+        if (status != LS_OK)
+            return status;
+        if (!ls_disk_exists(aside))
+            break;
+    }
+    ls_log_write(LS_LOG_WARN, "checkpoint", "%s is not whole; set aside as %s", path, aside);
+    return ls_disk_rename(path, aside);
+}
+
+/* A folder of the final name: whole and the same state, whole and another state, or damaged. */
+static ls_status meet_old(const ls_commit *commit, uint64_t hash, bool *whole)
+{
+    ls_manifest *old = NULL;
+    ls_status status = ls_joining_read(commit->final, &old);
+    if (status == LS_OK)
+        status = ls_verify_files(commit->final, old, 0, 1);
+    uint64_t old_hash = status == LS_OK ? ls_manifest_hash(old, -1) : 0;
+    ls_manifest_free(old);
+    if (status == LS_OK && old_hash == hash) {
+        *whole = true;
+        return LS_OK;
+    }
+    if (status == LS_OK)
+        return ls_fail(
+            LS_EEXIST,
+            "%s: there is a whole checkpoint of this step with another state (hash %016llx, here %016llx); move "
+            "it away, or use another run folder",
+            commit->final, (unsigned long long)old_hash, (unsigned long long)hash);
+    return ls_verify_is_damage(status) ? set_aside(commit, commit->final) : status;
+}
+
+/* The newest committed step, for the sentence about a full disk; -1: none. */
+static int64_t last_good(const ls_commit *commit)
+{
+    ls_folder_row *rows;
+    int count;
+    int64_t step = -1;
+    if (ls_folder_list(commit->run, &rows, &count) != LS_OK)
+        return -1;
+    for (int i = 0; i < count && step < 0; i++)
+        step = rows[i].suffix[0] ? -1 : rows[i].step;
+    free(rows);
+    return step;
+}
+
+static ls_status check_room(const ls_commit *commit, int64_t bytes, int64_t largest)
+{
+    ls_status status = ls_disk_room(commit->parent, bytes, largest);
+    if (status != LS_ESPACE)
+        return status;
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", ls_fail_sentence());
+    int64_t step = last_good(commit);
+    if (step < 0)
+        return ls_fail(status, "%s; nothing is saved yet", sentence);
+    return ls_fail(status, "%s; last checkpoint: step %lld", sentence, (long long)step);
+}
+
+ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest, uint64_t hash, bool *whole)
+{
+    *whole = false;
+    ls_status status = ls_disk_make_folder(commit->parent);
+    if (status == LS_OK && ls_disk_exists(commit->partial)) /* 1 */
+        status = set_aside(commit, commit->partial);
+    if (status == LS_OK && ls_disk_exists(commit->final)) /* 1 */
+        status = meet_old(commit, hash, whole);
+    if (status != LS_OK || *whole)
+        return status;
+    status = check_room(commit, bytes, largest); /* 2 */
+    if (status == LS_OK)
+        status = ls_disk_make_folder(commit->partial); /* 2 */
+    return status;
+}
+
+/* The joining file, of which the reader will believe every byte. */
+static ls_status write_joining(const ls_commit *commit, ls_manifest *manifest)
+{
+    char path[LS_PATH + 32];
+    snprintf(path, sizeof path, "%s/" LS_CHECKPOINT_JOINING, commit->partial);
+    ls_memory_file file;
+    int fd;
+    ls_status status = ls_joining_draw(manifest, &file);
+    if (status != LS_OK)
+        return status;
+    status = ls_disk_create(path, &fd); /* 6 */
+    if (status == LS_OK) {
+        status = ls_disk_write(fd, path, file.bytes, file.size, 0); /* 6 */
+        if (status == LS_OK)
+            status = ls_disk_sync(fd, path); /* 7 */
+        if (close(fd) != 0 && status == LS_OK)
+            status = ls_disk_fail(path, "close");
+    }
+    ls_memory_file_free(&file);
+    return status;
+}
+
+ls_status ls_commit_finish(const ls_commit *commit, ls_manifest *manifest)
+{
+    ls_status status = write_joining(commit, manifest); /* 6, 7 */
+    if (status == LS_OK)
+        status = ls_disk_sync_folder(commit->partial); /* 8 */
+    if (status == LS_OK)
+        status = ls_disk_rename(commit->partial, commit->final); /* 9 */
+    if (status == LS_OK)
+        status = ls_disk_sync_folder(commit->parent); /* 10 */
+    return status;
+}
+
+void ls_commit_abandon(const ls_commit *commit)
+{
+    char cause[2048]; /* why it is abandoned is what the user must hear, not how the clean-up went */
+    snprintf(cause, sizeof cause, "%s", ls_fail_sentence());
+    if (ls_disk_exists(commit->partial) && ls_disk_remove_folder(commit->partial) != LS_OK)
+        ls_log_write(LS_LOG_WARN, "checkpoint", "%s; it is not a checkpoint and may be removed by hand",
+                     ls_fail_sentence());
+    ls_fail_copy(LS_EIO, cause);
+}
+
+/* In two steps, so that a folder under a checkpoint's name is never half empty. */
+static ls_status discard(const ls_commit *commit, const ls_folder_row *row)
+{
+    char path[LS_PATH], removed[LS_PATH];
+    ls_status status = ls_folder_step_path(path, commit->run, row->step, row->suffix);
+    if (status == LS_OK)
+        status = ls_folder_step_path(removed, commit->run, row->step, ".removed");
+    if (status == LS_OK && strcmp(row->suffix, ".removed") != 0) {
+        if (ls_disk_exists(removed))
+            status = ls_disk_remove_folder(removed);
+        if (status == LS_OK)
+            status = ls_disk_rename(path, removed);
+    }
+    return status == LS_OK ? ls_disk_remove_folder(removed) : status;
+}
+
+ls_status ls_commit_keep(const ls_commit *commit, int keep)
+{
+    ls_folder_row *rows;
+    int count, whole = 0;
+    ls_status status = ls_folder_list(commit->run, &rows, &count), first_failure = LS_OK;
+    if (status != LS_OK)
+        return status;
+    int64_t oldest_kept = INT64_MAX;
+    for (int i = 0; i < count; i++) {
+        char path[LS_PATH];
+        bool is_removed = strcmp(rows[i].suffix, ".removed") == 0;
+        if (whole >= keep ? rows[i].step < oldest_kept || is_removed : is_removed) {
+            status = discard(commit, &rows[i]);
+            if (status != LS_OK && status != LS_ENOTFOUND && first_failure == LS_OK)
+                first_failure = status;
+        } else if (whole < keep && !rows[i].suffix[0] &&
+                   ls_folder_step_path(path, commit->run, rows[i].step, "") == LS_OK &&
+                   ls_verify_quickly(path) == LS_OK) {
+            whole++;
+            oldest_kept = rows[i].step;
+        }
+    }
+    free(rows);
+    return first_failure;
+}

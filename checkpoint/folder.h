@@ -1,0 +1,20 @@
+/* Names under RUN/checkpoints, and what is there. */
+#pragma once
+#include "checkpoint/disk.h"
+
+/* RUN/checkpoints. LS_EARG: longer than LS_PATH. */
+ls_status ls_folder_path(char path[LS_PATH], const char *run);
+/* RUN/checkpoints/step-00000100 and `suffix` ("", ".partial", ".removed"). */
+ls_status ls_folder_step_path(char path[LS_PATH], const char *run, int64_t step, const char *suffix);
+
+typedef struct {
+    int64_t step;
+    char suffix[24]; /* "": committed; else ".partial", ".damaged-2", ".removed" */
+} ls_folder_row;
+
+/* Everything of ours, newest step first; malloc'ed. No folder: LS_OK and none. */
+ls_status ls_folder_list(const char *run, ls_folder_row **rows, int *count);
+/* The newest whole checkpoint of a run, or `path` itself if it is a checkpoint folder. "Whole" by a quick look: the
+ * joining file is good and the files it lists have their sizes; contents are checked as they are read. Damaged ones
+ * are named in a warning. For the commands; a run that resumes asks ls_checkpoint_latest. */
+ls_status ls_folder_resolve(const char *path, char found[LS_PATH]);

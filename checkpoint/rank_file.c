@@ -1,0 +1,194 @@
+/* See rank_file.h; the file's layout is in format.h. */
+#include "checkpoint/rank_file.h"
+
+#include "base/hash.h"
+#include "checkpoint/disk.h"
+#include "checkpoint/memory_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A stretch of the file and where its bytes are. */
+typedef struct {
+    const char *bytes;
+    int64_t size;
+} extent;
+
+struct ls_rank_file {
+    ls_memory_file drawing;
+    char path[LS_PATH];
+    int rank, fd;
+    extent *extent;        /* in file order, without gaps */
+    int64_t extents, next; /* next: the one being written */
+    int64_t in_extent, at; /* bytes of it, and of the file, that are written */
+    ls_hasher *hasher;     /* of the bytes as they leave memory */
+};
+
+static bool draw_slice(hid_t h5, const ls_state_entry *entry, ls_slice_row *slice, hid_t link, hid_t list)
+{
+    hid_t type = ls_hdf5_type(entry->type), space = ls_hdf5_space(entry->ndim == 0 ? 0 : 1, &slice->held);
+    hid_t set = H5Dcreate2(h5, entry->name, type, space, link, list, H5P_DEFAULT);
+    haddr_t offset = set < 0 ? HADDR_UNDEF : H5Dget_offset(set);
+    bool ok = offset != HADDR_UNDEF && ls_hdf5_put_i64(set, "begin", slice->begin);
+    slice->offset = (int64_t)offset;
+    H5Dclose(set);
+    H5Sclose(space);
+    H5Tclose(type);
+    return ok;
+}
+
+static ls_status draw(ls_rank_file *file, ls_share *share, int64_t step, uint64_t save, int ranks)
+{
+    ls_hdf5_start();
+    hid_t h5, link = H5Pcreate(H5P_LINK_CREATE), list = H5Pcreate(H5P_DATASET_CREATE);
+    ls_status status = ls_memory_file_create(&file->drawing, 0, &h5);
+    if (status == LS_OK) {
+        bool ok = H5Pset_create_intermediate_group(link, 1) >= 0 && H5Pset_layout(list, H5D_CONTIGUOUS) >= 0 &&
+                  H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY) >= 0 &&
+                  H5Pset_fill_time(list, H5D_FILL_TIME_NEVER) >= 0 && ls_hdf5_put_i64(h5, "step", step) &&
+                  ls_hdf5_put_u64(h5, "save", save) && ls_hdf5_put_i64(h5, "rank", file->rank) &&
+                  ls_hdf5_put_i64(h5, "ranks", ranks);
+        for (int64_t s = 0; ok && s < share->slices; s++)
+            ok = draw_slice(h5, share->entry[share->slice[s].tensor], &share->slice[s], link, list);
+        if (!ok)
+            status = ls_hdf5_fail(LS_EMEM, file->path);
+        if (H5Fclose(h5) < 0 && status == LS_OK)
+            status = ls_hdf5_fail(LS_EMEM, file->path);
+    }
+    H5Pclose(list);
+    H5Pclose(link);
+    return status;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const ls_slice_row *const *x = a, *const *y = b;
+    return ((*x)->offset > (*y)->offset) - ((*x)->offset < (*y)->offset);
+}
+
+/* The file as alternating stretches of the drawing and of the tensors. */
+static ls_status lay_out(ls_rank_file *file, const ls_share *share)
+{
+    size_t count = (size_t)share->slices;
+    const ls_slice_row **order = calloc(count + 1, sizeof *order);
+    file->extent = calloc(2 * count + 1, sizeof *file->extent);
+    ls_status status =
+        order && file->extent ? LS_OK : ls_fail(LS_EMEM, "%s: no memory for %zu slices", file->path, count);
+    if (status != LS_OK)
+        goto done;
+    for (size_t s = 0; s < count; s++)
+        order[s] = &share->slice[s];
+    qsort(order, count, sizeof *order, by_offset);
+    int64_t at = 0;
+    for (size_t s = 0; s < count; s++) {
+        const ls_state_entry *entry = share->entry[order[s]->tensor];
+        int64_t size = order[s]->held * (int64_t)ls_type_size(entry->type);
+        file->extent[file->extents++] = (extent){file->drawing.bytes + at, order[s]->offset - at};
+        file->extent[file->extents++] = (extent){entry->data, size};
+        at = order[s]->offset + size;
+    }
+    file->extent[file->extents++] = (extent){file->drawing.bytes + at, (int64_t)file->drawing.size - at};
+done:
+    free(order);
+    return status;
+}
+
+ls_status ls_rank_file_draw(ls_rank_file **out, ls_share *share, int64_t step, uint64_t save, int rank, int ranks)
+{
+    *out = NULL;
+    ls_rank_file *file = calloc(1, sizeof *file);
+    if (!file)
+        return ls_fail(LS_EMEM, "no memory for a rank file");
+    file->rank = rank;
+    file->fd = -1;
+    snprintf(file->path, sizeof file->path, LS_CHECKPOINT_RANK_FILE, rank);
+    file->hasher = ls_hasher_create(LS_HASH_SEED);
+    ls_status status =
+        file->hasher ? draw(file, share, step, save, ranks) : ls_fail(LS_EMEM, "%s: no memory", file->path);
+    if (status == LS_OK)
+        status = lay_out(file, share);
+    if (status == LS_OK)
+        *out = file;
+    else
+        ls_rank_file_free(file);
+    return status;
+}
+
+int64_t ls_rank_file_bytes(const ls_rank_file *file)
+{
+    return (int64_t)file->drawing.size;
+}
+
+ls_status ls_rank_file_create(ls_rank_file *file, const char *folder)
+{
+    if (snprintf(file->path, sizeof file->path, "%s/" LS_CHECKPOINT_RANK_FILE, folder, file->rank) >=
+        (int)sizeof file->path)
+        return ls_fail(LS_EARG, "a path of more than %d bytes", LS_PATH - 1);
+    return ls_disk_create(file->path, &file->fd);
+}
+
+/* Starts the disk on what this round wrote and waits for it, so that at most a round is dirty: the kernel never has to
+ * stop us for gigabytes at once, and the fsync at the end is short. Not everywhere supported; fsync has the last word.
+ */
+static ls_status drain(const ls_rank_file *file, int64_t begin)
+{
+    unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if (sync_file_range(file->fd, begin, file->at - begin, flags) != 0 &&
+        (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+        return ls_disk_fail(file->path, "write");
+    return LS_OK;
+}
+
+ls_status ls_rank_file_write(ls_rank_file *file, int64_t budget, bool *done)
+{
+    int64_t begin = file->at;
+    *done = false;
+    while (file->next < file->extents && file->at - begin < budget) {
+        const extent *e = &file->extent[file->next];
+        int64_t left = budget - (file->at - begin), size = e->size - file->in_extent;
+        if (size > left)
+            size = left;
+        const char *bytes = e->bytes + file->in_extent;
+        ls_status status = ls_disk_write(file->fd, file->path, bytes, (size_t)size, file->at);
+        if (status != LS_OK)
+            return status;
+        ls_hasher_add(file->hasher, bytes, (size_t)size);
+        file->at += size;
+        file->in_extent += size;
+        if (file->in_extent == e->size) {
+            file->in_extent = 0;
+            file->next++;
+        }
+    }
+    if (file->next < file->extents)
+        return drain(file, begin);
+    ls_status status = ls_disk_sync(file->fd, file->path);
+    if (close(file->fd) != 0 && status == LS_OK)
+        status = ls_disk_fail(file->path, "close");
+    file->fd = -1;
+    *done = status == LS_OK;
+    return status;
+}
+
+ls_file_row ls_rank_file_row(const ls_rank_file *file)
+{
+    ls_file_row row = {.bytes = file->at, .xxh3 = ls_hasher_digest(file->hasher)};
+    snprintf(row.name, sizeof row.name, LS_CHECKPOINT_RANK_FILE, file->rank);
+    return row;
+}
+
+void ls_rank_file_free(ls_rank_file *file)
+{
+    if (!file)
+        return;
+    if (file->fd >= 0)
+        close(file->fd);
+    ls_hasher_free(file->hasher);
+    ls_memory_file_free(&file->drawing);
+    free(file->extent);
+    free(file);
+}

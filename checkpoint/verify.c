@@ -1,0 +1,132 @@
+/* See verify.h. */
+#include "checkpoint/verify.h"
+
+#include "base/hash.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/folder.h"
+#include "checkpoint/joining.h"
+#include "checkpoint/reader.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { PIECE = 1 << 20 };
+
+bool ls_verify_is_damage(ls_status status)
+{
+    return status == LS_ECORRUPT || status == LS_EFORMAT || status == LS_ENOTFOUND || status == LS_EIO;
+}
+
+static ls_status open_listed(const char *folder, const ls_file_row *row, char path[LS_PATH], int *fd)
+{
+    if (snprintf(path, LS_PATH, "%s/%s", folder, row->name) >= LS_PATH)
+        return ls_fail(LS_EARG, "a path of more than %d bytes", LS_PATH - 1);
+    int64_t bytes;
+    ls_status status = ls_disk_open(path, fd, &bytes);
+    if (status != LS_OK || bytes == row->bytes)
+        return status;
+    close(*fd);
+    return ls_fail(LS_ECORRUPT, "%s: %lld bytes, %lld were written", path, (long long)bytes, (long long)row->bytes);
+}
+
+ls_status ls_verify_quickly(const char *folder)
+{
+    ls_manifest *manifest;
+    ls_status status = ls_joining_read(folder, &manifest);
+    for (int64_t f = 0; status == LS_OK && f < manifest->files; f++) {
+        char path[LS_PATH];
+        int fd;
+        status = open_listed(folder, &manifest->file[f], path, &fd);
+        if (status == LS_OK)
+            close(fd);
+    }
+    ls_manifest_free(manifest);
+    return status;
+}
+
+/* The slices of one file, chunk by chunk: the first that is not as written is named. LS_OK: the damage is in a header.
+ */
+static ls_status name_damage(const char *folder, const ls_manifest *m, int64_t file, char *piece)
+{
+    ls_reader reader;
+    ls_status status = ls_reader_open(&reader, folder, m);
+    for (int64_t s = 0; status == LS_OK && s < m->slices; s++) {
+        const ls_slice_row *slice = &m->slice[s];
+        int64_t end = slice->begin + slice->held, step = PIECE / 8 / LS_CHUNK * LS_CHUNK;
+        for (int64_t at = slice->begin; slice->file == file && status == LS_OK && at < end; at += step)
+            status = ls_reader_read(&reader, slice->tensor, at, end - at < step ? end - at : step, piece);
+    }
+    ls_reader_close(&reader);
+    return status;
+}
+
+static ls_status verify_file(const char *folder, const ls_manifest *m, int64_t file, char *piece)
+{
+    const ls_file_row *row = &m->file[file];
+    char path[LS_PATH];
+    int fd;
+    ls_status status = open_listed(folder, row, path, &fd);
+    if (status != LS_OK)
+        return status;
+    ls_hasher *hasher = ls_hasher_create(LS_HASH_SEED);
+    if (!hasher)
+        status = ls_fail(LS_EMEM, "%s: no memory to check it", path);
+    for (int64_t at = 0; status == LS_OK && at < row->bytes; at += PIECE) {
+        size_t size = row->bytes - at < PIECE ? (size_t)(row->bytes - at) : PIECE;
+        status = ls_disk_read(fd, path, piece, size, at);
+        if (status == LS_OK)
+            ls_hasher_add(hasher, piece, size);
+    }
+    close(fd);
+    uint64_t hash = status == LS_OK ? ls_hasher_digest(hasher) : 0;
+    ls_hasher_free(hasher);
+    if (status != LS_OK || hash == row->xxh3)
+        return status;
+    status = name_damage(folder, m, file, piece);
+    return status != LS_OK ? status
+                           : ls_fail(LS_ECORRUPT,
+                                     "%s: a header, or the space between tensors, is not as it was written "
+                                     "(XXH3 is %016llx, was %016llx)",
+                                     path, (unsigned long long)hash, (unsigned long long)row->xxh3);
+}
+
+ls_status ls_verify_files(const char *folder, const ls_manifest *m, int64_t first, int64_t stride)
+{
+    char *piece = malloc(PIECE);
+    ls_status status = piece ? LS_OK : ls_fail(LS_EMEM, "%s: no memory to check it", folder);
+    for (int64_t f = first; status == LS_OK && f < m->files; f += stride)
+        status = verify_file(folder, m, f, piece);
+    free(piece);
+    return status;
+}
+
+/* The newest folder whatever its state: `verify` is asked about it, not about the one before. */
+static ls_status newest(const char *path, char found[LS_PATH])
+{
+    ls_folder_row *rows;
+    int count;
+    ls_status status = ls_folder_list(path, &rows, &count);
+    snprintf(found, LS_PATH, "%s", path);
+    for (int i = 0; status == LS_OK && i < count; i++) {
+        if (!rows[i].suffix[0]) {
+            status = ls_folder_step_path(found, path, rows[i].step, "");
+            break;
+        }
+    }
+    free(rows);
+    return status;
+}
+
+ls_status ls_checkpoint_verify(const char *path)
+{
+    char folder[LS_PATH];
+    ls_status status = newest(path, folder);
+    ls_manifest *manifest = NULL;
+    if (status == LS_OK)
+        status = ls_joining_read(folder, &manifest);
+    if (status == LS_OK)
+        status = ls_verify_files(folder, manifest, 0, 1);
+    ls_manifest_free(manifest);
+    return status;
+}
