@@ -83,6 +83,20 @@ void ls_arena_release(ls_arena *arena, ls_mark mark)
     arena->used = mark;
 }
 
+void *ls_arena_keep(ls_arena *arena, ls_mark mark, void *block, size_t bytes)
+{
+    char *from = block, *top = arena->base + arena->used;
+    if (from < arena->base + mark || from >= top) {
+        ls_arena_release(arena, mark);
+        return block;
+    }
+    char *to = arena->base + mark;
+    unpoison(to, (size_t)(top - to));
+    memmove(to, from, bytes);
+    ls_arena_release(arena, mark);
+    return ls_arena_take(arena, bytes);
+}
+
 size_t ls_arena_used(const ls_arena *arena)
 {
     return arena->used;

@@ -27,6 +27,10 @@ ls_mark ls_arena_mark(const ls_arena *arena);
 /* Gives back everything taken since `mark`. ls_arena_release(arena, 0) empties it. */
 void ls_arena_release(ls_arena *arena, ls_mark mark);
 
+/* The same, but for one block taken since: it is moved down to `mark` and stays, at the address returned. A block from
+ * before the mark stays where it is. */
+void *ls_arena_keep(ls_arena *arena, ls_mark mark, void *block, size_t bytes);
+
 size_t ls_arena_used(const ls_arena *arena);
 size_t ls_arena_high(const ls_arena *arena); /* the most that was ever used: what the estimate and metrics show */
 /* LS_EMEM with a sentence after a take that did not fit. */

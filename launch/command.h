@@ -1,6 +1,7 @@
 /* The `lockstep` command: one row a subcommand. A subcommand is one file, launch/cmd_NAME.c, that ends in its row.
- * run() gets argv[0] = its own name, parses with argp (so --help and --usage come for free), prints errors to stderr
- * as "lockstep NAME: sentence", and returns the exit code of design.md section 4. */
+ * run() gets argv[0] = "lockstep NAME", parses with argp (so --help and --usage come for free), prints errors to stderr
+ * as "lockstep NAME: sentence", and returns the exit code of docs/architecture.md: 0 done, 1 failed, 2 bad usage or
+ * recipe, 75 stopped early with a checkpoint. */
 #pragma once
 #include "base/error.h"
 
@@ -11,6 +12,9 @@ typedef struct {
 
 extern const ls_command ls_command_train, ls_command_data, ls_command_ckpt, ls_command_generate, ls_command_eval,
     ls_command_prove, ls_command_recipes;
+
+/* The whole command: what main() is. A test that brings tasks of its own sets ls_tasks and calls this. */
+int ls_lockstep(int argc, char **argv);
 
 /* Prints "lockstep NAME: sentence" (the calling thread's) and returns the status's exit code. */
 int ls_command_failed(const char *name, ls_status status);

@@ -10,3 +10,7 @@ typedef struct ls_recipe ls_recipe;
 ls_status ls_recipe_read(ls_recipe **recipe, const char *path, int overrides, char *const *override);
 void ls_recipe_free(ls_recipe *recipe);
 const ls_train_config *ls_recipe_config(const ls_recipe *recipe);
+
+/* Only the `model` section of a recipe or of a run's recipe.yaml: what `generate` and `eval` need, for folders that
+ * were imported and name neither task nor data. */
+ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model);

@@ -119,6 +119,7 @@ struct ls_device {
     /* y = condition ? a : b, all [n]; backward adds dy to da or db */
     void (*where)(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *a, const void *b, void *y);
     void (*where_backward)(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *dy, void *da, void *db);
+    /* rounds to nearest even; from == to copies */
     void (*cast)(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y);
     void (*add_to)(ls_device *device, ls_type type, int64_t n, const void *x, void *y); /* y += x */
     void (*fill)(ls_device *device, ls_type type, int64_t n, double value, void *y);

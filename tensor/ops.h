@@ -1,4 +1,5 @@
-/* Operators. Result and arguments live on the tape's arena. B batch, T positions, D width, V vocabulary.
+/* Operators. Results live on the tape's arena. Arrays given beside tensors (ids, labels, weights, positions, segments,
+ * conditions, shapes) are copied and may be gone after the call. B batch, T positions, D width, V vocabulary.
  * Types: all inputs of an operator have one type, which is the result's; gains and biases may be f32 beside bf16.
  * Sticky errors: LS_ESHAPE with both shapes, LS_ETYPE with both types. Every operator here has one test description
  * (tests/tensor/operators.c) for values, float64 gradients and the bench. */
@@ -67,35 +68,48 @@ ls_tensor *ls_reshape(ls_tape *tape, ls_tensor *x, int ndim, const int64_t *shap
 ls_tensor *ls_permute(ls_tape *tape, ls_tensor *x, const int *axes);
 ls_tensor *ls_narrow(ls_tape *tape, ls_tensor *x, int axis, int64_t begin, int64_t length); /* a slice of one axis */
 ls_tensor *ls_concat(ls_tape *tape, int n, ls_tensor *const *x, int axis);
-void ls_split(ls_tape *tape, ls_tensor *x, int axis, int n, const int64_t *lengths, ls_tensor **parts);
-ls_tensor *ls_gather(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index);            /* rows of axis 0 */
-ls_tensor *ls_scatter_add(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index, int64_t rows); /* result has `rows` rows */
+void ls_split(ls_tape *tape, ls_tensor *x, int axis, int n, const int64_t *lengths, ls_tensor **parts); /* lengths add up to the axis */
+ls_tensor *ls_gather(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index);            /* rows of axis 0; < 0: zeros */
+ls_tensor *ls_scatter_add(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index, int64_t rows); /* result has `rows` rows; x[i] is added to row index[i] in ascending i; < 0: dropped */
 ls_tensor *ls_top_k(ls_tape *tape, ls_tensor *x, int64_t k, int32_t **index); /* last axis; gradient to the chosen */
 int32_t *ls_arg_max(ls_tape *tape, ls_tensor *x);                             /* last axis; on the arena */
 ls_tensor *ls_stop_gradient(ls_tape *tape, ls_tensor *x);
 ls_tensor *ls_dropout(ls_tape *tape, ls_tensor *x, double p); /* p = 0 or no-grad scope: x itself */
 
-/* A user's own operator: the same entry that the built-in ones have. See docs/adding-an-operator.md. */
-enum { LS_MAX_INPUTS = 8, LS_MAX_OUTPUTS = 4 };
+/* A user's own operator: the same entry that the built-in ones have, in the same way. docs/adding-an-operator.md. */
 typedef struct ls_node {
     const struct ls_op *op;
     ls_tape *tape;
     int inputs, outputs;
-    ls_tensor *in[LS_MAX_INPUTS], *out[LS_MAX_OUTPUTS];
-    void *attributes;   /* the caller's struct, copied to the arena */
-    void *saved[4];     /* forward leaves things for backward here (arena) */
+    ls_tensor **in, **out; /* in[i] may be NULL: an optional input left out */
+    void *attributes;      /* the caller's struct, copied; the shape rule may fill in more of it */
+    void *saved[4];        /* forward leaves things for backward here (arena) */
+    bool recorded;         /* backward may come: forward need not save anything otherwise */
+    int64_t number;        /* in order of recording */
     struct ls_node *previous;
+    struct ls_gradient_request *requests; /* backward's; one an input */
 } ls_node;
 
 typedef struct ls_op {
     const char *name;
-    /* Checks inputs, sets type, ndim and shape of each output. */
+    /* Checks inputs and attributes, sets type, ndim and shape of each output; an output whose `data` it sets is a view. */
     ls_status (*shape)(ls_node *node);
+    /* Fills each out[i]->data, wholly. NULL: nothing to compute (a view). */
     ls_status (*forward)(ls_node *node, ls_device *device);
-    /* Adds into in[i]->grad of each input with needs_grad (already there, zeroed); out[i]->grad is complete, or NULL
-     * where the output was not used. NULL: the operator has no gradient. */
+    /* Adds into the gradient of each input that needs one (below); out[i]->grad is complete, in out[i]->grad_type, or
+     * NULL where the output was not used. What it takes from the tape's arena is given back after it. NULL: the
+     * operator has no gradient, its results need none. */
     ls_status (*backward)(ls_node *node, ls_device *device);
 } ls_op;
 
-/* Records and runs `op`; returns out[0]. The attributes (may be NULL) are copied. outputs [may be NULL for one]. */
+/* Runs `op` and records it; returns out[0]. Attributes may be NULL, and so may `out` (room for `outputs` tensors). */
 ls_tensor *ls_apply(ls_tape *tape, const ls_op *op, int inputs, ls_tensor *const *in, const void *attributes, size_t attribute_bytes, int outputs, ls_tensor **out);
+
+/* In backward: where to add the gradient of in[input], as an array of in[input]->count elements; NULL: not needed.
+ * Asked for twice it is the same block. Inputs that are the same tensor get blocks of their own, added up afterwards. */
+void *ls_gradient(ls_node *node, int input);                  /* in the input's own type, zeros at first */
+void *ls_gradient_as(ls_node *node, int input, ls_type type); /* in another float type, such as f32 for sums of bf16 */
+/* Without the zeros: where *accumulate comes back false the block holds rubbish and must be overwritten wholly. */
+void *ls_gradient_open(ls_node *node, int input, ls_type type, bool *accumulate);
+/* The input's gradient is dy = out[0]->grad itself, of the same count and type: hands the block on, or adds it. */
+void ls_gradient_pass(ls_node *node, int input, const void *dy);

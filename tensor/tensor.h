@@ -10,16 +10,20 @@
 typedef struct ls_tape ls_tape;
 typedef struct ls_tensor ls_tensor;
 
-/* Read the fields; only the tape writes them. Dense, row-major. */
+struct ls_parameter;
+
+/* Read the fields; only the tape writes them. Dense, row-major, every size at least 1. */
 struct ls_tensor {
     ls_type type;
+    ls_type grad_type;  /* of `grad`: the tensor's own for results; f32 (f64) for variables and parameters */
     int ndim;
     int64_t shape[LS_MAX_DIMS];
     int64_t count;      /* product of shape */
     void *data;
-    void *grad;         /* after its use in backward; NULL: none. Activations: own type; leaves and parameters: f32 (f64) */
+    void *grad;         /* complete once backward has passed all uses; NULL: none. Results lose it when backward has passed them */
     bool needs_grad;
-    struct ls_node *node; /* who made it; NULL for leaves */
+    struct ls_node *node;                 /* who made it; NULL for leaves and where nothing was recorded */
+    const struct ls_parameter *parameter; /* NULL: not a parameter */
 };
 
 /* A trainable tensor: a view into flat buffers that train/ (or a test) owns. `data` is what forward reads. */
@@ -41,6 +45,8 @@ typedef struct ls_parameter {
  * [parameter->count]; it may be overwritten and is gone when the call returns. */
 typedef void (*ls_gradient_ready)(void *context, const ls_parameter *parameter, void *gradient);
 
+/* `arena_bytes` limits the tensors of one forward pass, and the gradients of its backward as well; both are addresses,
+ * memory only once written. The device must outlive the tape. */
 ls_status ls_tape_create(ls_tape **tape, ls_device *device, size_t arena_bytes);
 void ls_tape_free(ls_tape *tape);
 /* Forgets all tensors and the sticky error. (step, slot) feed the counter RNG: slot is the grain's first sample. */
@@ -60,17 +66,27 @@ ls_tensor *ls_use(ls_tape *tape, const ls_parameter *parameter);
 /* e.g. ls_constant(tape, LS_F32, LS_SHAPE(rows, width), data) */
 
 /* From `loss` (one element) back to all leaves that need a gradient; dloss is the gradient of the loss itself, e.g.
- * 1 / (unmasked tokens of the step). `ready` may be NULL (then ls_tensor.grad of the parameters' tensors is kept). */
+ * 1 / (unmasked tokens of the step). `ready` may be NULL (then ls_tensor.grad of the parameters' tensors is kept).
+ * A parameter is handed to `ready` as soon as the node of its FIRST use is behind, so one used twice (a tied head) comes
+ * once, with the sum; parameters come in the reverse order of first use. One that the loss does not depend on does not
+ * come at all. Errors: LS_ESHAPE loss is not one element; LS_EARG it depends on nothing that needs a gradient. */
 void ls_backward(ls_tape *tape, ls_tensor *loss, double dloss, ls_gradient_ready ready, void *context);
 
-/* Scopes nest; each begin has its end. */
+/* Scopes nest; each begin has its end. In a no-grad scope operators compute but record nothing, dropout is off, and
+ * results stay until the reset as always. */
 void ls_no_grad_begin(ls_tape *tape);
 void ls_no_grad_end(ls_tape *tape);
-/* Recompute scope (activation checkpointing, Chen et al. 2016): runs f(context, x) keeping only x; backward runs f
- * again with the same random operators and goes back through it. f may use parameters and constants freely. */
+bool ls_tape_in_no_grad(const ls_tape *tape);
+/* Recompute scope (activation checkpointing, Chen et al. 2016): runs f(context, x) keeping only x and the result;
+ * backward runs f again with the same random numbers and goes back through it. The context is copied. f may use
+ * parameters and constants freely, must do the same each time, and leaves nothing behind but its result: tensors that
+ * it keeps elsewhere are gone. Gradients are those of f(context, x) called plainly, bit for bit. */
 typedef ls_tensor *(*ls_recompute_body)(void *context, ls_tape *tape, ls_tensor *x);
 ls_tensor *ls_recompute(ls_tape *tape, ls_recompute_body f, void *context, size_t context_bytes, ls_tensor *x);
 
-/* Per-operator time, for the profile and the bench: NULL unless switched on. */
+/* Arithmetic done since the tape was made, forward and backward, recomputation included: matmul, attention,
+ * cross-entropy. Operators add to it. */
 void ls_tape_count_flops(ls_tape *tape, double flops);
-double ls_tape_flops(const ls_tape *tape); /* since the tape was made: matmul, attention, cross-entropy */
+double ls_tape_flops(const ls_tape *tape);
+/* The most bytes that tensors and gradients ever took together: for the estimate and the metrics. */
+size_t ls_tape_memory(const ls_tape *tape);

@@ -1,0 +1,308 @@
+/* `lockstep prove`: the promise of docs/architecture.md, tried on a recipe of the user's own.
+ *
+ * The recipe's first steps run on every rank and thread count, in both schedules, and once with a rank killed and the
+ * run resumed. Every trial must end in the same state to the bit, by way of the same state after every step. Where one
+ * parts from the first trial, the hash logs say in which step and which tensor. */
+#include "launch/command.h"
+#include "launch/prove/hashes.h"
+#include "launch/prove/process.h"
+#include "launch/prove/trial.h"
+#include "launch/recipe.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_COUNTS = 16 };
+
+typedef struct {
+    int count, value[MAX_COUNTS];
+} counts;
+
+typedef struct {
+    const char *recipe;
+    int overrides;
+    char **override;
+    int64_t steps;
+    counts ranks, threads;
+    bool keep;
+} arguments;
+
+enum { KEY_STEPS = 's', KEY_RANKS = 'r', KEY_THREADS = 't', KEY_KEEP = 'k' };
+static const struct argp_option options[] = {
+    {"steps", KEY_STEPS, "N", 0, "Steps a trial (20)", 0},
+    {"ranks", KEY_RANKS, "LIST", 0, "Rank counts to try (1,2,3,4)", 0},
+    {"threads", KEY_THREADS, "LIST", 0, "Threads a rank to try (1,2)", 0},
+    {"keep", KEY_KEEP, NULL, 0, "Keep the run folders of the trials, and say where they are", 0},
+    {0},
+};
+
+static bool parse_counts(const char *text, counts *list)
+{
+    list->count = 0;
+    for (char *end; list->count < MAX_COUNTS; text = end + 1) {
+        long value = strtol(text, &end, 10);
+        if (end == text || value < 1 || value > 4096 || (*end && *end != ','))
+            return false;
+        list->value[list->count++] = (int)value;
+        if (!*end)
+            return true;
+    }
+    return false;
+}
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    arguments *given = state->input;
+    char *end;
+    switch (key) {
+    case KEY_STEPS:
+        given->steps = strtoll(value, &end, 10);
+        if (end == value || *end || given->steps < 1)
+            argp_error(state, "--steps=%s: expected a whole number of at least 1", value);
+        return 0;
+    case KEY_RANKS:
+    case KEY_THREADS:
+        if (!parse_counts(value, key == KEY_RANKS ? &given->ranks : &given->threads))
+            argp_error(state, "%s: expected up to %d whole numbers of at least 1 with commas between them, like 1,2,4", value,
+                       MAX_COUNTS);
+        return 0;
+    case KEY_KEEP: given->keep = true; return 0;
+    case ARGP_KEY_ARG:
+        if (given->recipe)
+            return ARGP_ERR_UNKNOWN; /* the rest comes as ARGP_KEY_ARGS */
+        given->recipe = value;
+        return 0;
+    case ARGP_KEY_ARGS:
+        given->override = state->argv + state->next;
+        given->overrides = state->argc - state->next;
+        state->next = state->argc;
+        return 0;
+    case ARGP_KEY_END:
+        if (!given->recipe)
+            argp_error(state, "which recipe? Name a file or a shipped recipe (`lockstep recipes`)");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "RECIPE [KEY.PATH=VALUE...]",
+    .doc = "Runs the first steps of RECIPE on several rank and thread counts, in both schedules, and once with a rank killed "
+           "and the run resumed; prints one row each and whether the bits are the same. Where two part, it names the first "
+           "step and the first tensor. Exit code 0 only if all agree.\v"
+           "It starts mpirun itself. Runs go to a temporary folder (TMPDIR) that is removed at the end; your run folder is "
+           "not touched.\n",
+};
+
+/* ---- the table ---- */
+
+typedef struct {
+    ls_trial_setting setting;
+    ls_hashes *reference; /* of the first trial */
+    ls_trial first;
+    ls_trial_result first_result;
+    int trials, different, failed;
+} proof;
+
+static const char heading[] = "ranks  threads  schedule  seconds        loss  hash              result\n";
+
+static void print_row(const ls_trial *trial, const ls_trial_result *result, double loss, const char *verdict)
+{
+    printf("%5d  %7d  %-8s  %7.2f  %10.6f  %016llx  %s", trial->ranks, trial->threads, trial->schedule, result->seconds,
+           loss, (unsigned long long)result->hash, verdict);
+    if (trial->kill)
+        printf(" (rank %d killed after step %lld, resumed from step %lld)", result->killed_rank,
+               (long long)result->killed_step, (long long)result->resumed_step);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void print_trial(const ls_trial *trial)
+{
+    printf("%d ranks x %d threads, %s%s", trial->ranks, trial->threads, trial->schedule, trial->kill ? ", killed and resumed" : "");
+}
+
+static void print_parting(const proof *p, const ls_trial *trial, const ls_parting *parting)
+{
+    if (!strcmp(parting->kind, "loss"))
+        printf("       first difference: step %lld, the loss; every tensor is equal\n", (long long)parting->step);
+    else if (!strcmp(parting->kind, "steps"))
+        printf("       first difference: step %lld is not in both\n", (long long)parting->step);
+    else
+        printf("       first difference: step %lld, %s, %s\n", (long long)parting->step, parting->kind, parting->tensor);
+    printf("         %-18s ", parting->here);
+    print_trial(&p->first);
+    printf("\n         %-18s ", parting->there);
+    print_trial(trial);
+    putchar('\n');
+    if (*parting->gradient && strcmp(parting->kind, "gradients"))
+        printf("         its gradients differ as well, first in %s\n", parting->gradient);
+    else if (strcmp(parting->kind, "gradients") && strcmp(parting->kind, "steps"))
+        printf("         its gradients are equal: what parted came after the reduction\n");
+}
+
+/* Compares a finished trial with the first one, prints its row. */
+static ls_status judge(proof *p, const ls_trial *trial, const ls_trial_result *result)
+{
+    char log[PATH_MAX + 64];
+    ls_hashes *hashes;
+    snprintf(log, sizeof log, "%s/hashes.jsonl", result->run);
+    ls_status status = ls_hashes_read(&hashes, log);
+    if (status)
+        return status;
+    double loss = ls_hashes_last_loss(hashes);
+    if (!p->reference) {
+        p->reference = hashes;
+        p->first = *trial;
+        p->first_result = *result;
+        print_row(trial, result, loss, "the others must equal this");
+        return LS_OK;
+    }
+    ls_parting parting;
+    ls_hashes_compare(p->reference, hashes, &parting);
+    bool same = !parting.differs && result->hash == p->first_result.hash;
+    print_row(trial, result, loss, same ? "same" : "NOT THE SAME");
+    if (parting.differs)
+        print_parting(p, trial, &parting);
+    else if (!same)
+        printf("       every step is equal, but the checkpoints are not: something in the state tree is not hashed\n");
+    p->different += !same;
+    ls_hashes_free(hashes);
+    return LS_OK;
+}
+
+static ls_status try_one(proof *p, int ranks, int threads, const char *schedule, bool kill)
+{
+    ls_trial trial = {.number = ++p->trials, .ranks = ranks, .threads = threads, .schedule = schedule, .kill = kill};
+    ls_trial_result result;
+    ls_status status = ls_trial_run(&p->setting, &trial, &result);
+    if (!status)
+        status = judge(p, &trial, &result);
+    if (status == LS_ESTATE && p->reference) { /* one that fails where another works is a difference to be told */
+        p->failed++;
+        printf("%5d  %7d  %-8s  %7.2f  FAILED: %s\n", ranks, threads, schedule, result.seconds, ls_fail_sentence());
+        return LS_OK;
+    }
+    return status;
+}
+
+static ls_status try_all(proof *p, const arguments *given, int64_t grains)
+{
+    static const char *const schedules[] = {"block", "round"};
+    ls_status status = LS_OK;
+    int most = 0;
+    fputs(heading, stdout);
+    for (int r = 0; r < given->ranks.count && !status; r++) {
+        int ranks = given->ranks.value[r];
+        if (ranks > grains) {
+            printf("%5d  skipped: the recipe has %lld grains a step (batch.grains), and a grain is computed by one rank\n",
+                   ranks, (long long)grains);
+            continue;
+        }
+        most = ranks > most ? ranks : most;
+        for (int t = 0; t < given->threads.count && !status; t++)
+            for (int s = 0; s < 2 && !status; s++)
+                status = try_one(p, ranks, given->threads.value[t], schedules[s], false);
+    }
+    if (!status && most)
+        status = try_one(p, most, given->threads.value[0], schedules[0], true);
+    if (!status && !most)
+        status = ls_fail(LS_EARG, "every rank count of --ranks is above the recipe's %lld grains", (long long)grains);
+    return status;
+}
+
+/* ---- the temporary folder ---- */
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *at)
+{
+    (void)info, (void)type, (void)at;
+    return remove(path);
+}
+
+static ls_status make_folder(char folder[PATH_MAX])
+{
+    const char *parent = getenv("TMPDIR");
+    snprintf(folder, PATH_MAX, "%.4000s/lockstep-prove-XXXXXX", parent && *parent ? parent : "/tmp");
+    return mkdtemp(folder) ? LS_OK : ls_fail(LS_EIO, "%s: %s; set TMPDIR to a folder that can be written", folder, strerror(errno));
+}
+
+static void leave_folder(const char *folder, bool keep)
+{
+    if (keep)
+        printf("The runs are kept in %s\n", folder);
+    else
+        nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* The recipe is read once here, so that a wrong one is told in a moment and not by sixteen mpiruns. */
+static ls_status count_grains(const arguments *given, int64_t *grains)
+{
+    char run[] = "run=unused";
+    char **override = calloc((size_t)given->overrides + 1, sizeof *override);
+    if (!override)
+        return ls_fail(LS_EMEM, "no memory for the overrides");
+    for (int i = 0; i < given->overrides; i++)
+        override[i] = given->override[i];
+    override[given->overrides] = run;
+    ls_recipe *recipe;
+    ls_status status = ls_recipe_read(&recipe, given->recipe, given->overrides + 1, override);
+    free(override);
+    if (status)
+        return status;
+    *grains = ls_recipe_config(recipe)->batch.grains;
+    ls_recipe_free(recipe);
+    return LS_OK;
+}
+
+static ls_status prove(const arguments *given, proof *p)
+{
+    char folder[PATH_MAX], executable[PATH_MAX];
+    int64_t grains = 0;
+    if (getenv("OMPI_COMM_WORLD_SIZE"))
+        return ls_fail(LS_EARG, "start it without mpirun: it starts mpirun itself, once a trial");
+    ssize_t bytes = readlink("/proc/self/exe", executable, sizeof executable - 1);
+    if (bytes < 0)
+        return ls_fail(LS_EIO, "/proc/self/exe: %s", strerror(errno));
+    executable[bytes] = '\0';
+    ls_status status = count_grains(given, &grains);
+    if (!status)
+        status = make_folder(folder);
+    if (status)
+        return status;
+    if (geteuid() == 0) { /* Open MPI asks root twice */
+        setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+        setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+    }
+    ls_process_catch_signals();
+    p->setting = (ls_trial_setting){executable, given->recipe, given->overrides, given->override, folder, given->steps};
+    status = try_all(p, given, grains);
+    leave_folder(folder, given->keep);
+    ls_hashes_free(p->reference);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    arguments given = {.steps = 20, .ranks = {4, {1, 2, 3, 4}}, .threads = {2, {1, 2}}};
+    argp_parse(&parser, argc, argv, 0, NULL, &given);
+    proof p = {0};
+    ls_status status = prove(&given, &p);
+    if (status)
+        return ls_command_failed("prove", status);
+    if (!p.different && !p.failed) {
+        printf("All %d trials agree, bit for bit, after each of %lld steps.\n", p.trials, (long long)given.steps);
+        return 0;
+    }
+    printf("%d of %d trials are not the same, %d failed.%s\n", p.different, p.trials, p.failed,
+           given.keep ? "" : " Run again with --keep to look at them.");
+    return 1;
+}
+
+const ls_command ls_command_prove = {"prove", "show that ranks, threads, schedules and a crash do not change a bit", run};

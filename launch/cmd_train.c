@@ -1,0 +1,121 @@
+/* `lockstep train`: one rank of a training run, alone or under mpirun or srun.
+ *
+ * Every rank reads the recipe for itself and all compare what they read, with the numerics id, before the first step: a
+ * rank with another file, another library or another processor is refused by name. A rank that fails later takes the
+ * others with it (ls_world_abort), so nobody waits for the dead. */
+#include "base/log.h"
+#include "launch/command.h"
+#include "launch/keys.h"
+#include "launch/recipe.h"
+
+#include <argp.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *recipe;
+    int overrides;
+    char **override;
+    bool dry_run;
+} arguments;
+
+static const struct argp_option options[] = {
+    {"dry-run", 'n', NULL, 0, "Print the estimate (memory a rank, steps, tokens, disk, time) and stop", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    arguments *given = state->input;
+    switch (key) {
+    case 'n': given->dry_run = true; return 0;
+    case ARGP_KEY_ARG:
+        if (given->recipe)
+            return ARGP_ERR_UNKNOWN; /* the rest comes as ARGP_KEY_ARGS */
+        given->recipe = value;
+        return 0;
+    case ARGP_KEY_ARGS:
+        given->override = state->argv + state->next;
+        given->overrides = state->argc - state->next;
+        state->next = state->argc;
+        return 0;
+    case ARGP_KEY_END:
+        if (!given->recipe)
+            argp_error(state, "which recipe? Name a file or a shipped recipe (`lockstep recipes`)");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* The keys stand behind the options, printed from the tables. */
+static char *add_keys(int key, const char *text, void *input)
+{
+    (void)input;
+    char *keys = NULL;
+    size_t bytes;
+    FILE *out = key == ARGP_KEY_HELP_POST_DOC ? open_memstream(&keys, &bytes) : NULL;
+    if (!out)
+        return (char *)text;
+    fprintf(out, "%s\nKeys of a recipe and their defaults:\n\n", text);
+    ls_keys_help(out);
+    fclose(out);
+    return keys;
+}
+
+static const struct argp parser = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "RECIPE [KEY.PATH=VALUE...]",
+    .doc = "Trains RECIPE, a YAML file or the name of a shipped recipe; KEY.PATH=VALUE overrides one of its keys. A run "
+           "folder that holds a checkpoint is gone on with. Put `mpirun -n N` or `srun` in front for more ranks: the "
+           "result is the same to the bit.\v"
+           "Examples:\n"
+           "  lockstep train pretrain-llama-tiny run=runs/first max_steps=100\n"
+           "  mpirun -n 2 lockstep train my.yaml optimizer.lr=2e-5\n"
+           "  lockstep train my.yaml --dry-run\n",
+    .help_filter = add_keys,
+};
+
+/* Reads, then makes sure that every rank read the same and computes alike. */
+static ls_status prepare(ls_world *world, const arguments *given, ls_recipe **recipe)
+{
+    ls_status status = ls_recipe_read(recipe, given->recipe, given->overrides, given->override);
+    if (!status)
+        status = ls_numerics_pin((ls_numerics)ls_recipe_config(*recipe)->run.numerics);
+    status = ls_agree(world, status, "reading the recipe");
+    if (status)
+        return status;
+    const char *text = ls_recipe_config(*recipe)->recipe_text, *numerics = ls_numerics_id();
+    status = ls_same_everywhere(world, text, strlen(text) + 1, "the recipe");
+    return status ? status : ls_same_everywhere(world, numerics, strlen(numerics) + 1, "the numerics id");
+}
+
+static int run(int argc, char **argv)
+{
+    arguments given = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &given);
+
+    ls_world *world;
+    ls_status status = ls_world_open(&world, NULL);
+    if (status)
+        return ls_command_failed("train", status);
+    ls_log_identity(ls_world_rank(world), ls_world_ranks(world));
+    ls_recipe *recipe = NULL;
+    status = prepare(world, &given, &recipe);
+    const bool together = status != LS_OK; /* ls_agree: all ranks are here with the same sentence */
+    if (!status && given.dry_run)
+        status = ls_train_estimate(world, ls_recipe_config(recipe));
+    else if (!status)
+        status = ls_train(world, ls_recipe_config(recipe));
+
+    const int exit_code = ls_status_exit_code(status);
+    if (status && status != LS_ESTOPPED && !together && ls_world_ranks(world) > 1)
+        ls_world_abort(world, exit_code, ls_fail_sentence());
+    if (status && ls_world_rank(world) == 0)
+        ls_command_failed("train", status);
+    ls_recipe_free(recipe);
+    ls_world_close(world);
+    return exit_code;
+}
+
+const ls_command ls_command_train = {"train", "train a recipe, or go on with its run", run};

@@ -1,0 +1,118 @@
+/* Softmax cross-entropy from hidden states: -log softmax(x w^T)[label], a weighted sum over rows.
+ * The logits are never whole: the device goes over the vocabulary in tiles, and again in backward.
+ * The sum is made in f64 in row order; it is a sum and no mean, as the loop alone knows the step's count. */
+#include "tensor/ops/shapes.h"
+
+typedef struct {
+    const int32_t *labels; /* [rows], on the arena; < 0: skipped */
+    const float *weights;  /* [rows], on the arena; NULL: all 1 */
+    float *losses;         /* the caller's, or NULL */
+} cross_entropy_attributes;
+
+enum { SAVED_LSE };
+
+static ls_status cross_entropy_shape(ls_node *node)
+{
+    const cross_entropy_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0], *w = node->in[1];
+    ls_status status = ls_check_types(node);
+    if (status != LS_OK)
+        return status;
+    if (x->ndim != 2 || w->ndim != 2 || x->shape[1] != w->shape[1])
+        return ls_fail(LS_ESHAPE, "x %s and w %s: they must be [rows, width] and [vocabulary, width]",
+                       ls_describe(x).text, ls_describe(w).text);
+    for (int64_t r = 0; r < x->shape[0]; r++)
+        if (at->labels[r] >= w->shape[0])
+            return ls_fail(LS_EARG,
+                           "label %d of row %lld: the vocabulary has %lld; do tokenizer and model belong together?",
+                           at->labels[r], (long long)r, (long long)w->shape[0]);
+    ls_set_shape(node->out[0], ls_wide_type(x->type), 0, NULL);
+    return LS_OK;
+}
+
+static ls_cross_entropy_args args_of(const ls_node *node)
+{
+    const cross_entropy_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0], *w = node->in[1];
+    return (ls_cross_entropy_args){
+        .type = x->type,
+        .rows = x->shape[0],
+        .width = x->shape[1],
+        .vocabulary = w->shape[0],
+        .x = x->data,
+        .w = w->data,
+        .labels = at->labels,
+        .weights = at->weights,
+        .lse = node->saved[SAVED_LSE],
+    };
+}
+
+/* `products`: of rows that are not skipped with the vocabulary, one in forward, three in backward. */
+static void count_flops(const ls_node *node, int products)
+{
+    const cross_entropy_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0], *w = node->in[1];
+    int64_t rows = 0;
+    for (int64_t r = 0; r < x->shape[0]; r++)
+        rows += at->labels[r] >= 0 && (!at->weights || at->weights[r] != 0);
+    ls_tape_count_flops(node->tape, 2.0 * products * (double)rows * (double)w->count);
+}
+
+static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
+{
+    const cross_entropy_attributes *at = node->attributes;
+    int64_t rows = node->in[0]->shape[0];
+    ls_type type = node->out[0]->type;
+    void *losses = ls_node_take(node, (size_t)rows * ls_type_size(type));
+    node->saved[SAVED_LSE] = ls_node_take(node, (size_t)rows * ls_type_size(type));
+    if (!losses || !node->saved[SAVED_LSE])
+        return LS_EMEM;
+    ls_cross_entropy_args args = args_of(node);
+    args.losses = losses;
+    ls_arena *arena = ls_tape_arena(node->tape);
+    ls_mark mark = ls_arena_mark(arena);
+    ls_status status = device->cross_entropy(device, &args, arena);
+    ls_arena_release(arena, mark);
+    count_flops(node, 1);
+
+    double sum = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        double loss = type == LS_F64 ? ((double *)losses)[r] : (double)((float *)losses)[r];
+        double weight = at->weights ? (double)at->weights[r] : 1;
+        if (at->labels[r] >= 0 && weight != 0)
+            sum += weight * loss;
+        if (at->losses)
+            at->losses[r] = (float)loss;
+    }
+    if (type == LS_F64)
+        *(double *)node->out[0]->data = sum;
+    else
+        *(float *)node->out[0]->data = (float)sum;
+    return status;
+}
+
+static ls_status cross_entropy_backward(ls_node *node, ls_device *device)
+{
+    const ls_tensor *y = node->out[0];
+    ls_cross_entropy_args args = args_of(node);
+    args.dloss = y->type == LS_F64 ? *(double *)y->grad : (double)*(float *)y->grad;
+    args.dx = ls_gradient(node, 0);
+    args.dw = ls_gradient_as(node, 1, y->type);
+    count_flops(node, 1 + (args.dx != NULL) + (args.dw != NULL));
+    return device->cross_entropy_backward(device, &args, ls_tape_arena(node->tape));
+}
+
+static const ls_op cross_entropy_op = {"cross_entropy_sum", cross_entropy_shape, cross_entropy_forward,
+                                       cross_entropy_backward};
+
+ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, const float *weights,
+                                float *losses)
+{
+    int64_t rows = x->ndim ? x->shape[0] : 1;
+    const cross_entropy_attributes at = {
+        .labels = ls_copy_array(tape, labels, rows, sizeof *labels),
+        .weights = weights ? ls_copy_array(tape, weights, rows, sizeof *weights) : NULL,
+        .losses = losses,
+    };
+    return ls_apply(tape, &cross_entropy_op, 2, (ls_tensor *[]){x, w}, &at, sizeof at, 1, NULL);
+}

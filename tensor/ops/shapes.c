@@ -1,0 +1,114 @@
+/* Checks and strides shared by the shape rules. See shapes.h. */
+#include "tensor/ops/shapes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+ls_shape_text ls_describe(const ls_tensor *x)
+{
+    ls_shape_text out;
+    int used = snprintf(out.text, sizeof out.text, "%s [", ls_type_name(x->type));
+    for (int i = 0; i < x->ndim && used < (int)sizeof out.text; i++)
+        used +=
+            snprintf(out.text + used, sizeof out.text - (size_t)used, i ? ", %lld" : "%lld", (long long)x->shape[i]);
+    if (used < (int)sizeof out.text - 1)
+        strcpy(out.text + used, "]");
+    return out;
+}
+
+static bool is_float(ls_type type)
+{
+    return type == LS_F32 || type == LS_BF16 || type == LS_F64;
+}
+
+ls_status ls_check_types_gains(const ls_node *node, int from)
+{
+    const ls_tensor *first = node->in[0];
+    if (!is_float(first->type))
+        return ls_fail(LS_ETYPE, "input 0 is %s; operators compute in f32 or bf16", ls_describe(first).text);
+    for (int i = 1; i < node->inputs; i++) {
+        const ls_tensor *x = node->in[i];
+        if (!x || x->type == first->type || (i >= from && first->type == LS_BF16 && x->type == LS_F32))
+            continue;
+        return ls_fail(LS_ETYPE, "input 0 is %s, but input %d is %s; cast one of them", ls_describe(first).text, i,
+                       ls_describe(x).text);
+    }
+    return LS_OK;
+}
+
+ls_status ls_check_types(const ls_node *node)
+{
+    return ls_check_types_gains(node, node->inputs);
+}
+
+ls_status ls_check_axis(const ls_tensor *x, int *axis)
+{
+    int given = *axis;
+    if (given < 0)
+        *axis += x->ndim;
+    if (*axis < 0 || *axis >= x->ndim)
+        return ls_fail(LS_ESHAPE, "axis %d of %s: it has %d axes", given, ls_describe(x).text, x->ndim);
+    return LS_OK;
+}
+
+void ls_set_shape(ls_tensor *out, ls_type type, int ndim, const int64_t *shape)
+{
+    out->type = type;
+    out->ndim = ndim;
+    memmove(out->shape, shape, (size_t)ndim * sizeof *shape);
+}
+
+ls_status ls_shape_like_input(ls_node *node)
+{
+    const ls_tensor *x = node->in[0];
+    ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
+    return ls_check_types(node);
+}
+
+int64_t ls_extent(const ls_tensor *x, int begin, int end)
+{
+    int64_t product = 1;
+    for (int i = begin; i < end; i++)
+        product *= x->shape[i];
+    return product;
+}
+
+ls_type ls_wide_type(ls_type type)
+{
+    return type == LS_F64 ? LS_F64 : LS_F32;
+}
+
+void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride)
+{
+    int64_t product = 1;
+    for (int i = ndim - 1; i >= 0; i--) {
+        stride[i] = product;
+        product *= shape[i];
+    }
+}
+
+void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes)
+{
+    if (ls_tape_status(tape) != LS_OK)
+        return NULL;
+    if (count < 1 || !array) {
+        ls_tape_raise(tape, LS_EARG, "an operator was given an array of %lld elements%s", (long long)count,
+                      array ? "; at least one is needed" : " that is NULL");
+        return NULL;
+    }
+    size_t bytes = (size_t)count * element_bytes;
+    void *copy = ls_arena_take(ls_tape_arena(tape), bytes);
+    if (copy)
+        memcpy(copy, array, bytes);
+    else if (ls_arena_status(ls_tape_arena(tape)) != LS_OK)
+        ls_tape_raise(tape, LS_EMEM, "%s", ls_fail_sentence());
+    return copy;
+}
+
+void *ls_node_take(const ls_node *node, size_t bytes)
+{
+    void *block = ls_arena_take(ls_tape_arena(node->tape), bytes);
+    if (!block)
+        ls_arena_status(ls_tape_arena(node->tape)); /* its sentence; the caller returns LS_EMEM */
+    return block;
+}

@@ -1,0 +1,33 @@
+/* What the shape rules of all operators share: checks with their sentences, and strides. */
+#pragma once
+#include "tensor/ops.h"
+
+typedef struct {
+    char text[112];
+} ls_shape_text;
+
+/* "f32 [2, 3]", for sentences: ls_describe(x).text lives until the end of the full expression. */
+ls_shape_text ls_describe(const ls_tensor *x);
+
+/* LS_ETYPE unless all inputs (NULL ones apart) have one float type. */
+ls_status ls_check_types(const ls_node *node);
+/* As above, but inputs from `from` on may be f32 beside bf16: gains and biases. */
+ls_status ls_check_types_gains(const ls_node *node, int from);
+/* A negative axis counts from the end. LS_ESHAPE: there is no such axis. */
+ls_status ls_check_axis(const ls_tensor *x, int *axis);
+
+void ls_set_shape(ls_tensor *out, ls_type type, int ndim, const int64_t *shape);
+/* The shape rule of operators whose result is like their one input. */
+ls_status ls_shape_like_input(ls_node *node);
+
+/* Product of sizes [begin, end). */
+int64_t ls_extent(const ls_tensor *x, int begin, int end);
+/* f32, or f64 for f64: the type of sums and statistics. */
+ls_type ls_wide_type(ls_type type);
+/* Row-major strides of a dense array. */
+void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride);
+/* Arrays given beside tensors, copied to the tape's arena. NULL: an earlier error; or raised now: count below 1, no
+ * memory. */
+void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes);
+/* Memory of the arena for forward's `saved` and for scratch; NULL: none left, with its sentence. */
+void *ls_node_take(const ls_node *node, size_t bytes);

@@ -1,0 +1,75 @@
+/* The inside of a tape, shared by tape.c, backward.c and recompute.c. Operators and everything above see tensor.h.
+ *
+ *   records      nodes, tensors, uses of parameters      | taken upwards, all forgotten by ls_tape_reset
+ *   activations  data of results, what forward saves,    | taken upwards; recompute scopes and backward give back
+ *                scratch                                 | what they took, as their lives nest
+ *   gradients    one block a gradient                    | lives do not nest: blocks go back to a list of blocks of
+ *                                                        | the same size (pool.h), so depth does not add memory
+ * Records are apart from the rest because they are the host's also where tensors are a device's. */
+#pragma once
+#include "tensor/ops.h"
+#include "tensor/pool.h"
+
+/* A parameter on this tape. `tensor` comes first: a tensor with a parameter is its use. */
+typedef struct ls_use {
+    ls_tensor tensor;
+    int64_t first;        /* number of the node that used it first; -1: not recorded yet */
+    struct ls_use *older; /* stack in the order of first use: ls_backward pops it */
+} ls_use_record;
+
+typedef struct ls_gradient_request {
+    void *block; /* NULL: not asked for */
+    ls_type type;
+    bool direct; /* the block is in[i]->grad itself; otherwise it is added there after the node's backward */
+} ls_gradient_request;
+
+/* Where recording stands; the backward of a recompute scope sets it aside and starts anew. */
+typedef struct {
+    ls_node *last;
+    int64_t number;           /* of the next node */
+    uint32_t random_operator; /* number of the next one */
+    int no_grad;              /* depth of no-grad scopes */
+    int unrecorded;           /* depth of recompute scopes in forward: gradients will be wanted, nodes are not kept */
+    bool replaying;           /* in a recompute scope's backward: no parameter can be used for the first time */
+} ls_tape_position;
+
+struct ls_tape {
+    ls_device *device;
+    ls_arena *records, *activations, *gradients;
+    ls_pool pool;
+
+    ls_status status; /* the first error, and its sentence */
+    char sentence[1024];
+    ls_tensor harmless; /* what operators return after it */
+    double zeros[16];
+
+    uint64_t seed;
+    uint32_t step, slot;
+    ls_tape_position now;
+
+    ls_use_record **uses; /* open addressing by the parameter's address; never walked, so addresses do not show */
+    int64_t uses_room, uses_count;
+    ls_use_record *newest_use;
+
+    double flops;
+};
+
+/* Takes from an arena of the tape; NULL raises LS_EMEM. */
+void *ls_tape_take(ls_tape *tape, ls_arena *arena, size_t bytes);
+/* Makes the current sentence the tape's sticky error, with the operator's name in front. */
+void ls_tape_raise_operator(ls_tape *tape, ls_status code, const char *operator_name);
+/* A tensor without data. LS_ESHAPE (raised, NULL): a size below 1, too many axes. */
+ls_tensor *ls_tape_tensor(ls_tape *tape, ls_type type, int ndim, const int64_t *shape);
+/* Node with room for its inputs, outputs and attributes; inputs and attributes are copied. NULL: no memory (raised). */
+ls_node *ls_tape_node(ls_tape *tape, const ls_op *op, int inputs, ls_tensor *const *in, const void *attributes,
+                      size_t attribute_bytes, int outputs);
+/* Notes first uses of parameters; true if any input needs a gradient that backward will ask for. */
+bool ls_tape_consume(ls_tape *tape, int inputs, ls_tensor *const *in);
+/* Puts a finished node at the end of the tape, and makes it the maker of its outputs. */
+void ls_tape_record(ls_tape *tape, ls_node *node);
+
+/* Walks back from `node` to the first one, leaving each input's gradient in place. With `ready`, hands parameters over.
+ */
+void ls_tape_walk(ls_tape *tape, ls_node *node, ls_gradient_ready ready, void *context);
+/* Bytes of a tensor's gradient. */
+size_t ls_gradient_bytes(const ls_tensor *x);

@@ -1,0 +1,29 @@
+/* Is the answer right? Checking replies to arithmetic problems without a model's opinion.
+ *
+ * GSM8K (Cobbe et al. 2021; openai/grade-school-math): the strict check is theirs, the first match of
+ *     #### (\-?[0-9\.\,]+)
+ * in the reply and in the gold solution, commas deleted, compared as text; no match is wrong. The lenient check, which
+ * newer harnesses report, takes the last number anywhere in the reply and compares it with the gold one as exact
+ * rationals, so that 18, 18.00 and 36/2 are one answer. Both are always reported.
+ *
+ * A number is a sign, digits with commas between them, a decimal part, "/ digits" or "%" behind it; dollar signs and
+ * units are not part of it. Numbers that do not fit into 64-bit fractions are no numbers. Never compares floats. */
+#pragma once
+#include "base/type.h"
+
+typedef struct {
+    int64_t numerator, denominator; /* lowest terms, denominator > 0 */
+    bool percent;                   /* written with "%": the value is already divided by 100 */
+} ls_rational;
+
+bool ls_gsm8k_right(const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes);
+bool ls_gsm8k_right_leniently(const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes);
+
+/* The last number of `text`; false: there is none. */
+bool ls_rational_last(const char *text, size_t bytes, ls_rational *value);
+/* The number that begins at text[0], sign included; how many bytes it takes, 0: none begins there. */
+size_t ls_rational_read(const char *text, size_t bytes, ls_rational *value);
+bool ls_rational_equal(ls_rational a, ls_rational b);
+
+/* Wilson's 95% interval of a share (1927): of `of` trials `right` succeeded. [0, 1] when of = 0. */
+void ls_wilson_interval(int64_t right, int64_t of, double *low, double *high);
