@@ -146,6 +146,16 @@ const ls_train_config *ls_recipe_config(const ls_recipe *recipe)
     return &recipe->config;
 }
 
+/* A recipe that leaves model.context out means the length of its rows. */
+static ls_status context_of_rows(const ls_yaml_node *root, const ls_schema *schema, ls_transformer_options *model)
+{
+    static const ls_option tokens = {.key = "tokens", .kind = LS_OPTION_INT, .min = 1, .max = 1e7};
+    const ls_yaml_node *batch = ls_yaml_find(root, "batch"), *node = batch ? ls_yaml_find(batch, "tokens") : NULL, *at;
+    if (!node)
+        return ls_fail(LS_ERECIPE, "%s: neither model.context nor batch.tokens says how many positions the model has", schema->file);
+    return ls_option_read(&tokens, node, &model->context, schema->arena, &at) ? ls_schema_fail_at(schema, at, "batch.tokens") : LS_OK;
+}
+
 ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model)
 {
     memset(model, 0, sizeof *model);
@@ -165,9 +175,13 @@ ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model)
             status = ls_fail(LS_ERECIPE, "%s: no section `model`, so nothing is known of the network", path);
     }
     if (!status) {
-        only.first->next = NULL;
+        ls_yaml_node alone = *only.first;
+        alone.next = NULL;
+        only.first = &alone;
         status = ls_schema_fill(&schema, &only);
     }
+    if (!status && !model->context)
+        status = context_of_rows(root, &schema, model);
     ls_arena_free(arena);
     return status;
 }
