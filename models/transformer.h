@@ -16,6 +16,7 @@ typedef struct {
     double dropout, rope_base, norm_eps, init_std;
     bool rope_interleaved; /* llama2.c's pairs (2j, 2j+1); false: Hugging Face's halves */
     bool recompute;        /* one recompute scope a block */
+    const char *from;      /* run or imported folder whose weights are the initial ones; read by train/, not here */
 } ls_transformer_options;
 extern const ls_option ls_transformer_option_rows[]; /* the recipe's `model` section for family transformer */
 
@@ -41,10 +42,3 @@ ls_tensor *ls_transformer_logits(ls_transformer *model, ls_tape *tape, const ls_
 double ls_transformer_flops_per_token(const ls_transformer *model, int64_t tokens);
 const ls_transformer_options *ls_transformer_config(const ls_transformer *model);
 
-/* Incremental forward for generation: `cache` holds keys and values of rows; ids [rows, n] are appended at each row's
- * length. logits [rows, V] of the last position. Same bits as the full forward (tests/models/test_generate.c). */
-typedef struct ls_kv_cache ls_kv_cache;
-ls_status ls_kv_cache_create(ls_kv_cache **cache, const ls_transformer *model, int64_t rows, int64_t tokens, ls_type type);
-void ls_kv_cache_free(ls_kv_cache *cache);
-void ls_kv_cache_reset(ls_kv_cache *cache);
-ls_tensor *ls_transformer_step(ls_transformer *model, ls_tape *tape, ls_kv_cache *cache, int64_t rows, int64_t n, const int32_t *ids);

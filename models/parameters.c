@@ -1,0 +1,55 @@
+/* Layout, binding and initial values of parameters. See parameters.h. */
+#include "models/parameters.h"
+
+#include "base/random.h"
+
+static int64_t whole_chunks(int64_t count)
+{
+    return (count + LS_CHUNK - 1) / LS_CHUNK * LS_CHUNK;
+}
+
+int64_t ls_parameters_layout(ls_parameter *parameters, int count)
+{
+    int64_t elements = 0;
+    for (int i = 0; i < count; i++) {
+        parameters[i].number = i;
+        parameters[i].offset = elements;
+        elements += whole_chunks(parameters[i].count);
+    }
+    return elements;
+}
+
+void ls_parameters_bind(ls_parameter *parameters, int count, ls_type compute, void *working, float *master_f32)
+{
+    for (int i = 0; i < count; i++) {
+        ls_parameter *p = &parameters[i];
+        const bool master = p->ndim <= 1 && compute == LS_BF16;
+        p->type = master ? LS_F32 : compute;
+        p->data = master ? (void *)(master_f32 + p->offset) : (void *)((char *)working + (size_t)p->offset * ls_type_size(compute));
+    }
+}
+
+/* Elements [from, to) of one parameter. The element number is the place in the tensor, so any slice can be made alone. */
+static void fill(const ls_parameter *p, uint64_t seed, int64_t from, int64_t to, float *out)
+{
+    const ls_random stream = {.seed = seed, .slot = (uint32_t)p->number, .purpose = LS_RANDOM_INIT};
+    for (int64_t i = from; i < to; i++) {
+        if (p->init.kind == LS_INIT_NORMAL)
+            out[i - from] = (float)p->init.std * ls_random_normal(&stream, (uint64_t)i);
+        else
+            out[i - from] = p->init.kind == LS_INIT_ONES ? 1.0f : 0.0f;
+    }
+}
+
+void ls_parameters_init(const ls_parameter *parameters, int count, uint64_t seed, int64_t begin, int64_t held, float *out)
+{
+    for (int64_t i = 0; i < held; i++)
+        out[i] = 0.0f; /* the padding between tensors */
+    for (int i = 0; i < count; i++) {
+        const ls_parameter *p = &parameters[i];
+        const int64_t from = p->offset > begin ? p->offset : begin;
+        const int64_t end = p->offset + p->count, to = end < begin + held ? end : begin + held;
+        if (from < to)
+            fill(p, seed, from - p->offset, to - p->offset, out + (from - begin));
+    }
+}

@@ -1,0 +1,158 @@
+/* Forward pass of the transformer, in both styles. Reads like the papers: transformer.h names them. */
+#include "models/transformer.h"
+#include "models/transformer_internal.h"
+
+static ls_tensor *use(ls_tape *tape, const ls_parameter *parameter)
+{
+    return parameter ? ls_use(tape, parameter) : NULL;
+}
+
+static ls_tensor *norm(const ls_transformer *model, ls_tape *tape, ls_tensor *x, const ls_parameter *gain, const ls_parameter *bias)
+{
+    const double eps = model->options.norm_eps;
+    return model->options.style == LS_STYLE_LLAMA ? ls_rms_norm(tape, x, use(tape, gain), eps)
+                                                  : ls_layer_norm(tape, x, use(tape, gain), use(tape, bias), eps);
+}
+
+static ls_tensor *linear(ls_tape *tape, ls_tensor *x, const ls_parameter *weight, const ls_parameter *bias, ls_activation activation)
+{
+    return ls_linear(tape, x, use(tape, weight), use(tape, bias), activation);
+}
+
+/* x [n, heads * d] turned by its positions (Su et al. 2021). */
+static ls_tensor *turn(const ls_transformer_options *o, ls_tape *tape, ls_tensor *x, int64_t heads, const int32_t *positions)
+{
+    const int64_t n = x->shape[0], d = o->width / o->heads;
+    x = ls_reshape(tape, x, LS_SHAPE(1, n, heads, d));
+    x = ls_rotary(tape, x, positions, o->rope_base, o->rope_interleaved);
+    return ls_reshape(tape, x, LS_SHAPE(n, heads * d));
+}
+
+static ls_tensor *attention_part(const ls_transformer *model, ls_tape *tape, int layer, ls_tensor *x, const int32_t *positions,
+                                 ls_attend attend, void *context)
+{
+    const ls_transformer_options *o = &model->options;
+    const ls_transformer_block *b = &model->blocks[layer];
+    ls_tensor *h = norm(model, tape, x, b->attention_norm_gain, b->attention_norm_bias);
+    ls_tensor *q = linear(tape, h, b->query, b->query_bias, LS_ACT_NONE);
+    ls_tensor *k = linear(tape, h, b->key, b->key_bias, LS_ACT_NONE);
+    ls_tensor *v = linear(tape, h, b->value, b->value_bias, LS_ACT_NONE);
+    if (o->style == LS_STYLE_LLAMA) {
+        q = turn(o, tape, q, o->heads, positions);
+        k = turn(o, tape, k, o->kv_heads, positions);
+    }
+    h = attend(context, tape, layer, q, k, v);
+    h = linear(tape, h, b->output, b->output_bias, LS_ACT_NONE);
+    return ls_dropout(tape, h, o->dropout);
+}
+
+static ls_tensor *mlp_part(const ls_transformer *model, ls_tape *tape, int layer, ls_tensor *x)
+{
+    const ls_transformer_block *b = &model->blocks[layer];
+    ls_tensor *h = norm(model, tape, x, b->mlp_norm_gain, b->mlp_norm_bias);
+    if (model->options.style == LS_STYLE_LLAMA)
+        h = ls_mul(tape, linear(tape, h, b->gate, NULL, LS_ACT_SILU), linear(tape, h, b->up, NULL, LS_ACT_NONE));
+    else
+        h = linear(tape, h, b->up, b->up_bias, LS_ACT_GELU_TANH);
+    h = linear(tape, h, b->down, b->down_bias, LS_ACT_NONE);
+    return ls_dropout(tape, h, model->options.dropout);
+}
+
+ls_tensor *ls_transformer_run_block(const ls_transformer *model, ls_tape *tape, int layer, ls_tensor *x,
+                                    const int32_t *positions, ls_attend attend, void *context)
+{
+    x = ls_add(tape, x, attention_part(model, tape, layer, x, positions, attend, context));
+    return ls_add(tape, x, mlp_part(model, tape, layer, x));
+}
+
+ls_tensor *ls_transformer_embed(const ls_transformer *model, ls_tape *tape, int64_t n, const int32_t *ids, const int32_t *positions)
+{
+    ls_tensor *x = ls_embedding(tape, ls_use(tape, model->token), ids, LS_SHAPE(n));
+    if (model->position)
+        x = ls_add(tape, x, ls_embedding(tape, ls_use(tape, model->position), positions, LS_SHAPE(n)));
+    return ls_dropout(tape, x, model->options.dropout);
+}
+
+ls_tensor *ls_transformer_final_norm(const ls_transformer *model, ls_tape *tape, ls_tensor *x)
+{
+    return norm(model, tape, x, model->final_norm_gain, model->final_norm_bias);
+}
+
+/* What a block needs besides x; copied by the recompute scope. */
+typedef struct {
+    const ls_transformer *model;
+    const ls_token_rows *rows;
+    const int32_t *positions;
+    int layer;
+} block_context;
+
+static ls_tensor *attend_rows(void *context, ls_tape *tape, int layer, ls_tensor *q, ls_tensor *k, ls_tensor *v)
+{
+    (void)layer;
+    const block_context *c = context;
+    const ls_transformer_options *o = &c->model->options;
+    const int64_t B = c->rows->rows, T = c->rows->tokens, d = o->width / o->heads;
+    q = ls_reshape(tape, q, LS_SHAPE(B, T, o->heads, d));
+    k = ls_reshape(tape, k, LS_SHAPE(B, T, o->kv_heads, d));
+    v = ls_reshape(tape, v, LS_SHAPE(B, T, o->kv_heads, d));
+    ls_tensor *h = ls_attention(tape, q, k, v, true, c->rows->segments);
+    return ls_reshape(tape, h, LS_SHAPE(B * T, o->width));
+}
+
+static ls_tensor *run_block(void *context, ls_tape *tape, ls_tensor *x)
+{
+    block_context *c = context;
+    return ls_transformer_run_block(c->model, tape, c->layer, x, c->positions, attend_rows, c);
+}
+
+/* 0..T-1 in every row. */
+static const int32_t *counted_positions(ls_tape *tape, const ls_token_rows *rows)
+{
+    int32_t *positions = ls_arena_array(ls_tape_arena(tape), int32_t, rows->rows * rows->tokens);
+    for (int64_t i = 0; positions && i < rows->rows * rows->tokens; i++)
+        positions[i] = (int32_t)(i % rows->tokens);
+    return positions;
+}
+
+ls_tensor *ls_transformer_hidden(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows)
+{
+    block_context c = {.model = model, .rows = rows, .positions = rows->positions};
+    if (!c.positions)
+        c.positions = counted_positions(tape, rows);
+    if (!c.positions) {
+        ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld positions", (long long)(rows->rows * rows->tokens));
+        return ls_use(tape, model->token); /* harmless after an error */
+    }
+    ls_tensor *x = ls_transformer_embed(model, tape, rows->rows * rows->tokens, rows->ids, c.positions); /* [B*T, D] */
+    for (c.layer = 0; c.layer < model->options.layers; c.layer++)
+        x = model->options.recompute ? ls_recompute(tape, run_block, &c, sizeof c, x) : run_block(&c, tape, x);
+    return ls_transformer_final_norm(model, tape, x);
+}
+
+ls_tensor *ls_transformer_head(ls_transformer *model, ls_tape *tape)
+{
+    return ls_use(tape, model->head ? model->head : model->token);
+}
+
+ls_tensor *ls_transformer_logits(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows)
+{
+    ls_tensor *hidden = ls_transformer_hidden(model, tape, rows);
+    return ls_linear(tape, hidden, ls_transformer_head(model, tape), NULL, LS_ACT_NONE);
+}
+
+double ls_transformer_flops_per_token(const ls_transformer *model, int64_t tokens)
+{
+    const ls_transformer_options *o = &model->options;
+    double weights = (double)(o->vocabulary * o->width); /* the head's product; the embedding's look-up costs nothing */
+    for (int i = 0; i < model->count; i++) {
+        const ls_parameter *p = &model->parameters[i];
+        if (p->ndim == 2 && p != model->token && p != model->position && p != model->head)
+            weights += (double)p->count;
+    }
+    return 6 * weights + 12.0 * (double)(o->layers * o->width * tokens); /* Chowdhery et al. 2022 (PaLM), appendix B */
+}
+
+const ls_transformer_options *ls_transformer_config(const ls_transformer *model)
+{
+    return &model->options;
+}

@@ -1,0 +1,32 @@
+/* The transformer's insides, shared by its two forward passes: transformer.c (whole rows) and kv_cache.c (one token at
+ * a time). Both run the same block; what differs is where attention finds keys and values. */
+#pragma once
+#include "models/transformer.h"
+
+typedef struct {
+    ls_parameter *attention_norm_gain, *attention_norm_bias;
+    ls_parameter *query, *query_bias, *key, *key_bias, *value, *value_bias, *output, *output_bias;
+    ls_parameter *mlp_norm_gain, *mlp_norm_bias;
+    ls_parameter *gate, *up, *up_bias, *down, *down_bias; /* gate: llama only; biases: gpt2 only */
+} ls_transformer_block;
+
+struct ls_transformer {
+    ls_transformer_options options; /* with 0s resolved */
+    ls_parameter *parameters;
+    int count;
+    char *names; /* storage of all parameters' names */
+    ls_parameter *token, *position, *final_norm_gain, *final_norm_bias, *head;
+    ls_transformer_block *blocks;
+};
+
+enum { LS_STYLE_GPT2, LS_STYLE_LLAMA };
+
+/* How a block's attention is computed from its query, key and value rows [B*T, heads * d], after rotary positions. */
+typedef ls_tensor *(*ls_attend)(void *context, ls_tape *tape, int layer, ls_tensor *q, ls_tensor *k, ls_tensor *v);
+
+/* One pre-norm block on x [B*T, D]; positions [B*T]. */
+ls_tensor *ls_transformer_run_block(const ls_transformer *model, ls_tape *tape, int layer, ls_tensor *x,
+                                    const int32_t *positions, ls_attend attend, void *context);
+/* Token (and, in GPT-2 style, position) embedding of n ids: [n, D]. */
+ls_tensor *ls_transformer_embed(const ls_transformer *model, ls_tape *tape, int64_t n, const int32_t *ids, const int32_t *positions);
+ls_tensor *ls_transformer_final_norm(const ls_transformer *model, ls_tape *tape, ls_tensor *x);

@@ -1,0 +1,142 @@
+/* The transformer's options and parameters: what there is, how it is called, and how it begins.
+ * Initial weights as GPT-2: normal with init_std, the projections that write to the residual stream divided by
+ * sqrt(2 layers) (Radford et al. 2019, section 2.3). */
+#include "models/transformer_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(field) offsetof(ls_transformer_options, field)
+const ls_option ls_transformer_option_rows[] = {
+    {"style", LS_OPTION_CHOICE, AT(style), 0, 0, 0, "llama", "gpt2|llama", "gpt2: learned positions, LayerNorm, GELU, biases; llama: rotary, RMSNorm, SwiGLU"},
+    {"from", LS_OPTION_PATH, AT(from), 0, 0, 0, NULL, NULL, "run folder or imported folder whose weights are the initial ones"},
+    {"vocabulary", LS_OPTION_INT, AT(vocabulary), 0, 0, 1e7, "0", NULL, "token ids; 0: the data's"},
+    {"layers", LS_OPTION_INT, AT(layers), 0, 1, 1000, "4", NULL, "blocks"},
+    {"width", LS_OPTION_INT, AT(width), 0, 1, 1e6, "256", NULL, "of the residual stream"},
+    {"heads", LS_OPTION_INT, AT(heads), 0, 1, 1e4, "4", NULL, "query heads"},
+    {"kv_heads", LS_OPTION_INT, AT(kv_heads), 0, 0, 1e4, "0", NULL, "key/value heads (grouped queries); 0: heads"},
+    {"hidden", LS_OPTION_INT, AT(hidden), 0, 0, 1e7, "0", NULL, "of the MLP; 0: 4 width (gpt2), 8/3 width rounded up to 32 (llama)"},
+    {"context", LS_OPTION_INT, AT(context), 0, 0, 1e7, "0", NULL, "greatest number of positions; 0: batch.tokens"},
+    {"tied", LS_OPTION_BOOL, AT(tied), 0, 0, 0, "true", NULL, "output head shared with the token embedding"},
+    {"dropout", LS_OPTION_FLOAT, AT(dropout), 0, 0, 0.99, "0", NULL, "of embeddings and of each block's two outputs"},
+    {"rope_base", LS_OPTION_FLOAT, AT(rope_base), 0, 1, 1e12, "10000", NULL, "base of rotary angles"},
+    {"rope_interleaved", LS_OPTION_BOOL, AT(rope_interleaved), 0, 0, 0, "false", NULL, "turn pairs (2j, 2j+1) as llama2.c, not halves as Hugging Face"},
+    {"norm_eps", LS_OPTION_FLOAT, AT(norm_eps), 0, 0, 1, "1e-5", NULL, "added under the root of norms"},
+    {"init_std", LS_OPTION_FLOAT, AT(init_std), 0, 0, 10, "0.02", NULL, "standard deviation of initial weights"},
+    {"recompute", LS_OPTION_BOOL, AT(recompute), LS_OPTION_FREE, 0, 0, "false", NULL, "recompute each block in backward instead of keeping its activations"},
+    {0},
+};
+#undef AT
+
+enum { NAME_ROOM = 64, PER_BLOCK = 16, OUTSIDE_BLOCKS = 5 };
+
+static ls_status resolve(ls_transformer_options *o)
+{
+    if (!o->kv_heads)
+        o->kv_heads = o->heads;
+    if (!o->hidden)
+        o->hidden = o->style == LS_STYLE_GPT2 ? 4 * o->width : (8 * o->width / 3 + 31) / 32 * 32;
+    if (o->vocabulary < 1 || o->context < 1)
+        return ls_fail(LS_ERECIPE, "model.vocabulary is %lld and model.context %lld: both must be at least 1",
+                       (long long)o->vocabulary, (long long)o->context);
+    if (o->layers < 1 || o->width < 1 || o->heads < 1 || o->width % o->heads)
+        return ls_fail(LS_ERECIPE, "model.width is %lld, not a multiple of model.heads = %lld", (long long)o->width, (long long)o->heads);
+    if (o->heads % o->kv_heads)
+        return ls_fail(LS_ERECIPE, "model.heads is %lld, not a multiple of model.kv_heads = %lld", (long long)o->heads, (long long)o->kv_heads);
+    if (o->style == LS_STYLE_LLAMA && o->width / o->heads % 2)
+        return ls_fail(LS_ERECIPE, "a head is %lld wide; rotary positions turn pairs, so width / heads must be even", (long long)(o->width / o->heads));
+    return LS_OK;
+}
+
+/* Appends one parameter; columns 0: one dimension. std 0: zeros; < 0: ones. */
+static ls_parameter *add(ls_transformer *model, int layer, const char *name, int64_t rows, int64_t columns, double std)
+{
+    char *text = model->names + (size_t)model->count * NAME_ROOM;
+    if (layer >= 0)
+        snprintf(text, NAME_ROOM, "blocks/%d/%s", layer, name);
+    else
+        snprintf(text, NAME_ROOM, "%s", name);
+    ls_parameter *p = &model->parameters[model->count++];
+    *p = (ls_parameter){.name = text, .ndim = columns ? 2 : 1, .shape = {rows, columns}, .count = rows * (columns ? columns : 1),
+                        .lr_scale = 1, .no_decay = !columns};
+    p->init.kind = std < 0 ? LS_INIT_ONES : std > 0 ? LS_INIT_NORMAL : LS_INIT_ZEROS;
+    p->init.std = std;
+    return p;
+}
+
+static void add_block(ls_transformer *model, int i)
+{
+    const ls_transformer_options *o = &model->options;
+    const int64_t D = o->width, kv = o->kv_heads * (D / o->heads), F = o->hidden;
+    const double std = o->init_std, residual = std / sqrt(2.0 * (double)o->layers);
+    const bool gpt2 = o->style == LS_STYLE_GPT2;
+    ls_transformer_block *b = &model->blocks[i];
+    b->attention_norm_gain = add(model, i, "attention_norm/gain", D, 0, -1);
+    b->attention_norm_bias = gpt2 ? add(model, i, "attention_norm/bias", D, 0, 0) : NULL;
+    b->query = add(model, i, "attention/query/weight", D, D, std);
+    b->query_bias = gpt2 ? add(model, i, "attention/query/bias", D, 0, 0) : NULL;
+    b->key = add(model, i, "attention/key/weight", kv, D, std);
+    b->key_bias = gpt2 ? add(model, i, "attention/key/bias", kv, 0, 0) : NULL;
+    b->value = add(model, i, "attention/value/weight", kv, D, std);
+    b->value_bias = gpt2 ? add(model, i, "attention/value/bias", kv, 0, 0) : NULL;
+    b->output = add(model, i, "attention/output/weight", D, D, residual);
+    b->output_bias = gpt2 ? add(model, i, "attention/output/bias", D, 0, 0) : NULL;
+    b->mlp_norm_gain = add(model, i, "mlp_norm/gain", D, 0, -1);
+    b->mlp_norm_bias = gpt2 ? add(model, i, "mlp_norm/bias", D, 0, 0) : NULL;
+    b->gate = gpt2 ? NULL : add(model, i, "mlp/gate/weight", F, D, std);
+    b->up = add(model, i, "mlp/up/weight", F, D, std);
+    b->up_bias = gpt2 ? add(model, i, "mlp/up/bias", F, 0, 0) : NULL;
+    b->down = add(model, i, "mlp/down/weight", D, F, residual);
+    b->down_bias = gpt2 ? add(model, i, "mlp/down/bias", D, 0, 0) : NULL;
+}
+
+ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_options *options)
+{
+    *out = NULL;
+    ls_transformer *model = calloc(1, sizeof *model);
+    if (!model)
+        return ls_fail(LS_EMEM, "no memory for the model's description");
+    model->options = *options;
+    const ls_status status = resolve(&model->options);
+    if (status != LS_OK) {
+        free(model);
+        return status;
+    }
+    const ls_transformer_options *o = &model->options;
+    const size_t most = (size_t)o->layers * PER_BLOCK + OUTSIDE_BLOCKS;
+    model->parameters = calloc(most, sizeof *model->parameters);
+    model->names = calloc(most, NAME_ROOM);
+    model->blocks = calloc((size_t)o->layers, sizeof *model->blocks);
+    if (!model->parameters || !model->names || !model->blocks) {
+        ls_transformer_free(model);
+        return ls_fail(LS_EMEM, "no memory for the names of %zu parameters", most);
+    }
+    const bool gpt2 = o->style == LS_STYLE_GPT2;
+    model->token = add(model, -1, "embedding/token/weight", o->vocabulary, o->width, o->init_std);
+    model->position = gpt2 ? add(model, -1, "embedding/position/weight", o->context, o->width, o->init_std) : NULL;
+    for (int i = 0; i < o->layers; i++)
+        add_block(model, i);
+    model->final_norm_gain = add(model, -1, "final_norm/gain", o->width, 0, -1);
+    model->final_norm_bias = gpt2 ? add(model, -1, "final_norm/bias", o->width, 0, 0) : NULL;
+    model->head = o->tied ? NULL : add(model, -1, "head/weight", o->vocabulary, o->width, o->init_std);
+    *out = model;
+    return LS_OK;
+}
+
+void ls_transformer_free(ls_transformer *model)
+{
+    if (!model)
+        return;
+    free(model->parameters);
+    free(model->names);
+    free(model->blocks);
+    free(model);
+}
+
+int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters)
+{
+    *parameters = model->parameters;
+    return model->count;
+}
