@@ -10,7 +10,6 @@
 
 #include "base/log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -104,40 +103,36 @@ static ls_status write_recipe(const ls_train_config *config)
     return write_file(path, config->recipe_text, strlen(config->recipe_text));
 }
 
-/* Data sets carry their tokenizer beside the shards (tokenizer.json, tok512.bin, ...). */
-static ls_status copy_tokenizer(const char *data, const char *run)
+/* The data's tokenizer: with it the folder can be used where the data is not. */
+static ls_status copy_tokenizer(const char *from, const char *run)
 {
-    char folder[PATH_ROOM], from[PATH_ROOM + 300], to[PATH_ROOM + 300];
-    snprintf(folder, sizeof folder, "%s/tokenizer", run);
-    ls_status status = make_folder(folder);
-    DIR *entries = status == LS_OK ? opendir(data) : NULL;
-    for (const struct dirent *entry; entries && status == LS_OK && (entry = readdir(entries));) {
-        const char *dot = strrchr(entry->d_name, '.');
-        if (entry->d_name[0] == '.' || (dot && strcmp(dot, ".h5") == 0))
-            continue;
-        size_t size = 0;
-        snprintf(from, sizeof from, "%s/%s", data, entry->d_name);
-        snprintf(to, sizeof to, "%s/%s", folder, entry->d_name);
-        struct stat info;
-        char *text = stat(from, &info) == 0 && S_ISREG(info.st_mode) ? read_file(from, &size) : NULL;
-        if (text)
-            status = write_file(to, text, size);
-        free(text);
-    }
-    if (entries)
-        closedir(entries);
+    char to[PATH_ROOM];
+    const char *slash = strrchr(from, '/');
+    snprintf(to, sizeof to, "%s/tokenizer", run);
+    ls_status status = make_folder(to);
+    if (status != LS_OK)
+        return status;
+    size_t size = 0;
+    char *text = read_file(from, &size);
+    if (!text)
+        return ls_fail(LS_ENOTFOUND, "%s: cannot read the data's tokenizer (%s); pack the data again", from, strerror(errno));
+    snprintf(to, sizeof to, "%s/tokenizer/%s", run, slash ? slash + 1 : from);
+    status = write_file(to, text, size);
+    free(text);
     return status;
 }
 
-static ls_status begin_on_rank_0(const ls_train_config *config)
+static ls_status begin_on_rank_0(const ls_run *run)
 {
+    const ls_train_config *config = run->config;
+    const char *tokenizer = ls_data_tokenizer_path(run->train_data);
     char path[PATH_ROOM];
     snprintf(path, sizeof path, "%s/log", config->run.run);
     ls_status status = make_folder(path);
     if (status == LS_OK)
         status = write_recipe(config);
-    if (status == LS_OK)
-        status = copy_tokenizer(config->data.train.source[0].path, config->run.run);
+    if (status == LS_OK && tokenizer)
+        status = copy_tokenizer(tokenizer, config->run.run);
     return status;
 }
 
@@ -154,7 +149,7 @@ static ls_status open_log(const ls_run *run)
 
 ls_status ls_folder_begin(ls_run *run)
 {
-    const ls_status mine = run->rank == 0 ? begin_on_rank_0(run->config) : LS_OK;
+    const ls_status mine = run->rank == 0 ? begin_on_rank_0(run) : LS_OK;
     const ls_status status = ls_agree(run->world, mine, "making the run folder");
     return status == LS_OK ? ls_agree(run->world, open_log(run), "opening the logs") : status;
 }

@@ -33,6 +33,8 @@ ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world);
 /* One optimiser step on the part of `p` that lies in this rank's slice. `args` holds everything that all parameters
  * share; weight decay is 0 for norms, biases and other parameters marked no_decay. */
 void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, const float *slice_sum, ls_optimizer_args *args);
+/* Takes the weights of another folder's newest checkpoint (model.from). LS_ERECIPE: another shape, naming the tensor. */
+ls_status ls_flat_begin_from(ls_flat *flat, const char *folder);
 /* Registers "model/NAME" and "optimizer/..." entries. */
 ls_status ls_flat_state(ls_flat *flat, ls_state_tree *tree);
 /* Registers "gradient/NAME" entries over a slice sum, for the hash log. */

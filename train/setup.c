@@ -110,6 +110,17 @@ static void tell_numerics(const ls_run *run, const char *path)
                stored, ls_numerics_id(), (long long)run->step);
 }
 
+/* A fresh run: weights from the seed, or from another folder. */
+static ls_status begin(ls_run *run)
+{
+    const char *from = run->config->model.from;
+    ls_status status = from ? ls_agree(run->world, ls_flat_begin_from(&run->flat, from), "reading model.from") : LS_OK;
+    if (status == LS_OK && from && run->rank == 0)
+        ls_log_write(LS_LOG_INFO, "train", "weights of %s", from);
+    ls_flat_round(&run->flat);
+    return status;
+}
+
 /* Goes on from the newest whole checkpoint; every rank from the one that rank 0 chose. */
 static ls_status resume(ls_run *run)
 {
@@ -118,8 +129,10 @@ static ls_status resume(ls_run *run)
     const int64_t data_hash = run->data_hash;
     run->saved_step = -1;
     ls_status status = ls_checkpoint_latest(run->world, run->config->run.run, &step, path);
-    if (status != LS_OK || step < 0)
+    if (status != LS_OK)
         return status;
+    if (step < 0)
+        return begin(run);
     status = ls_checkpoint_load(run->world, run->state, path);
     if (status != LS_OK)
         return status;

@@ -1,0 +1,57 @@
+/* model.from: initial weights out of another run's (or an imported folder's) newest checkpoint. Only "model/..." is
+ * taken: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
+#include "train/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool same_shape(const ls_parameter *p, const ls_state_entry *entry)
+{
+    bool same = entry->type == LS_F32 && entry->ndim == p->ndim;
+    for (int i = 0; same && i < p->ndim; i++)
+        same = entry->shape[i] == p->shape[i];
+    return same;
+}
+
+/* "[512, 64]" */
+static const char *shape_text(int ndim, const int64_t *shape, char text[128])
+{
+    int length = snprintf(text, 128, "[");
+    for (int i = 0; i < ndim; i++)
+        length += snprintf(text + length, 128 - (size_t)length, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    snprintf(text + length, 128 - (size_t)length, "]");
+    return text;
+}
+
+static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char *folder)
+{
+    char name[512], have[128], want[128];
+    ls_state_entry entry;
+    void *data = NULL;
+    snprintf(name, sizeof name, "model/%s", p->name);
+    ls_status status = ls_checkpoint_read(folder, name, &entry, &data);
+    if (status != LS_OK)
+        return ls_fail_at(status, "model.from");
+    if (!same_shape(p, &entry))
+        status = ls_fail(LS_ERECIPE, "model.from: %s in %s is %s %s, this recipe's model has f32 %s; give the model section the shape of that folder's recipe.yaml",
+                         name, folder, ls_type_name(entry.type), shape_text(entry.ndim, entry.shape, have),
+                         shape_text(p->ndim, p->shape, want));
+    const int64_t end = flat->slice_begin + flat->slice_count;
+    const int64_t from = p->offset > flat->slice_begin ? p->offset : flat->slice_begin;
+    const int64_t to = p->offset + p->count < end ? p->offset + p->count : end;
+    if (status == LS_OK && from < to)
+        memcpy(flat->master + (from - flat->slice_begin), (const float *)data + (from - p->offset), (size_t)(to - from) * sizeof(float));
+    free(data);
+    return status;
+}
+
+ls_status ls_flat_begin_from(ls_flat *flat, const char *folder)
+{
+    for (int i = 0; i < flat->count; i++) {
+        const ls_status status = take_parameter(flat, &flat->parameters[i], folder);
+        if (status != LS_OK)
+            return status;
+    }
+    return LS_OK;
+}
