@@ -1,0 +1,20 @@
+/* The halves of the naive device: reference_device.c has the table and the simple loops, reference_products.c the rest.
+ */
+#pragma once
+#include "tests/tensor/reference_device.h"
+
+ls_status reference_matmul(ls_device *device, const ls_matmul_args *p, ls_arena *scratch);
+void reference_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, double base,
+                      bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+ls_status reference_attention(ls_device *device, const ls_attention_args *p, ls_arena *scratch);
+ls_status reference_attention_backward(ls_device *device, const ls_attention_args *p, ls_arena *scratch);
+ls_status reference_cross_entropy(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch);
+ls_status reference_cross_entropy_backward(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch);
+
+void reference_add(ls_type type, void *array, int64_t i, double value);
+ls_type reference_wide(ls_type type); /* f32, or f64 for f64 */
+/* Sums in f64 that are put into the array at once: zeros, then add_all, which frees. */
+double *reference_zeros(int64_t n);
+void reference_add_all(ls_type type, void *array, int64_t n, double *sums);
+double reference_activation(ls_unary op, double a, double b, double x);
+double reference_log_sum_exp(const double *x, int64_t n);
