@@ -51,8 +51,9 @@ ls_status ls_h5_create(const char *path, hid_t *file)
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
     H5Pset_file_locking(access, false, true); /* network disks without locks; the folder is locked instead */
     *file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    ls_status status = *file < 0 ? write_failed(path, "the file") : LS_OK; /* any other call forgets the reason */
     H5Pclose(access);
-    return *file < 0 ? write_failed(path, "the file") : LS_OK;
+    return status;
 }
 
 static hid_t attribute_type(const ls_h5_attribute *row)
@@ -192,8 +193,10 @@ ls_status ls_h5_open(ls_h5_input *input, const char *path, const char *format, i
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
     H5Pset_file_locking(access, false, true);
     input->id = H5Fopen(path, H5F_ACC_RDONLY, access);
+    status = input->id < 0 ? open_failed(path) : LS_OK;
     H5Pclose(access);
-    status = input->id < 0 ? open_failed(path) : check_identity(input, format, newest);
+    if (status == LS_OK)
+        status = check_identity(input, format, newest);
     if (status != LS_OK) {
         ls_h5_close(input);
         ls_h5_unmap(input);
