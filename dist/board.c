@@ -1,0 +1,102 @@
+/* The failure board: first sentence wins, hearts beat, the dead are noticed. */
+#include "dist/board.h"
+
+#include "base/log.h"
+#include "dist/fabric.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+void ls_board_ring_all(ls_world *world)
+{
+    for (int k = 0; k < world->near_ranks; k++)
+        ls_bell_ring(&world->board[k]->bell);
+}
+
+static bool write_failure(ls_world *world, const ls_failure *failure)
+{
+    int nobody = 0;
+    ls_failure *board = world->failure;
+    if (!atomic_compare_exchange_strong(&board->claimed, &nobody, 1))
+        return false;
+    board->rank = failure->rank;
+    board->code = failure->code;
+    board->exit_code = failure->exit_code;
+    memcpy(board->sentence, failure->sentence, sizeof board->sentence);
+    atomic_store(&board->written, 1);
+    ls_board_ring_all(world);
+    return true;
+}
+
+bool ls_board_fail(ls_world *world, ls_status code, int exit_code, const char *sentence)
+{
+    ls_failure failure = {.rank = world->rank, .code = code, .exit_code = exit_code};
+    snprintf(failure.sentence, sizeof failure.sentence, "%s", sentence);
+    if (!write_failure(world, &failure))
+        return false;
+    ls_log_write(LS_LOG_ERROR, "world", "%s", failure.sentence);
+    return true;
+}
+
+void ls_board_hear(ls_world *world, const ls_failure *failure)
+{
+    world->told = true;
+    write_failure(world, failure);
+}
+
+ls_status ls_board_status(const ls_world *world)
+{
+    const ls_failure *failure = world->failure;
+    if (!atomic_load(&failure->written))
+        return LS_OK;
+    return ls_fail(failure->code, "%s", failure->sentence);
+}
+
+/* A peer that ended without a word: its process is gone though the world is open. */
+static void look_for_the_dead(ls_world *world)
+{
+    for (int rank = 0; rank < world->ranks; rank++) {
+        ls_peer *peer = &world->peers[rank];
+        struct pollfd gone = {.fd = peer->pidfd, .events = POLLIN};
+        if (peer->pidfd < 0 || rank == world->rank || poll(&gone, 1, 0) != 1)
+            continue;
+        char sentence[LS_SENTENCE_SIZE];
+        int near = ls_world_near(world, rank);
+        snprintf(sentence, sizeof sentence,
+                 "%s died without a word (process %d is gone; killed, or out of memory: see `dmesg`), it last took part in '%s'",
+                 ls_world_name(world, rank), peer->pid, near >= 0 ? world->board[near]->phase : "?");
+        ls_board_fail(world, LS_ECOMM, 1, sentence);
+        peer->pidfd = -1;
+    }
+}
+
+void ls_board_beat(ls_world *world)
+{
+    ls_board_rank *mine = world->board[world->near_rank];
+    atomic_fetch_add(&mine->heartbeat, 1);
+    if (!world->closing)
+        look_for_the_dead(world);
+    if (world->fabric->listen)
+        world->fabric->listen(world);
+    if (world->fabric->tell && !world->told && atomic_load(&world->failure->written)) {
+        world->told = true;
+        if (world->failure->rank == world->rank)
+            world->fabric->tell(world);
+    }
+}
+
+ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double seconds)
+{
+    int near = ls_world_near(world, rank);
+    char where[LS_PHASE_SIZE + 32] = "";
+    if (near >= 0 && world->board[near]->phase[0])
+        snprintf(where, sizeof where, "; it last took part in '%s'", world->board[near]->phase);
+    char sentence[LS_SENTENCE_SIZE];
+    snprintf(sentence, sizeof sentence,
+             "%s did not come to '%s' within %g s%s. Look at its log, or with `gdb -p %d` there; a longer deadline helps if "
+             "it was only slow",
+             ls_world_name(world, rank), phase, seconds, where, world->peers[rank].pid);
+    ls_board_fail(world, LS_ETIMEOUT, ls_status_exit_code(LS_ETIMEOUT), sentence);
+    return ls_board_status(world);
+}

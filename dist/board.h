@@ -1,0 +1,37 @@
+/* The failure board of a node: a small shared window in which each near rank has its bell, heartbeat and phase, and in
+ * which the first rank that fails writes its sentence. The first one wins, for ever: what follows a failure on other
+ * ranks is mostly its echo, and only the cause helps. */
+#pragma once
+#include "dist/bell.h"
+#include "dist/world.h"
+
+enum { LS_SENTENCE_SIZE = 1024, LS_PHASE_SIZE = 48 };
+
+typedef struct {
+    _Atomic int claimed; /* by compare and swap */
+    _Atomic int written; /* what follows is whole */
+    int rank, exit_code;
+    ls_status code; /* what waiting ranks return */
+    char sentence[LS_SENTENCE_SIZE];
+} ls_failure;
+
+typedef struct {
+    ls_bell bell;               /* wakes this rank's communication thread */
+    _Atomic uint64_t heartbeat; /* beats about ten times a second */
+    _Atomic bool aborting;      /* in ls_world_abort */
+    char phase[LS_PHASE_SIZE];  /* of the last job it began */
+    ls_failure failure;         /* of the node; near rank 0's is used */
+} ls_board_rank;
+
+/* Writes the failure if it is the first. Every near rank wakes, far ones are told by the communication thread, and the
+ * rank that won says it on stderr. True: this was the first. Any thread. */
+bool ls_board_fail(ls_world *world, ls_status code, int exit_code, const char *sentence);
+/* As told by a far rank: written for the node, not said again. */
+void ls_board_hear(ls_world *world, const ls_failure *failure);
+/* LS_OK, or the first failure's code with its sentence as the calling thread's. */
+ls_status ls_board_status(const ls_world *world);
+/* One beat: the heart, dead peers, the far ranks' news. Communication thread only. */
+void ls_board_beat(ls_world *world);
+/* Fails the world because `rank` did not come to `phase` in time. */
+ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double seconds);
+void ls_board_ring_all(ls_world *world);

@@ -1,0 +1,224 @@
+/* The communication thread's loop. */
+#include "dist/comm.h"
+
+#include "dist/fabric.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+#define SPIN_SECONDS 20e-6
+#define BEAT_SECONDS 0.1
+
+static void finish(ls_world *world, int at, ls_status status)
+{
+    ls_comm *comm = &world->comm;
+    ls_job *job = comm->job[at];
+    comm->job[at] = comm->job[--comm->jobs];
+    job->status = status;
+    if (status != LS_OK)
+        snprintf(job->sentence, sizeof job->sentence, "%s", ls_fail_sentence());
+    atomic_store(&job->running, false); /* from here on the job may be gone */
+    ls_bell_ring(&comm->moved);
+}
+
+static void take_new_jobs(ls_comm *comm)
+{
+    pthread_mutex_lock(&comm->lock);
+    for (int k = 0; k < comm->inboxes; k++) {
+        comm->inbox[k]->moved = ls_now();
+        comm->job[comm->jobs++] = comm->inbox[k];
+    }
+    comm->inboxes = 0;
+    pthread_mutex_unlock(&comm->lock);
+}
+
+/* What the world did not survive ends the job; what only this job could not do goes to the others as a failure too,
+ * since they wait for this rank's part. */
+static void fail_job(ls_world *world, int at, ls_status status)
+{
+    if (world->failure) {
+        if (ls_board_status(world) == LS_OK) {
+            char sentence[LS_SENTENCE_SIZE];
+            snprintf(sentence, sizeof sentence, "%s: %s", world->comm.job[at]->phase, ls_fail_sentence());
+            ls_board_fail(world, status, ls_status_exit_code(status), sentence);
+        }
+        status = ls_board_status(world);
+    }
+    finish(world, at, status);
+}
+
+/* One round over the jobs; true: something moved. *far: a job waits for a rank that cannot ring our bell. */
+static bool step_jobs(ls_world *world, bool *far)
+{
+    ls_comm *comm = &world->comm;
+    bool moved = false;
+    *far = false;
+    for (int k = comm->jobs - 1; k >= 0; k--) {
+        ls_job *job = comm->job[k];
+        switch (job->step(job, world)) {
+        case LS_STEP_DONE:
+            finish(world, k, LS_OK);
+            moved = true;
+            break;
+        case LS_STEP_FAILED:
+            fail_job(world, k, job->status);
+            moved = true;
+            break;
+        case LS_STEP_MOVED:
+            job->moved = ls_now();
+            ls_bell_ring(&comm->moved);
+            moved = true;
+            break;
+        case LS_STEP_IDLE: {
+            int rank = job->awaits ? job->awaits(job, world) : -1;
+            if (rank < 0) {
+                job->moved = ls_now(); /* it is this rank that is not ready; no peer is late */
+                break;
+            }
+            *far = *far || ls_world_near(world, rank) < 0;
+            if (ls_now() - job->moved > world->options.deadline)
+                ls_board_overdue(world, rank, job->phase, world->options.deadline);
+        }
+        }
+    }
+    return moved;
+}
+
+static void beat(ls_world *world, double *last)
+{
+    double now = ls_now();
+    if (!world->board || now - *last < BEAT_SECONDS)
+        return;
+    *last = now;
+    ls_board_beat(world);
+}
+
+static ls_bell *own_bell(ls_world *world)
+{
+    return world->board ? &world->board[world->near_rank]->bell : &world->comm.early;
+}
+
+static void *run(void *argument)
+{
+    ls_world *world = argument;
+    ls_comm *comm = &world->comm;
+#if defined(__SSE__)
+    _mm_setcsr(0x1f80); /* this thread adds gradients: round to nearest, keep denormals */
+#endif
+    double beaten = 0, busy = ls_now();
+    while (!atomic_load(&comm->stop)) {
+        ls_bell *bell = own_bell(world);
+        uint32_t seen = ls_bell_read(bell);
+        take_new_jobs(comm);
+        bool far, moved = step_jobs(world, &far);
+        beat(world, &beaten);
+        if (world->failure && atomic_load(&world->failure->written))
+            while (comm->jobs > 0)
+                finish(world, comm->jobs - 1, ls_board_status(world));
+        if (atomic_load(&comm->abort)) {
+            if (world->fabric->tell && world->failure && !world->told) {
+                world->told = true;
+                world->fabric->tell(world);
+            }
+            world->fabric->abort(world, atomic_load(&comm->exit_code));
+        }
+        if (moved)
+            busy = ls_now();
+        double idle = ls_now() - busy;
+        if (idle > SPIN_SECONDS)
+            ls_bell_wait(bell, seen, !far ? BEAT_SECONDS : idle < 1e-3 ? 50e-6 : 200e-6);
+    }
+    return NULL;
+}
+
+ls_status ls_comm_open(ls_world *world)
+{
+    ls_comm *comm = &world->comm;
+    pthread_mutex_init(&comm->lock, NULL);
+    sigset_t all, before;
+    sigfillset(&all); /* signals are for the threads that asked for them */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&comm->thread, NULL, run, world);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error ? ls_fail(LS_EMEM, "cannot start the communication thread: %s", strerror(error)) : LS_OK;
+}
+
+void ls_comm_close(ls_world *world)
+{
+    atomic_store(&world->comm.stop, true);
+    ls_comm_ring(world);
+    pthread_join(world->comm.thread, NULL);
+    pthread_mutex_destroy(&world->comm.lock);
+}
+
+void ls_comm_ring(ls_world *world)
+{
+    ls_bell_ring(&world->comm.early);
+    if (world->board)
+        ls_bell_ring(&world->board[world->near_rank]->bell);
+}
+
+void ls_comm_start(ls_world *world, ls_job *job)
+{
+    ls_comm *comm = &world->comm;
+    job->status = LS_OK;
+    atomic_store(&job->running, true);
+    pthread_mutex_lock(&comm->lock);
+    comm->inbox[comm->inboxes++] = job;
+    if (world->board) /* inside the lock: the job may be the one that takes the board down */
+        snprintf(world->board[world->near_rank]->phase, LS_PHASE_SIZE, "%s", job->phase);
+    ls_comm_ring(world);
+    pthread_mutex_unlock(&comm->lock);
+}
+
+ls_status ls_comm_wait(ls_world *world, ls_job *job)
+{
+    double begin = ls_now();
+    for (;;) {
+        uint32_t seen = ls_comm_moves(world);
+        if (!atomic_load(&job->running))
+            break;
+        ls_comm_await(world, seen);
+    }
+    world->comm.waited += ls_now() - begin;
+    return ls_fail_copy(job->status, job->sentence);
+}
+
+ls_status ls_comm_do(ls_world *world, ls_job *job)
+{
+    ls_comm_start(world, job);
+    return ls_comm_wait(world, job);
+}
+
+typedef struct {
+    ls_job job;
+    ls_status (*call)(ls_world *world, void *argument);
+    void *argument;
+} plain_call;
+
+static ls_step call_step(ls_job *job, ls_world *world)
+{
+    plain_call *call = (plain_call *)job;
+    job->status = call->call(world, call->argument);
+    return job->status == LS_OK ? LS_STEP_DONE : LS_STEP_FAILED;
+}
+
+ls_status ls_comm_call(ls_world *world, ls_status (*call)(ls_world *world, void *argument), void *argument)
+{
+    plain_call work = {.job = {.phase = "opening", .step = call_step}, .call = call, .argument = argument};
+    return ls_comm_do(world, &work.job);
+}
+
+uint32_t ls_comm_moves(ls_world *world)
+{
+    return ls_bell_read(&world->comm.moved);
+}
+
+void ls_comm_await(ls_world *world, uint32_t seen)
+{
+    ls_bell_wait(&world->comm.moved, seen, 1);
+}
