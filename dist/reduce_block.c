@@ -1,0 +1,245 @@
+/* Schedule `block`: a rank computes a contiguous block of grains and keeps their sums; one exchange a step.
+ *
+ * The block's grains run through a binary counter whose places are whole gradients. What is left at the end are the
+ * maximal nodes of the tree inside the block, which the tree alone determines, so everyone knows what everyone has:
+ *
+ *     G = 7, P = 2     rank 0: 0 1 2 3 -> (2,0)       rank 1: 4 5 6 -> (2,1)          root = (2,0) + (2,1)
+ *     G = 8, P = 3     rank 0: 0 1 2 -> (1,0) (0,2)   rank 1: 3 4 5 -> (0,3) (1,2)    rank 2: 6 7 -> (1,3)
+ *
+ * Then each slice goes to its owner in pieces: exchange e carries piece e of every slice, of every node of every rank,
+ * and the owner sends the nodes, in grain order, through a counter again. */
+#include "dist/reducer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    ls_job job;
+    ls_reducer *reducer;
+    int places;
+    float **partial; /* [places], whole gradients */
+    ls_counter counter;
+    /* of the grain being added: to which sums, and where the result goes */
+    int levels;
+    const float *level[LS_COUNTER_DEPTH];
+    float *dst;
+    /* of the exchange */
+    int *nodes;              /* [ranks], how many each rank has */
+    ls_tree_node (*node)[128]; /* [ranks] */
+    float *scratch;          /* [places of the whole step][LS_CHUNK] */
+    int64_t width, first, exchanges, posted, taken;
+    int looking;
+} block;
+
+static const float zeros[LS_CHUNK];
+
+static void close_block(ls_reducer *r)
+{
+    block *b = r->self;
+    if (!b)
+        return;
+    for (int p = 0; p < b->places && b->partial; p++)
+        if (b->partial[p])
+            r->device->release(r->device, b->partial[p], (size_t)r->elements * sizeof(float));
+    free(b->partial);
+    free(b->nodes);
+    free(b->node);
+    free(b->scratch);
+    free(b);
+}
+
+static ls_status open_block(ls_reducer *r)
+{
+    block *b = r->self = calloc(1, sizeof *b);
+    if (!b)
+        return ls_fail(LS_EMEM, "no memory for a reducer");
+    b->reducer = r;
+    b->places = ls_counter_places((r->options.max_grains + r->ranks - 1) / r->ranks, r->ranks == 1);
+    int scratch = ls_counter_places(r->options.max_grains, true);
+    b->partial = calloc((size_t)b->places, sizeof *b->partial);
+    b->nodes = calloc((size_t)r->ranks, sizeof *b->nodes);
+    b->node = calloc((size_t)r->ranks, sizeof *b->node);
+    b->scratch = aligned_alloc(64, (size_t)scratch * LS_CHUNK * sizeof(float));
+    if (!b->partial || !b->nodes || !b->node || !b->scratch)
+        return ls_fail(LS_EMEM, "no memory for a reducer over %d ranks", r->ranks);
+    for (int p = 0; p < b->places; p++) {
+        ls_status status = r->device->allocate(r->device, (size_t)r->elements * sizeof(float), (void **)&b->partial[p]);
+        if (status != LS_OK)
+            return ls_fail_at(status, "partial sum %d of %d; schedule round needs less memory", p + 1, b->places);
+    }
+    return LS_OK;
+}
+
+/* Which additions the next grain brings, the same for every range of it. */
+static void plan_grain(ls_reducer *r)
+{
+    block *b = r->self;
+    if (r->ended >= r->mine)
+        return;
+    int64_t grain = ls_schedule_grain(LS_SCHEDULE_BLOCK, r->grains, r->rank, r->ranks, r->ended);
+    b->levels = ls_counter_push(&b->counter, (ls_tree_node){0, grain});
+    int place = b->counter.depth - 1;
+    for (int l = 0; l < b->levels; l++)
+        b->level[l] = b->partial[place + b->levels - 1 - l];
+    b->dst = b->partial[place];
+}
+
+static ls_status begin(ls_reducer *r)
+{
+    block *b = r->self;
+    ls_counter_reset(&b->counter, r->grains);
+    plan_grain(r);
+    return LS_OK;
+}
+
+static void carry(ls_reducer *r, int64_t begin, int64_t count, const float *x)
+{
+    block *b = r->self;
+    const float *level[LS_COUNTER_DEPTH];
+    for (int l = 0; l < b->levels; l++)
+        level[l] = b->level[l] + begin;
+    r->device->carry(r->device, count, x, b->levels, level, b->dst + begin);
+}
+
+static ls_status add(ls_reducer *r, int64_t begin, int64_t count, float *gradient)
+{
+    carry(r, begin, count, gradient);
+    if (count % LS_CHUNK != 0)
+        carry(r, begin + count, LS_CHUNK - count % LS_CHUNK, zeros);
+    return LS_OK;
+}
+
+static ls_status grain_end(ls_reducer *r)
+{
+    for (int64_t chunk = 0; chunk < r->chunks; chunk++)
+        if (!r->covered[chunk])
+            carry(r, chunk * LS_CHUNK, LS_CHUNK, zeros);
+    r->ended++;
+    plan_grain(r);
+    r->ended--;
+    return LS_OK;
+}
+
+static ls_status post_piece(block *b)
+{
+    ls_reducer *r = b->reducer;
+    int64_t s = b->first + b->posted;
+    float *slot = ls_channel_slot(r->channel, s);
+    size_t used = 0;
+    for (int rank = 0; rank < r->ranks; rank++) {
+        int64_t n = rank == r->rank ? 0 : ls_piece(r, rank, b->posted, b->width);
+        r->segments[rank] = (ls_segment){used * sizeof(float), (size_t)(n * b->nodes[r->rank]) * sizeof(float)};
+        if (n == 0)
+            continue;
+        int64_t at = r->slice[rank].begin + b->posted * b->width;
+        for (int k = 0; k < b->nodes[r->rank]; k++, used += (size_t)n)
+            memcpy(slot + used, b->partial[k] + at, (size_t)n * sizeof(float));
+    }
+    b->posted++;
+    return ls_channel_post(r->channel, s, r->segments);
+}
+
+/* The nodes of all ranks, in grain order, into this rank's slice; it lands in partial[0], where nobody else looks. */
+static void add_piece(block *b, int64_t n)
+{
+    ls_reducer *r = b->reducer;
+    int64_t at = r->slice[r->rank].begin + b->taken * b->width;
+    const float *sum[LS_COUNTER_DEPTH];
+    float *own[LS_COUNTER_DEPTH];
+    for (int p = 0; p < ls_counter_places(r->options.max_grains, true); p++)
+        own[p] = b->scratch + (size_t)p * LS_CHUNK;
+    for (int64_t tile = 0; tile < n; tile += LS_CHUNK) {
+        int64_t count = n - tile < LS_CHUNK ? n - tile : LS_CHUNK;
+        ls_counter counter;
+        ls_counter_reset(&counter, r->grains);
+        for (int rank = 0; rank < r->ranks; rank++)
+            for (int k = 0; k < b->nodes[rank]; k++) {
+                const float *x = rank == r->rank ? b->partial[k] + at + tile : r->source[rank] + k * n + tile;
+                ls_counter_carry(&counter, b->node[rank][k], count, x, sum, own);
+            }
+        if (sum[0] != b->partial[0] + at + tile)
+            memcpy(b->partial[0] + at + tile, sum[0], (size_t)count * sizeof(float));
+    }
+}
+
+static ls_status take_piece(block *b, bool *moved, bool *whole)
+{
+    ls_reducer *r = b->reducer;
+    int64_t s = b->first + b->taken, n = ls_piece(r, r->rank, b->taken, b->width);
+    *whole = false;
+    for (; n > 0 && b->looking < r->ranks; b->looking++) {
+        if (b->looking == r->rank || b->nodes[b->looking] == 0)
+            continue;
+        size_t bytes;
+        const void *data;
+        ls_status status = ls_channel_take(r->channel, s, b->looking, &data, &bytes);
+        if (status != LS_OK || !data)
+            return status;
+        r->source[b->looking] = data;
+        *moved = true;
+    }
+    if (n > 0)
+        add_piece(b, n);
+    ls_channel_release(r->channel, s);
+    b->looking = 0;
+    b->taken++;
+    *whole = *moved = true;
+    return LS_OK;
+}
+
+static ls_step step(ls_job *job, ls_world *world)
+{
+    block *b = (block *)job;
+    bool moved = false, whole = true;
+    (void)world;
+    while (job->status == LS_OK && b->posted < b->exchanges &&
+           ls_channel_writable(b->reducer->channel, b->first + b->posted)) {
+        job->status = post_piece(b);
+        moved = true;
+    }
+    while (job->status == LS_OK && whole && b->taken < b->posted)
+        job->status = take_piece(b, &moved, &whole);
+    if (job->status != LS_OK)
+        return LS_STEP_FAILED;
+    return b->taken == b->exchanges ? LS_STEP_DONE : moved ? LS_STEP_MOVED : LS_STEP_IDLE;
+}
+
+static int awaits(const ls_job *job, const ls_world *world)
+{
+    const block *b = (const block *)job;
+    (void)world;
+    return b->taken < b->posted ? b->looking : ls_channel_reader(b->reducer->channel, b->first + b->posted);
+}
+
+static void list_nodes(ls_reducer *r, int *most)
+{
+    block *b = r->self;
+    *most = 1;
+    for (int rank = 0; rank < r->ranks; rank++) {
+        int64_t grains = ls_schedule_grains(LS_SCHEDULE_BLOCK, r->grains, rank, r->ranks);
+        int64_t begin = ls_schedule_grain(LS_SCHEDULE_BLOCK, r->grains, rank, r->ranks, 0);
+        b->nodes[rank] = ls_tree_cover(begin, begin + grains, r->grains, b->node[rank]);
+        if (b->nodes[rank] > *most)
+            *most = b->nodes[rank];
+    }
+}
+
+static ls_status finish(ls_reducer *r, float **slice_sum)
+{
+    block *b = r->self;
+    *slice_sum = b->partial[0] + r->slice[r->rank].begin;
+    if (r->ranks == 1)
+        return LS_OK;
+    int most;
+    list_nodes(r, &most);
+    b->width = (int64_t)(ls_channel_slot_bytes(r->channel) / sizeof(float)) / ((r->ranks - 1) * most);
+    b->first = ls_channel_next(r->channel);
+    b->exchanges = (r->largest_slice + b->width - 1) / b->width;
+    b->posted = b->taken = b->looking = 0;
+    b->job = (ls_job){.phase = "gradient exchange", .step = step, .awaits = awaits};
+    return ls_comm_do(r->world, &b->job);
+}
+
+const ls_schedule_table ls_schedule_block = {
+    .open = open_block, .close = close_block, .begin = begin, .add = add, .grain_end = grain_end, .finish = finish,
+};

@@ -1,0 +1,49 @@
+/* What the parts of the reducer share: the struct, and one table for each schedule. */
+#pragma once
+#include "base/arena.h"
+#include "dist/counter.h"
+#include "dist/fabric.h"
+#include "dist/reduce.h"
+
+enum { LS_REDUCE_SLOTS = 8, LS_REDUCE_BUCKET = 256 * 1024 };
+
+/* Called on the compute thread; `self` is the schedule's own. Arguments have been checked. */
+typedef struct {
+    ls_status (*open)(ls_reducer *r);
+    void (*close)(ls_reducer *r);
+    ls_status (*begin)(ls_reducer *r);
+    /* Whole chunks are marked as covered by the caller; what lies behind `count` in the last chunk counts as zeros. */
+    ls_status (*add)(ls_reducer *r, int64_t begin, int64_t count, float *gradient);
+    ls_status (*grain_end)(ls_reducer *r);
+    ls_status (*finish)(ls_reducer *r, float **slice_sum);
+} ls_schedule_table;
+
+extern const ls_schedule_table ls_schedule_block, ls_schedule_round;
+
+typedef struct {
+    int64_t begin, count;
+} ls_slice_range;
+
+struct ls_reducer {
+    ls_world *world;
+    ls_device *device;
+    ls_reduce_options options;
+    const ls_schedule_table *schedule;
+    void *self;
+    int rank, ranks;
+    int64_t elements, chunks, bucket; /* bucket: elements, at most all */
+    ls_slice_range *slice;            /* [ranks] */
+    int64_t largest_slice;
+    ls_channel *channel;              /* NULL: one rank */
+    ls_segment *segments;             /* [ranks] */
+    const float **source;             /* [ranks], what the others offered in the exchange being added */
+    size_t *sizes;                    /* [ranks] */
+    double *chunk_sums;               /* [chunks], of norms */
+    bool in_step;
+    int64_t grains, mine, ended; /* of the step, of this rank, ended so far */
+    uint8_t *covered;            /* [chunks], of the grain */
+    char description[128];
+};
+
+/* Slices travel in pieces of `width` elements: how many of rank's slice exchange e carries. */
+int64_t ls_piece(const ls_reducer *r, int rank, int64_t exchange, int64_t width);
