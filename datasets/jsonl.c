@@ -11,10 +11,10 @@
 struct ls_jsonl {
     char *path;
     FILE *file;
-    char *line;       /* getline's buffer */
+    char *line; /* getline's buffer */
     size_t line_room;
-    int64_t number;   /* of `line`, from 1 */
-    json_t *object;   /* of `line` */
+    int64_t number; /* of `line`, from 1 */
+    json_t *object; /* of `line` */
 };
 
 ls_status ls_jsonl_open(ls_jsonl **out, const char *path)
@@ -57,7 +57,8 @@ static ls_status parse_line(ls_jsonl *reader, const char *text, size_t bytes)
 {
     size_t valid = ls_utf8_prefix(text, bytes);
     if (valid < bytes)
-        return ls_fail(LS_EFORMAT, "%s:%lld: byte %lld of the line (0x%02x) is not UTF-8; convert the file with `iconv -t UTF-8`",
+        return ls_fail(LS_EFORMAT,
+                       "%s:%lld: byte %lld of the line (0x%02x) is not UTF-8; convert the file with `iconv -t UTF-8`",
                        reader->path, (long long)reader->number, (long long)(text - reader->line) + (long long)valid + 1,
                        (unsigned)(unsigned char)text[valid]);
     json_error_t error;
@@ -68,7 +69,8 @@ static ls_status parse_line(ls_jsonl *reader, const char *text, size_t bytes)
     if (!json_is_object(reader->object)) {
         json_decref(reader->object);
         reader->object = NULL;
-        return ls_fail(LS_EFORMAT, "%s:%lld: the line is JSON, but not an object like {\"question\": \"...\", \"answer\": \"...\"}",
+        return ls_fail(LS_EFORMAT,
+                       "%s:%lld: the line is JSON, but not an object like {\"question\": \"...\", \"answer\": \"...\"}",
                        reader->path, (long long)reader->number);
     }
     return LS_OK;

@@ -11,32 +11,46 @@ typedef struct {
     int64_t count, room;
 } ls_ids; /* grows; free(id) when done */
 
-/* By content: tokenizer.json, *.tiktoken (pattern: GPT-2's unless named otherwise), llama2.c's tok*.bin, or a folder
- * that holds tokenizer.json, or vocab.json/encoder.json + merges.txt/vocab.bpe. Every size is checked before use.
- * LS_EFORMAT names the file, the place and what is not understood. */
+/* A file by its content: tokenizer.json (byte-level BPE), tiktoken's "base64 rank" lines, or llama2.c's tok*.bin. A
+ * folder: tokenizer.json, tokenizer.model, tokenizer.bin, or vocab.json/encoder.json + merges.txt/vocab.bpe, and
+ * tokenizer_config.json beside any of them. Every size and reference is checked before use.
+ * tiktoken's files name neither pattern nor special tokens; the file's name decides: *.model is Llama-3's,
+ * qwen.tiktoken Qwen's, any other GPT-2's.
+ * LS_EFORMAT names the file, the place and what is not understood; LS_ENOTFOUND, LS_EIO, LS_EMEM. */
 ls_status ls_tokenizer_open(ls_tokenizer **tokenizer, const char *path);
+/* The same for a file that is in memory; `name` stands for its path. The bytes may be freed afterwards. */
+ls_status ls_tokenizer_open_bytes(ls_tokenizer **tokenizer, const char *name, const char *bytes, size_t size);
 void ls_tokenizer_free(ls_tokenizer *tokenizer);
-/* Appends the ids of `text` [bytes]. Special tokens are recognised only with `specials`. LS_EFORMAT: a byte that the
- * vocabulary cannot express (with its offset). Thread-safe with one `ls_tokenizer` per thread only (word cache). */
+/* Appends the ids of `text` [bytes], the ids that Hugging Face's library gives without add_special_tokens. Special
+ * tokens are recognised only with `specials`; added tokens that are not special always. On failure nothing is appended.
+ * LS_EFORMAT: a byte that the vocabulary cannot express (with its offset). One ls_tokenizer belongs to one thread (word
+ * cache). */
 ls_status ls_tokenizer_encode(ls_tokenizer *tokenizer, const char *text, size_t bytes, bool specials, ls_ids *ids);
-/* Appends the bytes of `count` ids to *text (malloc'ed, NUL-terminated, *bytes long). Unknown ids: LS_EARG. */
+/* The bytes of `count` ids in *text (malloc'ed, NUL-terminated, *bytes long); decoding what encode gave is the text
+ * again, byte for byte, unless the tokenizer normalises it. llama2.c's tokenizers put a blank in front of each text,
+ * which is taken away behind a begin-of-text id only. Unknown ids: LS_EARG. */
 ls_status ls_tokenizer_decode(ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char **text, size_t *bytes);
 int64_t ls_tokenizer_size(const ls_tokenizer *tokenizer); /* ids are [0, size) */
-/* Id of a token by its text ("<|endoftext|>"), -1: none. */
+/* Id of a token by its text ("<|endoftext|>", " the"), -1: none. */
 int32_t ls_tokenizer_id(const ls_tokenizer *tokenizer, const char *token);
-/* End-of-text and begin-of-text ids by the usual names, -1: none. */
+/* End-of-text and begin-of-text ids: as tokenizer_config.json says, else by the usual names ("<|endoftext|>",
+ * "<|end_of_text|>", "</s>", "<eos>"; "<|begin_of_text|>", "<s>", "<bos>"). -1: none. */
 int32_t ls_tokenizer_eot(const ls_tokenizer *tokenizer);
 int32_t ls_tokenizer_bos(const ls_tokenizer *tokenizer);
 uint64_t ls_tokenizer_hash(const ls_tokenizer *tokenizer); /* of vocabulary, merges and pattern: stored in shards */
-ls_status ls_tokenizer_write(const ls_tokenizer *tokenizer, const char *path); /* as tokenizer.json that Hugging Face reads */
+/* As a tokenizer.json that Hugging Face reads to the same ids; written aside and renamed. LS_EARG: llama2.c's, which has
+ * no such form; LS_EIO, LS_ESPACE with the path. */
+ls_status ls_tokenizer_write(const ls_tokenizer *tokenizer, const char *path); 
 void ls_tokenizer_forget_words(ls_tokenizer *tokenizer); /* empties the word cache (bench) */
 
 typedef struct {
-    int64_t vocabulary;      /* wanted size, specials included */
-    const char *pattern;     /* "gpt2", "llama3", "qwen2" */
-    const char *const *specials; /* NULL-terminated; the first is end-of-text */
+    int64_t vocabulary;          /* wanted size, 256 bytes and specials included */
+    const char *pattern;         /* "gpt2", "llama3", "qwen2" (which also normalises to form C) */
+    const char *const *specials; /* NULL-terminated, or NULL; they take the ids 0, 1, ... as in Hugging Face's trainer */
 } ls_tokenizer_training;
 /* Byte-pair encoding (Sennrich et al. 2016) over bytes; ties go to the pair of lower ids, so the result is a function
- * of the texts' bytes and order alone. Texts come from `next`, which returns false at the end. */
+ * of the texts' bytes alone. Texts come from `next`, which returns false at the end. When the texts have no pair left to
+ * merge the vocabulary stays smaller than wanted: ask ls_tokenizer_size.
+ * LS_EARG: unknown pattern, a vocabulary without room for bytes and specials, a special token that is not plain ASCII. */
 typedef bool (*ls_next_text)(void *context, const char **text, size_t *bytes);
 ls_status ls_tokenizer_train(ls_tokenizer **tokenizer, const ls_tokenizer_training *how, ls_next_text next, void *context);

@@ -68,7 +68,8 @@ uint32_t ls_utf8_decode(const char *text, size_t *length)
         return (uint32_t)(at[0] & 0x0f) << 12 | (uint32_t)(at[1] & 0x3f) << 6 | (at[2] & 0x3f);
     }
     *length = 4;
-    return (uint32_t)(at[0] & 0x07) << 18 | (uint32_t)(at[1] & 0x3f) << 12 | (uint32_t)(at[2] & 0x3f) << 6 | (at[3] & 0x3f);
+    return (uint32_t)(at[0] & 0x07) << 18 | (uint32_t)(at[1] & 0x3f) << 12 | (uint32_t)(at[2] & 0x3f) << 6 |
+           (at[3] & 0x3f);
 }
 
 size_t ls_utf8_encode(uint32_t code, char out[4])
