@@ -202,7 +202,8 @@ ls_tensor *ls_tape_tensor(ls_tape *tape, ls_type type, int ndim, const int64_t *
     if (!tensor)
         return NULL;
     *tensor = (ls_tensor){.type = type, .grad_type = type, .ndim = ndim, .count = count};
-    memcpy(tensor->shape, shape, (size_t)ndim * sizeof *shape);
+    for (int i = 0; i < ndim; i++) /* a scalar's shape may be NULL */
+        tensor->shape[i] = shape[i];
     return tensor;
 }
 
@@ -388,7 +389,7 @@ static ls_node *apply(ls_tape *tape, const ls_op *op, int inputs, ls_tensor *con
     if (!node)
         return NULL;
     for (int i = 0; i < outputs; i++) {
-        node->out[i] = ls_tape_tensor(tape, LS_F32, 0, (const int64_t[]){0});
+        node->out[i] = ls_tape_tensor(tape, LS_F32, 0, NULL);
         if (!node->out[i])
             return NULL;
     }

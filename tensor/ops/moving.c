@@ -67,8 +67,8 @@ static const ls_op reshape_op = {"reshape", reshape_shape, NULL, reshape_backwar
 ls_tensor *ls_reshape(ls_tape *tape, ls_tensor *x, int ndim, const int64_t *shape)
 {
     reshape_attributes at = {.ndim = ndim};
-    if (ndim >= 0 && ndim <= LS_MAX_DIMS)
-        memcpy(at.shape, shape, (size_t)ndim * sizeof *shape);
+    for (int i = 0; i < ndim && i < LS_MAX_DIMS; i++)
+        at.shape[i] = shape[i];
     return ls_apply(tape, &reshape_op, 1, &x, &at, sizeof at, 1, NULL);
 }
 

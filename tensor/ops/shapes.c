@@ -55,7 +55,8 @@ void ls_set_shape(ls_tensor *out, ls_type type, int ndim, const int64_t *shape)
 {
     out->type = type;
     out->ndim = ndim;
-    memmove(out->shape, shape, (size_t)ndim * sizeof *shape);
+    for (int i = 0; i < ndim; i++)
+        out->shape[i] = shape[i];
 }
 
 ls_status ls_shape_like_input(ls_node *node)
