@@ -4,12 +4,12 @@
 #include "tests/tensor/reference_device.h"
 
 extern const operator_description operators_elementwise[], operators_reductions[], operators_linear[],
-    operators_choosing[], operators_norms[], operators_attention[], operators_loss[], operators_moving[];
+    operators_choosing[], operators_norms[], operators_attention[], operators_loss[], operators_moving[],
+    operators_example[];
 
 const operator_description *const operator_families[] = {
-    operators_elementwise, operators_reductions, operators_linear,
-    operators_choosing,    operators_norms,      operators_attention,
-    operators_loss,        operators_moving,     NULL,
+    operators_elementwise, operators_reductions, operators_linear, operators_choosing, operators_norms,
+    operators_attention,   operators_loss,       operators_moving, operators_example,  NULL,
 };
 
 ls_tensor *operator_build(const operator_description *d, const operator_case *c, ls_tape *tape, ls_tensor *const *in)

@@ -5,7 +5,9 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static ls_device *device;
 
@@ -219,4 +221,25 @@ static void gradient_is_the_difference_quotient(const operator_description *d, c
 Test(operators, gradients_in_f64_are_difference_quotients)
 {
     for_each_case(gradient_is_the_difference_quotient);
+}
+
+static char *read_text(const char *name)
+{
+    char path[4096];
+    const char *source = getenv("LS_SOURCE");
+    snprintf(path, sizeof path, "%s/%s", source ? source : ".", name);
+    FILE *file = fopen(path, "r");
+    cr_assert_not_null(file, "%s", path);
+    char *text = calloc(1, 1 << 16);
+    cr_assert_gt(fread(text, 1, (1 << 16) - 1, file), 0);
+    fclose(file);
+    return text;
+}
+
+Test(operators, the_page_on_adding_one_quotes_the_example_checked_here)
+{
+    char *page = read_text("docs/adding-an-operator.md"), *example = read_text("tests/tensor/operators/example.c");
+    cr_assert_not_null(strstr(page, example), "copy tests/tensor/operators/example.c into the page");
+    free(page);
+    free(example);
 }

@@ -1,6 +1,6 @@
 # tensor
 set(LS_OPERATORS tensor/operators.c tensor/reference_device.c tensor/reference_products.c)
-foreach(family elementwise reductions linear choosing norms attention loss moving)
+foreach(family elementwise reductions linear choosing norms attention loss moving example)
   list(APPEND LS_OPERATORS tensor/operators/${family}.c)
 endforeach()
 ls_test(tensor/test_operators SOURCES ${LS_OPERATORS} KNOWS ls_tensor)
