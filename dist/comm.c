@@ -40,7 +40,7 @@ static void take_new_jobs(ls_comm *comm)
  * since they wait for this rank's part. */
 static void fail_job(ls_world *world, int at, ls_status status)
 {
-    if (world->failure) {
+    if (world->failure && !world->comm.job[at]->alone) {
         if (ls_board_status(world) == LS_OK) {
             char sentence[LS_SENTENCE_SIZE];
             snprintf(sentence, sizeof sentence, "%s: %s", world->comm.job[at]->phase, ls_fail_sentence());
@@ -209,7 +209,7 @@ static ls_step call_step(ls_job *job, ls_world *world)
 
 ls_status ls_comm_call(ls_world *world, ls_status (*call)(ls_world *world, void *argument), void *argument)
 {
-    plain_call work = {.job = {.phase = "opening", .step = call_step}, .call = call, .argument = argument};
+    plain_call work = {.job = {.phase = "opening", .step = call_step, .alone = true}, .call = call, .argument = argument};
     return ls_comm_do(world, &work.job);
 }
 

@@ -26,6 +26,7 @@ struct ls_job {
     /* The rank that an idle job waits for, -1: only for this rank itself. NULL: -1. The deadline counts from the last
      * move, and only while a peer is waited for. */
     int (*awaits)(const ls_job *job, const ls_world *world);
+    bool alone; /* no peer takes part: its failure is this rank's own affair, not the end of the world */
     /* Filled by comm.c */
     ls_status status;
     _Atomic bool running;

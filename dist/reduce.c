@@ -80,7 +80,8 @@ static ls_status open_channel(ls_reducer *r)
     ls_channel_options options = {
         .slot_bytes = slot_bytes(r->options.schedule, r->options.max_grains, r->bucket, r->ranks),
         .slots = LS_REDUCE_SLOTS, .transport = r->options.transport, .name = "gradient exchange"};
-    return ls_channel_open(&r->channel, r->world, &options);
+    ls_status status = ls_barrier(r->world, "opening of the gradient exchange"); /* a window opens without a deadline */
+    return status == LS_OK ? ls_channel_open(&r->channel, r->world, &options) : status;
 }
 
 static void describe(ls_reducer *r)
