@@ -32,24 +32,31 @@ ls_status ls_disk_fail(const char *path, const char *verb)
     }
 }
 
+static bool is_folder(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
 ls_status ls_disk_make_folder(const char *path)
 {
     char part[LS_PATH];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof part)
         return ls_fail(LS_EARG, "a path of %zu bytes, the limit is %d", length, LS_PATH - 1);
+    if (is_folder(path))
+        return LS_OK;
     memcpy(part, path, length + 1);
     for (char *end = strchr(part + 1, '/');; end = strchr(end + 1, '/')) {
         if (end)
             *end = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+        if (!is_folder(part) && mkdir(part, 0777) != 0 && errno != EEXIST)
             return ls_disk_fail(part, "make the folder");
         if (!end)
             break;
         *end = '/';
     }
-    struct stat about;
-    if (stat(path, &about) == 0 && S_ISDIR(about.st_mode))
+    if (is_folder(path))
         return LS_OK;
     return ls_fail(LS_EIO, "%s: cannot make the folder: a file of that name is there", path);
 }

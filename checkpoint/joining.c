@@ -219,6 +219,16 @@ static int print_block(char block[LS_CHECKPOINT_BLOCK], int schema, size_t size,
                     schema, size, (unsigned long long)hash);
 }
 
+void ls_joining_stamp(ls_memory_file *file, int schema, ls_manifest *m)
+{
+    char block[LS_CHECKPOINT_BLOCK];
+    print_block(block, schema, file->size, 0);
+    memcpy(file->bytes, block, sizeof block);
+    m->xxh3 = own_hash(file->bytes, file->size);
+    print_block(block, schema, file->size, m->xxh3);
+    memcpy(file->bytes, block, sizeof block);
+}
+
 ls_status ls_joining_draw(ls_manifest *m, ls_memory_file *file)
 {
     ls_hdf5_start();
@@ -239,12 +249,7 @@ ls_status ls_joining_draw(ls_manifest *m, ls_memory_file *file)
         ls_memory_file_free(file);
         return status;
     }
-    char block[LS_CHECKPOINT_BLOCK];
-    print_block(block, LS_CHECKPOINT_SCHEMA, file->size, 0);
-    memcpy(file->bytes, block, sizeof block);
-    m->xxh3 = own_hash(file->bytes, file->size);
-    print_block(block, LS_CHECKPOINT_SCHEMA, file->size, m->xxh3);
-    memcpy(file->bytes, block, sizeof block);
+    ls_joining_stamp(file, LS_CHECKPOINT_SCHEMA, m);
     return LS_OK;
 }
 

@@ -1,0 +1,123 @@
+/* A disk that is full, broken or read-only costs one checkpoint: every rank says the same sentence, what was there
+ * before is untouched, nothing looks whole that is not, and the next save goes through. */
+#include "faults.h"
+#include "fixture.h"
+
+#include "base/log.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { OLD = 1, NEW = 2, RANKS = 3 };
+
+static int64_t newest(const char *run)
+{
+    job j = {.run = run, .seed = OLD};
+    if (on_ranks(1, load_body, &j) == LS_OK)
+        return j.loaded;
+    j.seed = NEW;
+    cr_assert_eq(on_ranks(1, load_body, &j), LS_OK, "%s", sentence);
+    return j.loaded;
+}
+
+static void fail_everywhere(fault kind, int error, ls_status want)
+{
+    int failed = 0, survived = 0;
+    for (int at = 0;; at++) {
+        const char *run = new_folder();
+        save(run, OLD, OLD, RANKS);
+        job j = {.run = run, .step = NEW, .seed = NEW, .keep = 1};
+        faults_arm(kind, at, error);
+        ls_status status = on_ranks(RANKS, save_body, &j);
+        bool struck = strcmp(faults_struck(), "nothing") != 0;
+        const char *call = faults_struck();
+        faults_disarm();
+        if (status != LS_OK) {
+            failed++;
+            cr_assert_eq(status, want, "call %d (%s): %s", at, call, sentence);
+            cr_assert(strstr(sentence, strerror(error)), "call %d (%s): %s", at, call, sentence);
+            cr_assert(strstr(sentence, "checkpoints"), "call %d (%s): where? %s", at, call, sentence);
+        } else if (struck) {
+            survived++; /* what `keep` removes is not worth a failed save */
+        }
+        int64_t found = newest(run);
+        /* only a failed sync of the parent folder leaves a whole checkpoint behind a failure */
+        cr_assert(found == (status == LS_OK ? NEW : OLD) || (found == NEW && strcmp(call, "fsync") == 0),
+                  "call %d (%s): found step %ld", at, call, (long)found);
+        cr_assert_eq(on_ranks(RANKS, save_body, &j), LS_OK, "call %d: the next save: %s", at, sentence);
+        cr_assert_eq(newest(run), NEW);
+        if (!struck)
+            break;
+    }
+    cr_assert_gt(failed, 30);
+    cr_assert_gt(survived, 2);
+    fprintf(stderr, "%s: %d calls cost the save, %d did not\n", strerror(error), failed, survived);
+}
+
+Test(full_disk, fills_up_at_every_call)
+{
+    fail_everywhere(FAULT_ERROR_ALL, ENOSPC, LS_ESPACE);
+}
+
+Test(full_disk, breaks_at_every_call)
+{
+    fail_everywhere(FAULT_ERROR, EIO, LS_EIO);
+}
+
+/* bghira/SimpleTuner#2353: full at the last checkpoint. The space is counted before a byte is written. */
+Test(full_disk, is_known_before_a_byte_is_written)
+{
+    const char *run = new_folder();
+    save(run, OLD, OLD, RANKS);
+    job j = {.run = run, .step = NEW, .seed = NEW, .keep = 1};
+    faults_free_space(300000);
+    faults_arm(FAULT_NONE, 0, 0);
+    cr_assert_eq(on_ranks(RANKS, save_body, &j), LS_ESPACE);
+    cr_assert_eq(faults_disarm(), 0, "the disk was not touched");
+    cr_assert(strstr(sentence, "no space left (needs ") && strstr(sentence, "has 0.000279") &&
+                  strstr(sentence, "last checkpoint: step 1"),
+              "%s", sentence);
+    cr_assert_eq(newest(run), OLD);
+    faults_free_space(10000000);
+    cr_assert_eq(on_ranks(RANKS, save_body, &j), LS_OK, "%s", sentence);
+}
+
+Test(full_disk, a_file_size_limit_is_known_before_too)
+{
+    const char *run = new_folder();
+    struct rlimit old, limit;
+    save(run, OLD, OLD, RANKS);
+    getrlimit(RLIMIT_FSIZE, &old);
+    limit = old;
+    limit.rlim_cur = 100000;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    job j = {.run = run, .step = NEW, .seed = NEW, .keep = 1};
+    ls_status status = on_ranks(RANKS, save_body, &j);
+    setrlimit(RLIMIT_FSIZE, &old);
+    cr_assert_eq(status, LS_ESPACE, "%s", sentence);
+    cr_assert(strstr(sentence, "ulimit -f"), "%s", sentence);
+    cr_assert_eq(newest(run), OLD);
+}
+
+Test(full_disk, a_run_folder_that_cannot_be_made_is_named)
+{
+    const char *folder = new_folder();
+    char file[1024], run[2048];
+    snprintf(file, sizeof file, "%s/file", folder);
+    close(open(file, O_CREAT | O_WRONLY, 0666));
+    snprintf(run, sizeof run, "%s/run", file);
+    job j = {.run = run, .step = NEW, .seed = NEW};
+    cr_assert_eq(on_ranks(RANKS, save_body, &j), LS_EIO);
+    cr_assert(strstr(sentence, file), "%s", sentence);
+    j.run = "/proc/lockstep"; /* read-only even for root */
+    cr_assert_neq(on_ranks(RANKS, save_body, &j), LS_OK);
+    cr_assert(strstr(sentence, "/proc/lockstep"), "%s", sentence);
+}
