@@ -137,7 +137,25 @@ static double crowd(int processes, int threads)
     return seconds() - start;
 }
 
-/* A team that only spins loses a scheduler's time slice (some ms) in most of the 2000 runs: 10 s and more on 2 cores. */
+static void nap(void *context, int64_t item)
+{
+    (void)context;
+    usleep(item == 0 ? 200000 : 0);
+}
+
+Test(team, whoever_waits_sleeps_after_a_short_spin)
+{
+    ls_team *team;
+    cr_assert_eq(ls_team_create(&team, 3, 1), LS_OK);
+    clock_t before = clock(); /* processor time of all threads; only spinning can use any here */
+    ls_team_run(team, 2, nap, NULL);
+    usleep(200000);
+    double used = (double)(clock() - before) / CLOCKS_PER_SEC;
+    cr_assert_lt(used, 0.05, "%.3f s of processor time while all slept", used);
+    ls_team_free(team);
+}
+
+/* A team that waits for workers who have not joined loses a scheduler's time slice (some ms) in most of the 2000 runs. */
 Test(team, four_processes_of_two_threads_do_not_collapse, .timeout = 60)
 {
     double alone = crowd(4, 1), crowded = crowd(4, 2);
