@@ -1,0 +1,134 @@
+/* The CPU device: its table, its memory, and how its work is cut and dealt. */
+#include "tensor/cpu/cpu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* The tables of tensor/cpu/vector/table.c, by level and type. f64 is compiled once: gradient checks need no speed. */
+extern const ls_kernels ls_kernel_table_generic_f32, ls_kernel_table_generic_bf16, ls_kernel_table_generic_f64;
+extern const ls_flat_kernels ls_kernel_flat_generic_f32;
+static const ls_level generic = {{&ls_kernel_table_generic_f32, &ls_kernel_table_generic_bf16, &ls_kernel_table_generic_f64},
+                                 &ls_kernel_flat_generic_f32};
+#if defined(__x86_64__)
+extern const ls_kernels ls_kernel_table_avx2_f32, ls_kernel_table_avx2_bf16;
+extern const ls_kernels ls_kernel_table_avx512_f32, ls_kernel_table_avx512_bf16;
+extern const ls_flat_kernels ls_kernel_flat_avx2_f32, ls_kernel_flat_avx512_f32;
+static const ls_level avx2 = {{&ls_kernel_table_avx2_f32, &ls_kernel_table_avx2_bf16, &ls_kernel_table_generic_f64},
+                              &ls_kernel_flat_avx2_f32};
+static const ls_level avx512 = {{&ls_kernel_table_avx512_f32, &ls_kernel_table_avx512_bf16, &ls_kernel_table_generic_f64},
+                                &ls_kernel_flat_avx512_f32};
+#endif
+
+const ls_level *ls_cpu_kernels(ls_numerics level)
+{
+#if defined(__x86_64__)
+    if (level >= LS_NUMERICS_AVX512)
+        return &avx512;
+    if (level == LS_NUMERICS_AVX2)
+        return &avx2;
+#endif
+    (void)level;
+    return &generic;
+}
+
+const ls_kernels *ls_cpu_kernels_of(ls_device *device, ls_type type)
+{
+    return ((const ls_cpu *)device->self)->kernels->type[type];
+}
+
+typedef struct {
+    ls_cpu_range f;
+    void *context;
+    int64_t count, piece;
+} ranges;
+
+static void run_range(void *context, int64_t item)
+{
+    const ranges *r = context;
+    int64_t begin = item * r->piece, end = begin + r->piece;
+    r->f(r->context, begin, end < r->count ? end : r->count);
+}
+
+void ls_cpu_ranges(ls_device *device, int64_t count, int64_t piece, int64_t cost, ls_cpu_range f, void *context)
+{
+    if (count <= 0)
+        return;
+    if (piece < 1)
+        piece = 1;
+    if (count <= piece || count * cost < LS_CPU_WORTH) {
+        f(context, 0, count);
+        return;
+    }
+    ranges r = {f, context, count, piece};
+    ls_team_run(device->team, (count + piece - 1) / piece, run_range, &r);
+}
+
+/* Fresh pages of the system: zeros, and large pages where the system gives them (flat buffers are walked whole). */
+static ls_status cpu_allocate(ls_device *device, size_t bytes, void **block)
+{
+    (void)device;
+    *block = NULL;
+    size_t size = bytes ? bytes : 1;
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        return ls_fail(LS_EMEM, "cpu: %.2f GiB of memory are not to be had (%s); lower the model's size or batch.grain",
+                       (double)bytes / (1024.0 * 1024 * 1024), strerror(errno));
+    madvise(pages, size, MADV_HUGEPAGE); /* a wish: refusal does no harm */
+    *block = pages;
+    return LS_OK;
+}
+
+static void cpu_release(ls_device *device, void *block, size_t bytes)
+{
+    (void)device;
+    if (block)
+        munmap(block, bytes ? bytes : 1);
+}
+
+static void cpu_free(ls_device *device)
+{
+    if (!device)
+        return;
+    free(device->self);
+    free(device);
+}
+
+static const ls_device table = {
+    .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release,
+
+    .unary = ls_cpu_unary, .unary_backward = ls_cpu_unary_backward,
+    .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,
+    .where = ls_cpu_where, .where_backward = ls_cpu_where_backward,
+    .cast = ls_cpu_cast, .add_to = ls_cpu_add_to, .fill = ls_cpu_fill, .dropout = ls_cpu_dropout,
+
+    .reduce = ls_cpu_reduce, .reduce_backward = ls_cpu_reduce_backward, .top_k = ls_cpu_top_k,
+    .softmax = ls_cpu_softmax, .softmax_backward = ls_cpu_softmax_backward,
+    .norm = ls_cpu_norm, .norm_backward = ls_cpu_norm_backward, .sum_rows = ls_cpu_sum_rows,
+    .rotary = ls_cpu_rotary,
+
+    .copy_strided = ls_cpu_copy_strided, .add_strided = ls_cpu_add_strided,
+    .gather_rows = ls_cpu_gather_rows, .scatter_add_rows = ls_cpu_scatter_add_rows,
+
+    .carry = ls_cpu_carry, .chunk_squares = ls_cpu_chunk_squares, .optimizer_step = ls_cpu_optimizer_step,
+};
+
+ls_status ls_device_create_cpu(ls_device **out, ls_team *team)
+{
+    *out = NULL;
+    ls_device *device = malloc(sizeof *device);
+    ls_cpu *cpu = malloc(sizeof *cpu);
+    if (!device || !cpu) {
+        free(device);
+        free(cpu);
+        return ls_fail(LS_EMEM, "cpu: no memory for the device's table");
+    }
+    cpu->level = ls_numerics_level();
+    cpu->kernels = ls_cpu_kernels(cpu->level);
+    *device = table;
+    device->self = cpu;
+    device->team = team;
+    *out = device;
+    return LS_OK;
+}

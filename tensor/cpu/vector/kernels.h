@@ -1,0 +1,59 @@
+/* Vector kernels: serial loops over ranges, one source in this folder, compiled once for each variant = instruction-set
+ * level x element type. tensor/cpu/ cuts the work into ranges and calls them through these tables.
+ *
+ * Arrays (const void *, void *) are of the variant's element type (f32, bf16, f64), dense; `real` is what it is computed
+ * in: f32, or f64 for f64. Every variant of one type gives the same bits: a multiplication and an addition are two
+ * roundings (no fma, so that no level must imitate one), and sums go over 16 virtual lanes (variant.h). */
+#pragma once
+#include "tensor/device.h"
+
+typedef struct {
+    /* unary.c */
+    void (*unary)(ls_unary op, int64_t n, double a, double b, const void *x, void *y);
+    void (*unary_backward)(ls_unary op, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
+
+    /* elementwise.c */
+    void (*add_to)(int64_t n, const void *x, void *y);
+    void (*fill)(int64_t n, double value, void *y);
+    void (*widen)(int64_t n, const void *x, void *real);
+    void (*narrow)(int64_t n, const void *real, void *y);
+    void (*add_real)(int64_t n, const void *real, void *y); /* y += real */
+    void (*where)(int64_t n, const uint8_t *condition, const void *a, const void *b, void *y);
+    void (*where_backward)(int64_t n, const uint8_t *condition, const void *dy, void *da, void *db);
+    void (*dropout)(int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
+    /* steps of 0 or 1 */
+    void (*binary)(ls_binary op, int64_t n, const void *a, int64_t step_a, const void *b, int64_t step_b, void *y);
+    /* g = dy * derivative by operand 0 (a) or 1 (b) */
+    void (*binary_gradient)(ls_binary op, int operand, int64_t n, const void *a, int64_t step_a, const void *b, int64_t step_b, const void *dy, void *real_g);
+
+    /* reduce.c. partial: sum (SUM, MEAN), sum of squares (NORM), MAX or MIN of at most LS_CHUNK elements, in lanes */
+    double (*reduce_partial)(ls_reduce op, int64_t n, const void *x);
+    double (*reduce_real)(int64_t n, const void *real);     /* sum of any number of reals, in lanes */
+    void (*reduce_store)(ls_reduce op, int64_t length, double total, void *y); /* y[0] from all partials together */
+    /* columns [begin, end) of x [length, inner], in ascending order of the rows */
+    void (*reduce_columns)(ls_reduce op, int64_t length, int64_t inner, int64_t begin, int64_t end, const void *x, void *y);
+    /* the same columns; inner = 1 is a row */
+    void (*reduce_columns_backward)(ls_reduce op, int64_t length, int64_t inner, int64_t begin, int64_t end, const void *x, const void *y, const void *dy, void *dx);
+    void (*sum_rows)(int64_t rows, int64_t width, int64_t begin, int64_t end, const void *x, void *real_y); /* real_y = */
+    void (*top_k)(int64_t length, int64_t k, const void *x, void *values, int32_t *index); /* one row */
+
+    /* softmax.c, norm.c, rotary.c: whole rows */
+    void (*softmax)(bool log, int64_t rows, int64_t length, const void *x, void *y);
+    void (*softmax_backward)(bool log, int64_t rows, int64_t length, const void *y, const void *dy, void *dx);
+    void (*norm)(bool rms, bool gain_real, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *real_stats);
+    /* dgain, dbias [width] of these rows alone, overwritten [may be NULL] */
+    void (*norm_backward)(bool rms, bool gain_real, int64_t rows, int64_t width, const void *x, const void *gain, const void *real_stats, const void *dy, void *dx, void *real_dgain, void *real_dbias);
+    void (*rotary)(int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+} ls_kernels;
+
+/* Flat buffers are f32 (but for `working`). */
+typedef struct {
+    void (*carry)(int64_t n, const float *x, int levels, const float *const *level, int64_t at, float *dst);
+    double (*squares)(int64_t n, const float *x); /* at most one chunk */
+    void (*optimizer_step)(const ls_optimizer_args *args, int64_t begin, int64_t end);
+} ls_flat_kernels;
+
+typedef struct {
+    const ls_kernels *type[3]; /* by ls_type: LS_F32, LS_BF16, LS_F64 */
+    const ls_flat_kernels *flat;
+} ls_level;

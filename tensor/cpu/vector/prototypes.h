@@ -1,0 +1,33 @@
+/* Every kernel of this variant, declared once: the sources of this folder define them, table.c lists them in order. */
+#pragma once
+#include "tensor/cpu/vector/variant.h"
+
+void KERNEL(unary)(ls_unary op, int64_t n, double a, double b, const void *x, void *y);
+void KERNEL(unary_backward)(ls_unary op, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
+void KERNEL(add_to)(int64_t n, const void *x, void *y);
+void KERNEL(fill)(int64_t n, double value, void *y);
+void KERNEL(widen)(int64_t n, const void *x, void *real);
+void KERNEL(narrow)(int64_t n, const void *real, void *y);
+void KERNEL(add_real)(int64_t n, const void *real, void *y);
+void KERNEL(where)(int64_t n, const uint8_t *condition, const void *a, const void *b, void *y);
+void KERNEL(where_backward)(int64_t n, const uint8_t *condition, const void *dy, void *da, void *db);
+void KERNEL(dropout)(int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
+void KERNEL(binary)(ls_binary op, int64_t n, const void *a, int64_t step_a, const void *b, int64_t step_b, void *y);
+void KERNEL(binary_gradient)(ls_binary op, int operand, int64_t n, const void *a, int64_t step_a, const void *b, int64_t step_b, const void *dy, void *real_g);
+double KERNEL(reduce_partial)(ls_reduce op, int64_t n, const void *x);
+double KERNEL(reduce_real)(int64_t n, const void *real);
+void KERNEL(reduce_store)(ls_reduce op, int64_t length, double total, void *y);
+void KERNEL(reduce_columns)(ls_reduce op, int64_t length, int64_t inner, int64_t begin, int64_t end, const void *x, void *y);
+void KERNEL(reduce_columns_backward)(ls_reduce op, int64_t length, int64_t inner, int64_t begin, int64_t end, const void *x, const void *y, const void *dy, void *dx);
+void KERNEL(sum_rows)(int64_t rows, int64_t width, int64_t begin, int64_t end, const void *x, void *real_y);
+void KERNEL(top_k)(int64_t length, int64_t k, const void *x, void *values, int32_t *index);
+void KERNEL(softmax)(bool log, int64_t rows, int64_t length, const void *x, void *y);
+void KERNEL(softmax_backward)(bool log, int64_t rows, int64_t length, const void *y, const void *dy, void *dx);
+void KERNEL(norm)(bool rms, bool gain_real, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *real_stats);
+void KERNEL(norm_backward)(bool rms, bool gain_real, int64_t rows, int64_t width, const void *x, const void *gain, const void *real_stats, const void *dy, void *dx, void *real_dgain, void *real_dbias);
+void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+
+/* flat.c: f32 only */
+void KERNEL(carry)(int64_t n, const float *x, int levels, const float *const *level, int64_t at, float *dst);
+double KERNEL(squares)(int64_t n, const float *x);
+void KERNEL(optimizer_step)(const ls_optimizer_args *args, int64_t begin, int64_t end);

@@ -1,0 +1,39 @@
+/* The variant's kernels as a table. */
+#include "tensor/cpu/vector/prototypes.h"
+
+extern const ls_kernels KERNEL(table);
+const ls_kernels KERNEL(table) = {
+    .unary = KERNEL(unary),
+    .unary_backward = KERNEL(unary_backward),
+    .add_to = KERNEL(add_to),
+    .fill = KERNEL(fill),
+    .widen = KERNEL(widen),
+    .narrow = KERNEL(narrow),
+    .add_real = KERNEL(add_real),
+    .where = KERNEL(where),
+    .where_backward = KERNEL(where_backward),
+    .dropout = KERNEL(dropout),
+    .binary = KERNEL(binary),
+    .binary_gradient = KERNEL(binary_gradient),
+    .reduce_partial = KERNEL(reduce_partial),
+    .reduce_real = KERNEL(reduce_real),
+    .reduce_store = KERNEL(reduce_store),
+    .reduce_columns = KERNEL(reduce_columns),
+    .reduce_columns_backward = KERNEL(reduce_columns_backward),
+    .sum_rows = KERNEL(sum_rows),
+    .top_k = KERNEL(top_k),
+    .softmax = KERNEL(softmax),
+    .softmax_backward = KERNEL(softmax_backward),
+    .norm = KERNEL(norm),
+    .norm_backward = KERNEL(norm_backward),
+    .rotary = KERNEL(rotary),
+};
+
+#if defined(LS_ELEMENT_F32)
+extern const ls_flat_kernels KERNEL(flat);
+const ls_flat_kernels KERNEL(flat) = {
+    .carry = KERNEL(carry),
+    .squares = KERNEL(squares),
+    .optimizer_step = KERNEL(optimizer_step),
+};
+#endif

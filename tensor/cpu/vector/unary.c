@@ -1,0 +1,93 @@
+/* Functions of one element, and their gradients. bf16 is computed in f32. */
+#include "tensor/cpu/vector/math.h"
+#include "tensor/cpu/vector/prototypes.h"
+
+/* GPT-2's GELU: x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3); this form keeps the negative tail. */
+static inline real gelu_tanh_argument(real x)
+{
+    return (real)1.5957691216057308 * (x + (real)0.044715 * (x * x * x));
+}
+
+static inline real gelu_tanh_slope(real x)
+{
+    real s = real_sigmoid(gelu_tanh_argument(x));
+    return s + x * (s * (1 - s)) * ((real)1.5957691216057308 * (1 + (real)(3 * 0.044715) * (x * x)));
+}
+
+static inline real silu_slope(real x)
+{
+    real s = real_sigmoid(x);
+    return s * (1 + x * (1 - s));
+}
+
+/* y[i] = expression of v = x[i] */
+#define EACH(expression)                                                                                               \
+    do {                                                                                                               \
+        INDEPENDENT for (int64_t i = 0; i < n; i++)                                                                    \
+        {                                                                                                              \
+            const real v = load(x + i);                                                                                \
+            y[i] = store(expression);                                                                                  \
+        }                                                                                                              \
+    } while (0)
+
+void KERNEL(unary)(ls_unary op, int64_t n, double a_, double b_, const void *x_, void *y_)
+{
+    const element *x = x_;
+    element *y = y_;
+    const real a = (real)a_, b = (real)b_;
+    switch (op) {
+    case LS_UNARY_EXP: EACH(real_exp(v)); break;
+    case LS_UNARY_LOG: EACH(real_log(v)); break;
+    case LS_UNARY_SQRT: EACH(real_sqrt(v)); break;
+    case LS_UNARY_TANH: EACH(real_tanh(v)); break;
+    case LS_UNARY_SIGMOID: EACH(real_sigmoid(v)); break;
+    case LS_UNARY_SOFTPLUS: EACH(real_softplus(v)); break;
+    case LS_UNARY_RELU: EACH(v < 0 ? 0 : v); break; /* a NaN stays */
+    case LS_UNARY_GELU: EACH(v * normal_cdf(v)); break;
+    case LS_UNARY_GELU_TANH: EACH(v * real_sigmoid(gelu_tanh_argument(v))); break;
+    case LS_UNARY_SILU: EACH(v * real_sigmoid(v)); break;
+    case LS_UNARY_ABS: EACH(real_abs(v)); break;
+    case LS_UNARY_NEG: EACH(-v); break;
+    case LS_UNARY_SQUARE: EACH(v * v); break;
+    case LS_UNARY_SCALE: EACH(a * v + b); break;
+    case LS_UNARY_CLAMP: EACH(v < a ? a : v > b ? b : v); break;
+    case LS_UNARY_COUNT: break;
+    }
+}
+
+/* dx[i] += dy[i] * expression of v = x[i], w = y[i] */
+#define EACH_SLOPE(expression)                                                                                         \
+    do {                                                                                                               \
+        INDEPENDENT for (int64_t i = 0; i < n; i++)                                                                    \
+        {                                                                                                              \
+            const real v = load(x + i), w = load(y + i);                                                               \
+            (void)v, (void)w;                                                                                          \
+            dx[i] = store(load(dx + i) + load(dy + i) * (expression));                                                 \
+        }                                                                                                              \
+    } while (0)
+
+void KERNEL(unary_backward)(ls_unary op, int64_t n, double a_, double b_, const void *x_, const void *y_,
+                            const void *dy_, void *dx_)
+{
+    const element *x = x_, *y = y_, *dy = dy_;
+    element *dx = dx_;
+    const real a = (real)a_, b = (real)b_;
+    switch (op) {
+    case LS_UNARY_EXP: EACH_SLOPE(w); break;
+    case LS_UNARY_LOG: EACH_SLOPE(1 / v); break;
+    case LS_UNARY_SQRT: EACH_SLOPE((real)0.5 / w); break;
+    case LS_UNARY_TANH: EACH_SLOPE(1 - w * w); break;
+    case LS_UNARY_SIGMOID: EACH_SLOPE(w * (1 - w)); break;
+    case LS_UNARY_SOFTPLUS: EACH_SLOPE(real_sigmoid(v)); break;
+    case LS_UNARY_RELU: EACH_SLOPE((real)(v > 0)); break;
+    case LS_UNARY_GELU: EACH_SLOPE(normal_cdf(v) + v * normal_pdf(v)); break;
+    case LS_UNARY_GELU_TANH: EACH_SLOPE(gelu_tanh_slope(v)); break;
+    case LS_UNARY_SILU: EACH_SLOPE(silu_slope(v)); break;
+    case LS_UNARY_ABS: EACH_SLOPE((real)(v > 0) - (real)(v < 0)); break;
+    case LS_UNARY_NEG: EACH_SLOPE((real)-1); break;
+    case LS_UNARY_SQUARE: EACH_SLOPE(2 * v); break;
+    case LS_UNARY_SCALE: EACH_SLOPE(a); break;
+    case LS_UNARY_CLAMP: EACH_SLOPE((real)((v >= a) & (v <= b))); break;
+    case LS_UNARY_COUNT: break;
+    }
+}
