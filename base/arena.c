@@ -15,7 +15,9 @@
 #define unpoison(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
-enum { ALIGN = 64, RED_ZONE = 64 }; /* the gap lets ASan see a run past the end of a block */
+/* The gap lets ASan see a run past the end of a block. What was never taken is not poisoned: 1 TiB of addresses may be
+ * reserved, and each 8 bytes poisoned touch one. */
+enum { ALIGN = 64, RED_ZONE = 64 };
 
 struct ls_arena {
     char *base;
@@ -38,7 +40,6 @@ ls_status ls_arena_create(ls_arena **out, const char *name, size_t bytes)
     }
     arena->reserved = bytes;
     strncpy(arena->name, name, sizeof arena->name - 1);
-    poison(arena->base, bytes);
     *out = arena;
     return LS_OK;
 }
@@ -47,7 +48,7 @@ void ls_arena_free(ls_arena *arena)
 {
     if (!arena)
         return;
-    unpoison(arena->base, arena->reserved);
+    unpoison(arena->base, arena->high);
     munmap(arena->base, arena->reserved);
     free(arena);
 }
@@ -68,6 +69,7 @@ void *ls_arena_take(ls_arena *arena, size_t bytes)
     if (arena->used > arena->high)
         arena->high = arena->used;
     unpoison(block, bytes);
+    poison(block + bytes, size - bytes);
     return block;
 }
 
