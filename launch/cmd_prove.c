@@ -4,9 +4,8 @@
  * run resumed. Every trial must end in the same state to the bit, by way of the same state after every step. Where one
  * parts from the first trial, the hash logs say in which step and which tensor. */
 #include "launch/command.h"
-#include "launch/prove/hashes.h"
 #include "launch/prove/process.h"
-#include "launch/prove/trial.h"
+#include "launch/prove/proof.h"
 #include "launch/recipe.h"
 
 #include <argp.h>
@@ -29,14 +28,19 @@ typedef struct {
     char **override;
     int64_t steps;
     counts ranks, threads;
-    bool keep;
+    bool schedule[2]; /* which of `schedules` */
+    bool kill, keep;
 } arguments;
 
-enum { KEY_STEPS = 's', KEY_RANKS = 'r', KEY_THREADS = 't', KEY_KEEP = 'k' };
+static const char *const schedules[] = {"block", "round"};
+
+enum { KEY_STEPS = 's', KEY_RANKS = 'r', KEY_THREADS = 't', KEY_KEEP = 'k', KEY_SCHEDULES = 256, KEY_NO_KILL };
 static const struct argp_option options[] = {
     {"steps", KEY_STEPS, "N", 0, "Steps a trial (20)", 0},
     {"ranks", KEY_RANKS, "LIST", 0, "Rank counts to try (1,2,3,4)", 0},
     {"threads", KEY_THREADS, "LIST", 0, "Threads a rank to try (1,2)", 0},
+    {"schedules", KEY_SCHEDULES, "LIST", 0, "Schedules to try (block,round)", 0},
+    {"no-kill", KEY_NO_KILL, NULL, 0, "Leave out the trial in which a rank is killed", 0},
     {"keep", KEY_KEEP, NULL, 0, "Keep the run folders of the trials, and say where they are", 0},
     {0},
 };
@@ -55,6 +59,13 @@ static bool parse_counts(const char *text, counts *list)
     return false;
 }
 
+static bool parse_schedules(const char *text, bool chosen[2])
+{
+    chosen[0] = !strcmp(text, "block") || !strcmp(text, "block,round") || !strcmp(text, "round,block");
+    chosen[1] = !strcmp(text, "round") || (chosen[0] && strchr(text, ','));
+    return chosen[0] || chosen[1];
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -71,6 +82,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "%s: expected up to %d whole numbers of at least 1 with commas between them, like 1,2,4", value,
                        MAX_COUNTS);
         return 0;
+    case KEY_SCHEDULES:
+        if (!parse_schedules(value, given->schedule))
+            argp_error(state, "--schedules=%s: expected block, round, or block,round", value);
+        return 0;
+    case KEY_NO_KILL: given->kill = false; return 0;
     case KEY_KEEP: given->keep = true; return 0;
     case ARGP_KEY_ARG:
         if (given->recipe)
@@ -101,104 +117,11 @@ static const struct argp parser = {
            "not touched.\n",
 };
 
-/* ---- the table ---- */
-
-typedef struct {
-    ls_trial_setting setting;
-    ls_hashes *reference; /* of the first trial */
-    ls_trial first;
-    ls_trial_result first_result;
-    int trials, different, failed;
-} proof;
-
-static const char heading[] = "ranks  threads  schedule  seconds        loss  hash              result\n";
-
-static void print_row(const ls_trial *trial, const ls_trial_result *result, double loss, const char *verdict)
+static ls_status try_all(ls_proof *p, const arguments *given, int64_t grains)
 {
-    printf("%5d  %7d  %-8s  %7.2f  %10.6f  %016llx  %s", trial->ranks, trial->threads, trial->schedule, result->seconds,
-           loss, (unsigned long long)result->hash, verdict);
-    if (trial->kill)
-        printf(" (rank %d killed after step %lld, resumed from step %lld)", result->killed_rank,
-               (long long)result->killed_step, (long long)result->resumed_step);
-    putchar('\n');
-    fflush(stdout);
-}
-
-static void print_trial(const ls_trial *trial)
-{
-    printf("%d ranks x %d threads, %s%s", trial->ranks, trial->threads, trial->schedule, trial->kill ? ", killed and resumed" : "");
-}
-
-static void print_parting(const proof *p, const ls_trial *trial, const ls_parting *parting)
-{
-    if (!strcmp(parting->kind, "loss"))
-        printf("       first difference: step %lld, the loss; every tensor is equal\n", (long long)parting->step);
-    else if (!strcmp(parting->kind, "steps"))
-        printf("       first difference: step %lld is not in both\n", (long long)parting->step);
-    else
-        printf("       first difference: step %lld, %s, %s\n", (long long)parting->step, parting->kind, parting->tensor);
-    printf("         %-18s ", parting->here);
-    print_trial(&p->first);
-    printf("\n         %-18s ", parting->there);
-    print_trial(trial);
-    putchar('\n');
-    if (*parting->gradient && strcmp(parting->kind, "gradients"))
-        printf("         its gradients differ as well, first in %s\n", parting->gradient);
-    else if (strcmp(parting->kind, "gradients") && strcmp(parting->kind, "steps"))
-        printf("         its gradients are equal: what parted came after the reduction\n");
-}
-
-/* Compares a finished trial with the first one, prints its row. */
-static ls_status judge(proof *p, const ls_trial *trial, const ls_trial_result *result)
-{
-    char log[PATH_MAX + 64];
-    ls_hashes *hashes;
-    snprintf(log, sizeof log, "%s/hashes.jsonl", result->run);
-    ls_status status = ls_hashes_read(&hashes, log);
-    if (status)
-        return status;
-    double loss = ls_hashes_last_loss(hashes);
-    if (!p->reference) {
-        p->reference = hashes;
-        p->first = *trial;
-        p->first_result = *result;
-        print_row(trial, result, loss, "the others must equal this");
-        return LS_OK;
-    }
-    ls_parting parting;
-    ls_hashes_compare(p->reference, hashes, &parting);
-    bool same = !parting.differs && result->hash == p->first_result.hash;
-    print_row(trial, result, loss, same ? "same" : "NOT THE SAME");
-    if (parting.differs)
-        print_parting(p, trial, &parting);
-    else if (!same)
-        printf("       every step is equal, but the checkpoints are not: something in the state tree is not hashed\n");
-    p->different += !same;
-    ls_hashes_free(hashes);
-    return LS_OK;
-}
-
-static ls_status try_one(proof *p, int ranks, int threads, const char *schedule, bool kill)
-{
-    ls_trial trial = {.number = ++p->trials, .ranks = ranks, .threads = threads, .schedule = schedule, .kill = kill};
-    ls_trial_result result;
-    ls_status status = ls_trial_run(&p->setting, &trial, &result);
-    if (!status)
-        status = judge(p, &trial, &result);
-    if (status == LS_ESTATE && p->reference) { /* one that fails where another works is a difference to be told */
-        p->failed++;
-        printf("%5d  %7d  %-8s  %7.2f  FAILED: %s\n", ranks, threads, schedule, result.seconds, ls_fail_sentence());
-        return LS_OK;
-    }
-    return status;
-}
-
-static ls_status try_all(proof *p, const arguments *given, int64_t grains)
-{
-    static const char *const schedules[] = {"block", "round"};
     ls_status status = LS_OK;
     int most = 0;
-    fputs(heading, stdout);
+    ls_proof_heading();
     for (int r = 0; r < given->ranks.count && !status; r++) {
         int ranks = given->ranks.value[r];
         if (ranks > grains) {
@@ -209,16 +132,15 @@ static ls_status try_all(proof *p, const arguments *given, int64_t grains)
         most = ranks > most ? ranks : most;
         for (int t = 0; t < given->threads.count && !status; t++)
             for (int s = 0; s < 2 && !status; s++)
-                status = try_one(p, ranks, given->threads.value[t], schedules[s], false);
+                if (given->schedule[s])
+                    status = ls_proof_try(p, ranks, given->threads.value[t], schedules[s], false);
     }
-    if (!status && most)
-        status = try_one(p, most, given->threads.value[0], schedules[0], true);
+    if (!status && most && given->kill)
+        status = ls_proof_try(p, most, given->threads.value[0], schedules[given->schedule[0] ? 0 : 1], true);
     if (!status && !most)
         status = ls_fail(LS_EARG, "every rank count of --ranks is above the recipe's %lld grains", (long long)grains);
     return status;
 }
-
-/* ---- the temporary folder ---- */
 
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *at)
 {
@@ -261,7 +183,7 @@ static ls_status count_grains(const arguments *given, int64_t *grains)
     return LS_OK;
 }
 
-static ls_status prove(const arguments *given, proof *p)
+static ls_status prove(const arguments *given, ls_proof *p)
 {
     char folder[PATH_MAX], executable[PATH_MAX];
     int64_t grains = 0;
@@ -284,15 +206,15 @@ static ls_status prove(const arguments *given, proof *p)
     p->setting = (ls_trial_setting){executable, given->recipe, given->overrides, given->override, folder, given->steps};
     status = try_all(p, given, grains);
     leave_folder(folder, given->keep);
-    ls_hashes_free(p->reference);
+    ls_proof_end(p);
     return status;
 }
 
 static int run(int argc, char **argv)
 {
-    arguments given = {.steps = 20, .ranks = {4, {1, 2, 3, 4}}, .threads = {2, {1, 2}}};
+    arguments given = {.steps = 20, .ranks = {4, {1, 2, 3, 4}}, .threads = {2, {1, 2}}, .schedule = {true, true}, .kill = true};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
-    proof p = {0};
+    ls_proof p = {0};
     ls_status status = prove(&given, &p);
     if (status)
         return ls_command_failed("prove", status);

@@ -149,7 +149,11 @@ static ls_status kill_and_resume(const ls_trial_setting *setting, const ls_trial
     bool killed = false;
     ls_status status = LS_OK;
     result->killed_rank = (int)random_below((uint32_t)trial->ranks);
-    int64_t step = setting->steps < 2 ? 1 : 1 + random_below((uint32_t)(setting->steps - 1));
+    /* A random step, behind the first checkpoint so that there is something to resume from, before the last step. */
+    int64_t first = checkpoint_every(setting, trial) + 1, choices = setting->steps - first;
+    int64_t step = first + (choices > 1 ? random_below((uint32_t)choices) : 0);
+    if (step >= setting->steps)
+        step = setting->steps > 1 ? setting->steps - 1 : 1;
     for (int attempt = 0; !status && !killed; attempt++, step = (step + 1) / 2) {
         if (attempt == KILL_ATTEMPTS)
             return ls_fail(LS_ESTATE, "%lld steps were over before a rank could be killed, %d times: raise --steps",
