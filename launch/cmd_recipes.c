@@ -40,7 +40,7 @@ static const struct argp parser = {
     .parser = parse,
     .args_doc = "[NAME]",
     .doc = "Lists the shipped recipes, or prints the one called NAME. Save it under a name of your own to change it:\n"
-           "`lockstep recipes pretrain-llama-tiny > my.yaml`.\v"
+           "`lockstep recipes gsm8k-sft > my.yaml`.\v"
            "Shipped recipes are looked for in the folders of LOCKSTEP_RECIPES (separated by colons) first.",
 };
 

@@ -70,7 +70,7 @@ static const struct argp parser = {
            "folder that holds a checkpoint is gone on with. Put `mpirun -n N` or `srun` in front for more ranks: the "
            "result is the same to the bit.\v"
            "Examples:\n"
-           "  lockstep train pretrain-llama-tiny run=runs/first max_steps=100\n"
+           "  lockstep train gsm8k-pretrain run=runs/first max_steps=100\n"
            "  mpirun -n 2 lockstep train my.yaml optimizer.lr=2e-5\n"
            "  lockstep train my.yaml --dry-run\n",
     .help_filter = add_keys,

@@ -47,7 +47,7 @@ static void help_section(FILE *out, const char *name, const char *sentence, cons
         char kind[512], text[2048];
         ls_option_describe(option, kind, sizeof kind);
         fprintf(out, "  %s%s%s=%s\n", name, *name ? "." : "", option->key, value_or_word(option));
-        snprintf(text, sizeof text, "%s: %s%s", option->sentence, kind,
+        snprintf(text, sizeof text, "%s (%s%s)", option->sentence, kind,
                  option->flags & LS_OPTION_FREE ? "" : "; fixed for the life of a run folder");
         fold(out, text, 6);
     }

@@ -351,7 +351,7 @@ static void describe_range(const ls_option *option, const char *what, char *text
 {
     if (option->min == 0 && option->max == 0)
         snprintf(text, bytes, "%s", what);
-    else if (option->max >= 1e15)
+    else if (option->max >= 1e9)
         snprintf(text, bytes, "%s of at least %.15g", what, option->min);
     else
         snprintf(text, bytes, "%s in [%.15g, %.15g]", what, option->min, option->max);
