@@ -53,6 +53,16 @@ ls_status ls_board_status(const ls_world *world)
     return ls_fail(failure->code, "%s", failure->sentence);
 }
 
+/* "; it last took part in 'gradient norm'", or "" for a far rank. */
+static const char *last_seen(const ls_world *world, int rank, char *text, size_t size)
+{
+    int near = ls_world_near(world, rank);
+    text[0] = '\0';
+    if (near >= 0 && world->board[near]->phase[0])
+        snprintf(text, size, "; it last took part in '%s'", world->board[near]->phase);
+    return text;
+}
+
 /* A peer that ended without a word: its process is gone though the world is open. */
 static void look_for_the_dead(ls_world *world)
 {
@@ -62,10 +72,9 @@ static void look_for_the_dead(ls_world *world)
         if (peer->pidfd < 0 || rank == world->rank || poll(&gone, 1, 0) != 1)
             continue;
         char sentence[LS_SENTENCE_SIZE];
-        int near = ls_world_near(world, rank);
-        snprintf(sentence, sizeof sentence,
-                 "%s died without a word (process %d is gone; killed, or out of memory: see `dmesg`), it last took part in '%s'",
-                 ls_world_name(world, rank), peer->pid, near >= 0 ? world->board[near]->phase : "?");
+        char where[LS_PHASE_SIZE + 32];
+        snprintf(sentence, sizeof sentence, "%s died without a word (process %d is gone; killed, or out of memory: see `dmesg`)%s",
+                 ls_world_name(world, rank), peer->pid, last_seen(world, rank, where, sizeof where));
         ls_board_fail(world, LS_ECOMM, 1, sentence);
         peer->pidfd = -1;
     }
@@ -88,15 +97,12 @@ void ls_board_beat(ls_world *world)
 
 ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double seconds)
 {
-    int near = ls_world_near(world, rank);
-    char where[LS_PHASE_SIZE + 32] = "";
-    if (near >= 0 && world->board[near]->phase[0])
-        snprintf(where, sizeof where, "; it last took part in '%s'", world->board[near]->phase);
+    char where[LS_PHASE_SIZE + 32];
     char sentence[LS_SENTENCE_SIZE];
     snprintf(sentence, sizeof sentence,
              "%s did not come to '%s' within %g s%s. Look at its log, or with `gdb -p %d` there; a longer deadline helps if "
              "it was only slow",
-             ls_world_name(world, rank), phase, seconds, where, world->peers[rank].pid);
+             ls_world_name(world, rank), phase, seconds, last_seen(world, rank, where, sizeof where), world->peers[rank].pid);
     ls_board_fail(world, LS_ETIMEOUT, ls_status_exit_code(LS_ETIMEOUT), sentence);
     return ls_board_status(world);
 }

@@ -59,6 +59,10 @@ static bool step_jobs(ls_world *world, bool *far)
     *far = false;
     for (int k = comm->jobs - 1; k >= 0; k--) {
         ls_job *job = comm->job[k];
+        if (atomic_load(&job->cancelled)) {
+            finish(world, k, ls_fail(LS_ECOMM, "%s was given up", job->phase));
+            continue;
+        }
         switch (job->step(job, world)) {
         case LS_STEP_DONE:
             finish(world, k, LS_OK);
@@ -186,6 +190,13 @@ ls_status ls_comm_wait(ls_world *world, ls_job *job)
     }
     world->comm.waited += ls_now() - begin;
     return ls_fail_copy(job->status, job->sentence);
+}
+
+void ls_comm_cancel(ls_world *world, ls_job *job)
+{
+    atomic_store(&job->cancelled, true);
+    ls_comm_ring(world);
+    ls_comm_wait(world, job);
 }
 
 ls_status ls_comm_do(ls_world *world, ls_job *job)

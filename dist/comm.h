@@ -29,7 +29,7 @@ struct ls_job {
     bool alone; /* no peer takes part: its failure is this rank's own affair, not the end of the world */
     /* Filled by comm.c */
     ls_status status;
-    _Atomic bool running;
+    _Atomic bool running, cancelled;
     double moved;
     char sentence[1024];
 };
@@ -57,7 +57,9 @@ void ls_comm_close(ls_world *world);
 void ls_comm_start(ls_world *world, ls_job *job);
 /* Waits for a started job; its failure becomes the caller's. */
 ls_status ls_comm_wait(ls_world *world, ls_job *job);
-/* Both. */
+/* Takes a job that can no longer end back from the thread: what it used of peers is lost. Waits until it is out. */
+void ls_comm_cancel(ls_world *world, ls_job *job);
+/* Start and wait. */
 ls_status ls_comm_do(ls_world *world, ls_job *job);
 /* A plain function on the communication thread; it may block, so only for opening and closing. */
 ls_status ls_comm_call(ls_world *world, ls_status (*call)(ls_world *world, void *argument), void *argument);

@@ -22,13 +22,19 @@ static ls_status start(ls_world *world)
     world->rank = world->near_rank = world->node_rank = atomic_fetch_add(&h->opened, 1);
     world->ranks = world->near_ranks = world->node_ranks = h->ranks;
     world->nodes = 1;
+    if (world->options.node_per_rank) {
+        world->nodes = h->ranks;
+        world->node = world->rank;
+        world->node_rank = 0;
+        world->node_ranks = 1;
+    }
     world->peers = calloc((size_t)h->ranks, sizeof *world->peers);
     world->near = calloc((size_t)h->ranks, sizeof *world->near);
     if (!world->peers || !world->near)
         return ls_fail(LS_EMEM, "no memory for a world of %d ranks", h->ranks);
     for (int rank = 0; rank < h->ranks; rank++) {
         world->near[rank] = rank;
-        world->peers[rank] = (ls_peer){.host = "loopback", .near = rank, .pid = getpid(), .pidfd = -1};
+        world->peers[rank] = (ls_peer){.host = "loopback", .near = rank, .node = world->options.node_per_rank ? rank : 0, .pid = getpid(), .pidfd = -1};
     }
     return LS_OK;
 }

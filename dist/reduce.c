@@ -131,7 +131,8 @@ void ls_reducer_close(ls_reducer *r)
     if (!r)
         return;
     r->schedule->close(r);
-    ls_channel_close(r->channel);
+    if (!r->abandoned)
+        ls_channel_close(r->channel);
     free(r->slice);
     free(r->segments);
     free(r->source);

@@ -7,7 +7,8 @@
  *     G = 8, P = 3     rank 0: 0 1 2 -> (1,0) (0,2)   rank 1: 3 4 5 -> (0,3) (1,2)    rank 2: 6 7 -> (1,3)
  *
  * Then each slice goes to its owner in pieces: exchange e carries piece e of every slice, of every node of every rank,
- * and the owner sends the nodes, in grain order, through a counter again. */
+ * and the owner sends the nodes, in grain order, through a counter again. (Between nodes, where every rank has one node of
+ * the tree, dist/halving.c does better.) */
 #include "dist/reducer.h"
 
 #include <stdlib.h>
@@ -230,6 +231,8 @@ static ls_status finish(ls_reducer *r, float **slice_sum)
     *slice_sum = b->partial[0] + r->slice[r->rank].begin;
     if (r->ranks == 1)
         return LS_OK;
+    if (ls_halving_fits(r))
+        return ls_halving_run(r, b->partial[0]);
     int most;
     list_nodes(r, &most);
     b->width = (int64_t)(ls_channel_slot_bytes(r->channel) / sizeof(float)) / ((r->ranks - 1) * most);

@@ -43,6 +43,10 @@ static void close_round(ls_reducer *r)
     rounds *o = r->self;
     if (!o)
         return;
+    if (atomic_load(&o->job.running)) { /* an error elsewhere ended the step */
+        ls_comm_cancel(r->world, &o->job);
+        r->abandoned = true;
+    }
     ls_arena_free(o->memory);
     free(o->own);
     free(o->done);

@@ -40,6 +40,7 @@ struct ls_reducer {
     size_t *sizes;                    /* [ranks] */
     double *chunk_sums;               /* [chunks], of norms */
     bool in_step;
+    bool abandoned;              /* closed inside a step: peers may still look at the slots */
     int64_t grains, mine, ended; /* of the step, of this rank, ended so far */
     uint8_t *covered;            /* [chunks], of the grain */
     char description[128];
@@ -47,3 +48,8 @@ struct ls_reducer {
 
 /* Slices travel in pieces of `width` elements: how many of rank's slice exchange e carries. */
 int64_t ls_piece(const ls_reducer *r, int rank, int64_t exchange, int64_t width);
+
+/* Recursive halving (halving.c): may this step's partial sums be exchanged that way? It must be the same on all ranks. */
+bool ls_halving_fits(const ls_reducer *r);
+/* partial [elements]: this rank's one node; its own slice of it becomes the sum. */
+ls_status ls_halving_run(ls_reducer *r, float *partial);

@@ -23,11 +23,11 @@ static void *run_rank(void *argument)
     return NULL;
 }
 
-static void on_every_rank(int ranks, rank_function run, void *context)
+static void on_every_rank(int ranks, const ls_world_options *options, rank_function run, void *context)
 {
     ls_world *worlds[LOOPBACK_RANKS];
     rank_thread threads[LOOPBACK_RANKS];
-    cr_assert_eq(ls_loopback_open(worlds, ranks, NULL), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_loopback_open(worlds, ranks, options), LS_OK, "%s", ls_fail_sentence());
     for (int k = 0; k < ranks; k++) {
         threads[k] = (rank_thread){.world = worlds[k], .run = run, .context = context};
         pthread_create(&threads[k].thread, NULL, run_rank, &threads[k]);

@@ -93,7 +93,7 @@ static void check_schedule(ls_schedule schedule)
     for (int ranks = 1; ranks <= LOOPBACK_RANKS; ranks++)
         for (int k = 0; k < 3; k++) {
             plan p = {.schedule = schedule, .bucket = buckets[k], .stride = k == 0 ? 1 : 9};
-            on_every_rank(ranks, check_steps, &p);
+            on_every_rank(ranks, NULL, check_steps, &p);
             cr_assert_eq(p.wrong, 0);
         }
 }
@@ -101,6 +101,17 @@ static void check_schedule(ls_schedule schedule)
 Test(reduce, block_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
 {
     check_schedule(LS_SCHEDULE_BLOCK);
+}
+
+Test(reduce, halving_between_nodes_gives_the_tree)
+{
+    make_sums();
+    ls_world_options apart = {.node_per_rank = true};
+    for (int ranks = 2; ranks <= LOOPBACK_RANKS; ranks *= 2) {
+        plan p = {.schedule = LS_SCHEDULE_BLOCK, .bucket = LS_CHUNK, .stride = 1};
+        on_every_rank(ranks, &apart, check_steps, &p);
+        cr_assert_eq(p.wrong, 0);
+    }
 }
 
 Test(reduce, round_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
