@@ -1,0 +1,5 @@
+/* What stands behind `lockstep data`: one function a verb, in a file of its own. Each gets argv[0] = "lockstep data VERB",
+ * parses with argp, prints errors as "lockstep data VERB: sentence" and returns the exit code. */
+#pragma once
+
+int ls_data_tokenizer(int argc, char **argv);
