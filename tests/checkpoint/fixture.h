@@ -1,8 +1,6 @@
-/* What the checkpoint tests share: ranks as threads of this process, and a state whose every element is a function of
- * (seed, tensor, element), so that any rank of any rank count can be asked whether it holds the right bits. */
+/* What the checkpoint tests share: ranks as threads of this process, and folders of their own. */
 #pragma once
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/format.h"
+#include "state.h"
 
 typedef ls_status (*rank_body)(ls_world *world, void *context);
 /* Runs body on `ranks` ranks and returns what they returned; asserts that all returned the same status with the same
@@ -14,34 +12,5 @@ extern char sentence[2048];
 const char *new_folder(void);
 void remove_tree(const char *path);
 
-enum { TENSORS = 12 };
-typedef struct {
-    ls_state_tree *tree;
-    void *memory[TENSORS]; /* of the slice this rank holds */
-    uint64_t seed;
-    int rank, ranks;
-} state;
-
-/* The state of `seed`, cut for this rank. Chunks are dealt evenly, whole tensors shifted so that small ones are not
- * all on rank 0. */
-void state_make(state *s, uint64_t seed, int rank, int ranks);
-void state_clear(state *s); /* all memory to 0xa5 */
-void state_free(state *s);
-/* The first tensor that has not the bits of its seed, NULL: all have. What a checkpoint does not hold is not asked. */
-const char *state_difference(const state *s);
-const ls_state_entry *state_row(int tensor); /* name, kind, type, flags, shape */
-void state_values(uint64_t seed, int tensor, int64_t begin, int64_t count, void *out);
-
-/* Bodies. `path`: for load; NULL: the newest of the run. */
-typedef struct {
-    const char *run, *path;
-    int64_t step;
-    uint64_t seed, hash; /* hash: rank 0's ls_state_hash */
-    int keep;
-    int64_t loaded; /* step that was found */
-} job;
-ls_status save_body(ls_world *world, void *job);
-ls_status load_body(ls_world *world, void *job); /* LS_ENUMERIC names a tensor whose bits are wrong */
-ls_status hash_body(ls_world *world, void *job);
 /* Saves the state of `seed` as `step` on `ranks` ranks; asserts that it went well. */
 void save(const char *run, int64_t step, uint64_t seed, int ranks);

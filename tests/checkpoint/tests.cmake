@@ -1,13 +1,18 @@
 # checkpoint
-ls_test(checkpoint/test_save_load SOURCES checkpoint/fixture.c KNOWS ls_checkpoint)
-ls_test(checkpoint/test_joining SOURCES checkpoint/fixture.c KNOWS ls_checkpoint m)
-ls_test(checkpoint/test_damage SOURCES checkpoint/fixture.c KNOWS ls_checkpoint)
-ls_test(checkpoint/test_hash SOURCES checkpoint/fixture.c KNOWS ls_checkpoint)
+set(ls_checkpoint_fixture checkpoint/fixture.c checkpoint/state.c)
+ls_test(checkpoint/test_save_load SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
+ls_test(checkpoint/test_joining SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint m)
+ls_test(checkpoint/test_damage SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
+ls_test(checkpoint/test_hash SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
 
 # tests/checkpoint/faults.c stands in for these calls.
-set(ls_faults checkpoint/fixture.c checkpoint/faults.c)
+set(ls_faults ${ls_checkpoint_fixture} checkpoint/faults.c)
 set(ls_faults_wrap "-Wl,--wrap=open,--wrap=pwrite,--wrap=fsync,--wrap=rename,--wrap=mkdir,--wrap=unlinkat,--wrap=rmdir,--wrap=statvfs")
 foreach(test test_commit test_full_disk)
   ls_test(checkpoint/${test} SOURCES ${ls_faults} KNOWS ls_checkpoint)
   target_link_options(checkpoint_${test} PRIVATE ${ls_faults_wrap})
 endforeach()
+
+# The same under mpirun, ranks as processes.
+ls_rank_program(checkpoint/rank_checkpoint SOURCES checkpoint/state.c KNOWS ls_checkpoint)
+ls_test(checkpoint/test_ranks SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
