@@ -4,6 +4,7 @@ foreach(family elementwise reductions linear choosing norms attention loss movin
   list(APPEND LS_OPERATORS tensor/operators/${family}.c)
 endforeach()
 ls_test(tensor/test_operators SOURCES ${LS_OPERATORS} KNOWS ls_tensor)
+ls_test(tensor/test_pool KNOWS ls_tensor)
 ls_test(tensor/test_tape SOURCES tensor/small_model.c tensor/reference_device.c tensor/reference_products.c KNOWS ls_tensor)
 ls_test(tensor/test_numerics KNOWS ls_tensor)
 ls_test(tensor/test_kernels SOURCES tensor/kernel_cases.c KNOWS ls_tensor)
