@@ -58,7 +58,7 @@ static void print_memory(const ls_run *run)
     const ls_train_config *config = run->config;
     const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
     const size_t flat = ls_flat_bytes(run->flat.elements, run->ranks, run->flat.compute, adam);
-    const size_t activations = ls_arena_high(ls_tape_arena(run->tape));
+    const size_t activations = ls_tape_memory(run->tape);
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
         const ls_reduce_options options = {.elements = run->flat.elements, .max_grains = config->batch.grains,
