@@ -1,7 +1,7 @@
-/* The machine's own rate: what a step's speed is measured against (MFU). */
+/* How fast this machine multiplies matrices: the 100 % that the metrics' MFU is a share of. */
 #pragma once
 #include "tensor/device.h"
 
-/* GFLOP/s of a 1024^3 product of `type` through the device's own matmul, its team included; best of a few tries in
- * about 0.2 s. */
+/* GFLOP/s of a product of 1024 x 1024 matrices of `type` through the device's own path, whole team: the best of the
+ * calls that fit 0.2 s (at least two). Other work on the machine lowers it. 0 where there is no memory for it. */
 double ls_device_matmul_rate(ls_device *device, ls_type type);

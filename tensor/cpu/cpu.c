@@ -111,6 +111,9 @@ static const ls_device table = {
     .copy_strided = ls_cpu_copy_strided, .add_strided = ls_cpu_add_strided,
     .gather_rows = ls_cpu_gather_rows, .scatter_add_rows = ls_cpu_scatter_add_rows,
 
+    .matmul = ls_cpu_matmul, .attention = ls_cpu_attention, .attention_backward = ls_cpu_attention_backward,
+    .cross_entropy = ls_cpu_cross_entropy, .cross_entropy_backward = ls_cpu_cross_entropy_backward,
+
     .carry = ls_cpu_carry, .chunk_squares = ls_cpu_chunk_squares, .optimizer_step = ls_cpu_optimizer_step,
 };
 

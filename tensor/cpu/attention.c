@@ -1,0 +1,113 @@
+/* Attention, forward: out = softmax(scale q k^T + mask) v without the matrix of scores (Dao et al. 2022, "FlashAttention",
+ * algorithm 1): for each tile of queries the softmax is kept as a running maximum m, a running sum l and an output that
+ * shrinks when m grows. lse = m + log l is all that backward needs. Tiles and their order: attention_tiles.h. */
+#include "tensor/cpu/attention_tiles.h"
+
+#include "base/math.h"
+
+#include <math.h>
+
+typedef struct {
+    ls_attention_plan plan;
+    float *rooms; /* one for each thread */
+    int64_t room;
+} forward;
+
+/* What one thread needs for a tile. */
+typedef struct {
+    float *rows, *panels, *out, *score, *m, *l, *shrink;
+    int32_t *visible;
+} workroom;
+
+static int64_t room_size(const ls_attention_plan *plan)
+{
+    return LS_QUERY_TILE * (3 * plan->padded + LS_KEY_TILE + 4);
+}
+
+static workroom room_of(const forward *f)
+{
+    int64_t wide = LS_QUERY_TILE * f->plan.padded;
+    float *at = f->rooms + ls_team_thread_number() * f->room;
+    workroom room = {.rows = at, .panels = at + wide, .out = at + 2 * wide, .score = at + 3 * wide};
+    room.m = room.score + LS_QUERY_TILE * LS_KEY_TILE;
+    room.l = room.m + LS_QUERY_TILE;
+    room.shrink = room.l + LS_QUERY_TILE;
+    room.visible = (int32_t *)(room.shrink + LS_QUERY_TILE);
+    return room;
+}
+
+static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const workroom *room)
+{
+    const ls_attention_args *x = plan->args;
+    for (int64_t pair = 0; pair < ls_attention_pairs(plan, tile); pair++) {
+        int64_t row = ls_attention_row(plan, tile, head_group, pair), head = row % x->heads;
+        float inverse = 1.0f / room->l[pair], *sum = room->out + pair * plan->padded;
+        for (int64_t d = 0; d < x->width; d++)
+            sum[d] = sum[d] * inverse + 0.0f; /* -0 becomes +0: unseen keys may have added +0 to it, or not */
+        plan->device->cast(plan->device, LS_F32, x->type, x->width, sum, (char *)x->out + row * x->width * (int64_t)ls_type_size(x->type));
+        int64_t query = row / x->heads % x->queries;
+        if (x->lse)
+            ((float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query] = (float)((double)room->m[pair] + ls_math_log((double)room->l[pair]));
+    }
+}
+
+static void attend_tile(void *context, int64_t item)
+{
+    const forward *f = context;
+    const ls_attention_plan *plan = &f->plan;
+    const ls_attention_args *x = plan->args;
+    int64_t groups = x->heads / plan->tile_heads, head_group = item % groups, width = plan->product->width;
+    const ls_query_tile *tile = &plan->tiles[item / groups];
+    int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
+    int64_t kv_head = head_group * plan->tile_heads / (x->heads / x->kv_heads);
+    workroom room = room_of(f);
+    ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room.rows, room.panels);
+    for (int64_t lane = 0; lane < lanes; lane++) {
+        room.m[lane] = -INFINITY;
+        room.l[lane] = 0;
+    }
+    int64_t end = ls_attention_last_key(plan, tile);
+    for (int64_t key = tile->key_begin; key < end; key += LS_KEY_TILE) { /* ascending: the order of sums */
+        int64_t keys = end - key < LS_KEY_TILE ? end - key : LS_KEY_TILE;
+        int64_t at = (tile->batch * x->keys + key) * plan->kv_row + kv_head * plan->kv_head;
+        ls_attention_scores(plan, plan->k + at, keys, room.panels, lanes, room.score);
+        ls_attention_visible(plan, tile, key, keys, room.visible);
+        plan->softmax->online(keys, lanes, room.score, lanes, room.visible, room.m, room.l, room.shrink);
+        bool first = key == tile->key_begin;
+        for (int64_t pair = 0; !first && pair < pairs; pair++)
+            if (room.shrink[pair] != 1.0f)
+                for (int64_t d = 0; d < plan->padded; d++)
+                    room.out[pair * plan->padded + d] *= room.shrink[pair];
+        for (int64_t d = 0; d < plan->padded; d += width)
+            plan->product->multiply(pairs, keys, room.score, 1, lanes, plan->v + at + d, plan->kv_row, room.out + d, plan->padded, !first);
+    }
+    write_tile(plan, tile, head_group, &room);
+}
+
+static ls_status attend(ls_device *device, const ls_attention_args *args, ls_arena *scratch)
+{
+    forward f;
+    ls_status status = ls_attention_plan_make(&f.plan, device, args, scratch);
+    if (status != LS_OK)
+        return status;
+    f.room = room_size(&f.plan);
+    f.rooms = ls_arena_array(scratch, float, ls_team_threads(device->team) * f.room);
+    status = ls_arena_status(scratch);
+    if (status == LS_OK)
+        ls_team_run(device->team, f.plan.tile_count * (args->heads / f.plan.tile_heads), attend_tile, &f);
+    return status;
+}
+
+ls_status ls_cpu_attention(ls_device *device, const ls_attention_args *args, ls_arena *scratch)
+{
+    if (!args->batch || !args->queries || !args->heads)
+        return LS_OK;
+    if (args->type == LS_F64) {
+        ls_attention_f64(device, args);
+        return LS_OK;
+    }
+    ls_mark mark = ls_arena_mark(scratch);
+    ls_status status = attend(device, args, scratch);
+    ls_arena_release(scratch, mark);
+    return status;
+}

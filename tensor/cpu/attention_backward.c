@@ -1,0 +1,185 @@
+/* Attention, backward (Dao et al. 2022, algorithm 4): probabilities are computed again from lse.
+ *
+ *     delta_i = sum_d dout_i out_i          P = e^(s - lse),  s = scale q k^T
+ *     dV += P^T dout                        dS = P (dout v^T - delta)
+ *     dQ += scale dS k                      dK += scale dS^T q
+ *
+ * One item is one key/value head of one segment: nothing is shared between items, so nothing needs a lock. Inside, head
+ * groups, then query tiles, then key tiles are walked in ascending order, which is the order of the sums in dK and dV
+ * (over queries) and dQ (over keys). Sums are f32, added to the caller's gradients once at the end. */
+#include "tensor/cpu/attention_tiles.h"
+
+#include <string.h>
+
+typedef struct {
+    ls_attention_plan plan;
+    float *dk, *dv; /* [B, Tk, Hkv, padded], sums of all queries */
+    float *rooms;   /* one for each thread */
+    int64_t room;
+} backward;
+
+/* What one thread needs for a tile: rows [64, padded], panels the same transposed, tiles [64 keys, 64 queries]. */
+typedef struct {
+    float *q, *dout, *out, *dq, *q_panels, *dout_panels, *p, *dp, *lse, *delta;
+    int32_t *visible;
+} workroom;
+
+static int64_t room_size(const ls_attention_plan *plan)
+{
+    return LS_QUERY_TILE * (6 * plan->padded + 2 * LS_KEY_TILE + 3);
+}
+
+static workroom room_of(const backward *w)
+{
+    int64_t wide = LS_QUERY_TILE * w->plan.padded, square = LS_QUERY_TILE * LS_KEY_TILE;
+    float *at = w->rooms + ls_team_thread_number() * w->room;
+    float *tiles = at + 6 * wide, *vectors = tiles + 2 * square;
+    return (workroom){.q = at, .dout = at + wide, .out = at + 2 * wide, .dq = at + 3 * wide, .q_panels = at + 4 * wide,
+                      .dout_panels = at + 5 * wide, .p = tiles, .dp = tiles + square, .lse = vectors,
+                      .delta = vectors + LS_QUERY_TILE, .visible = (int32_t *)(vectors + 2 * LS_QUERY_TILE)};
+}
+
+/* Eight chains over the width, added pairwise: a fixed order that is not one long wait. */
+static float dot(int64_t n, const float *a, const float *b)
+{
+    float sum[8] = {0};
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int64_t j = 0; j < 8; j++)
+            sum[j] += a[i + j] * b[i + j];
+    for (int64_t j = 0; i + j < n; j++)
+        sum[j] += a[i + j] * b[i + j];
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+static void stage_tile(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, workroom *room)
+{
+    const ls_attention_args *x = plan->args;
+    ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room->q, room->q_panels);
+    ls_attention_stage(plan, tile, head_group, x->dout, 1.0f, room->dout, room->dout_panels);
+    ls_attention_stage(plan, tile, head_group, x->out, 1.0f, room->out, NULL);
+    int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
+    for (int64_t lane = 0; lane < lanes; lane++) {
+        room->lse[lane] = room->delta[lane] = 0; /* lanes of padding: q and dout are 0, so they add 0 */
+        if (lane >= pairs)
+            continue;
+        int64_t row = ls_attention_row(plan, tile, head_group, lane), head = row % x->heads, query = row / x->heads % x->queries;
+        room->lse[lane] = ((const float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query];
+        room->delta[lane] = dot(x->width, room->dout + lane * plan->padded, room->out + lane * plan->padded);
+    }
+}
+
+/* to[rows, padded] (+)= a^T b: rows of b lie b_row apart. k is at most 64: one chain. */
+static void add_product(const ls_attention_plan *plan, int64_t rows, int64_t k, const float *a, int64_t a_row, int64_t a_k,
+                        const float *b, int64_t b_row, float *to, int64_t to_row, bool add)
+{
+    for (int64_t d = 0; d < plan->padded; d += plan->product->width)
+        plan->product->multiply(rows, k, a, a_row, a_k, b + d, b_row, to + d, to_row, add);
+}
+
+static void key_tile(const backward *w, const ls_query_tile *tile, int64_t kv_head, int64_t key, int64_t keys, workroom *room)
+{
+    const ls_attention_plan *plan = &w->plan;
+    int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile), padded = plan->padded;
+    int64_t at = (tile->batch * plan->args->keys + key) * plan->kv_row + kv_head * plan->kv_head;
+    ls_attention_scores(plan, plan->k + at, keys, room->q_panels, lanes, room->p);
+    ls_attention_visible(plan, tile, key, keys, room->visible);
+    plan->softmax->probability(keys, lanes, room->p, lanes, room->visible, room->lse);
+    add_product(plan, keys, pairs, room->p, lanes, 1, room->dout, padded, w->dv + at, plan->kv_row, true);
+    ls_attention_scores(plan, plan->v + at, keys, room->dout_panels, lanes, room->dp);
+    plan->softmax->gradient(keys, lanes, room->p, room->dp, lanes, room->delta);
+    add_product(plan, keys, pairs, room->dp, lanes, 1, room->q, padded, w->dk + at, plan->kv_row, true);
+    add_product(plan, pairs, keys, room->dp, 1, lanes, plan->k + at, plan->kv_row, room->dq, padded, key > tile->key_begin);
+}
+
+/* gradient[i] += sum[i] * scale, through f32. */
+static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale, float *spare)
+{
+    const ls_attention_args *x = plan->args;
+    if (x->type == LS_F32) {
+        float *to = (float *)gradient + element;
+        for (int64_t d = 0; d < x->width; d++)
+            to[d] += sum[d] * scale;
+        return;
+    }
+    uint16_t *to = (uint16_t *)gradient + element;
+    plan->device->cast(plan->device, x->type, LS_F32, x->width, to, spare);
+    for (int64_t d = 0; d < x->width; d++)
+        spare[d] += sum[d] * scale;
+    plan->device->cast(plan->device, LS_F32, x->type, x->width, spare, to);
+}
+
+static void query_tile(const backward *w, const ls_query_tile *tile, int64_t head_group, int64_t kv_head)
+{
+    const ls_attention_plan *plan = &w->plan;
+    const ls_attention_args *x = plan->args;
+    workroom room = room_of(w);
+    stage_tile(plan, tile, head_group, &room);
+    int64_t end = ls_attention_last_key(plan, tile);
+    for (int64_t key = tile->key_begin; key < end; key += LS_KEY_TILE)
+        key_tile(w, tile, kv_head, key, end - key < LS_KEY_TILE ? end - key : LS_KEY_TILE, &room);
+    for (int64_t pair = 0; x->dq && pair < ls_attention_pairs(plan, tile); pair++)
+        add_to_gradient(plan, x->dq, ls_attention_row(plan, tile, head_group, pair) * x->width, room.dq + pair * plan->padded, (float)x->scale, room.p);
+}
+
+static void segment_item(void *context, int64_t item)
+{
+    const backward *w = context;
+    const ls_attention_plan *plan = &w->plan;
+    const ls_attention_args *x = plan->args;
+    const ls_query_segment *segment = &plan->segments[item / x->kv_heads];
+    int64_t kv_head = item % x->kv_heads, groups = x->heads / x->kv_heads / plan->tile_heads;
+    for (int64_t group = kv_head * groups; group < (kv_head + 1) * groups; group++)
+        for (int64_t tile = 0; tile < segment->tiles; tile++)
+            query_tile(w, &plan->tiles[segment->first_tile + tile], group, kv_head);
+}
+
+static void add_keys(void *context, int64_t row)
+{
+    const backward *w = context;
+    const ls_attention_plan *plan = &w->plan;
+    const ls_attention_args *x = plan->args;
+    float *spare = room_of(w).p;
+    for (int64_t head = 0; head < x->kv_heads; head++) {
+        int64_t at = row * x->kv_heads + head;
+        if (x->dk)
+            add_to_gradient(plan, x->dk, at * x->width, w->dk + at * plan->padded, 1.0f, spare); /* q was scaled already */
+        if (x->dv)
+            add_to_gradient(plan, x->dv, at * x->width, w->dv + at * plan->padded, 1.0f, spare);
+    }
+}
+
+static ls_status attend_backward(ls_device *device, const ls_attention_args *args, ls_arena *scratch)
+{
+    backward w;
+    ls_status status = ls_attention_plan_make(&w.plan, device, args, scratch);
+    if (status != LS_OK)
+        return status;
+    int64_t sums = args->batch * args->keys * w.plan.kv_row;
+    w.dk = ls_arena_array(scratch, float, sums);
+    w.dv = ls_arena_array(scratch, float, sums);
+    w.room = room_size(&w.plan);
+    w.rooms = ls_arena_array(scratch, float, ls_team_threads(device->team) * w.room);
+    status = ls_arena_status(scratch);
+    if (status != LS_OK)
+        return status;
+    memset(w.dk, 0, (size_t)sums * sizeof(float));
+    memset(w.dv, 0, (size_t)sums * sizeof(float));
+    ls_team_run(device->team, w.plan.segment_count * args->kv_heads, segment_item, &w);
+    ls_team_run(device->team, args->batch * args->keys, add_keys, &w);
+    return LS_OK;
+}
+
+ls_status ls_cpu_attention_backward(ls_device *device, const ls_attention_args *args, ls_arena *scratch)
+{
+    if (!args->batch || !args->queries || !args->heads)
+        return LS_OK;
+    if (args->type == LS_F64) {
+        ls_attention_backward_f64(device, args);
+        return LS_OK;
+    }
+    ls_mark mark = ls_arena_mark(scratch);
+    ls_status status = attend_backward(device, args, scratch);
+    ls_arena_release(scratch, mark);
+    return status;
+}

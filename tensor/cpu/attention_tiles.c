@@ -1,0 +1,171 @@
+/* See attention_tiles.h. */
+#include "tensor/cpu/attention_tiles.h"
+
+#include <string.h>
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t round_up(int64_t x, int64_t to)
+{
+    return (x + to - 1) / to * to;
+}
+
+/* The greatest divisor of the heads that read one key/value head that fits a tile. */
+static int64_t heads_of_a_tile(int64_t group)
+{
+    int64_t heads = least(group, LS_QUERY_TILE);
+    while (group % heads)
+        heads--;
+    return heads;
+}
+
+static int64_t segment_end(const ls_attention_args *x, int64_t batch, int64_t begin)
+{
+    if (!x->segments)
+        return x->keys;
+    const int32_t *segment = x->segments + batch * x->keys;
+    int64_t end = begin + 1;
+    while (end < x->keys && segment[end] == segment[begin])
+        end++;
+    return end;
+}
+
+/* Walks over all tiles; with tiles NULL only counts them. */
+static void list_tiles(ls_attention_plan *plan, ls_query_tile *tiles, ls_query_segment *segments)
+{
+    const ls_attention_args *x = plan->args;
+    int64_t step = LS_QUERY_TILE / plan->tile_heads, hidden = x->keys - x->queries; /* keys before the first query */
+    plan->tile_count = plan->segment_count = 0;
+    for (int64_t batch = 0; batch < x->batch; batch++)
+        for (int64_t begin = 0, end; begin < x->keys; begin = end) {
+            end = segment_end(x, batch, begin);
+            int64_t first = begin > hidden ? begin : hidden, first_tile = plan->tile_count;
+            for (int64_t at = first; at < end; at += step, plan->tile_count++)
+                if (tiles)
+                    tiles[plan->tile_count] = (ls_query_tile){batch, begin, end, at - hidden, least(step, end - at), at};
+            if (plan->tile_count == first_tile)
+                continue;
+            if (segments)
+                segments[plan->segment_count] = (ls_query_segment){first_tile, plan->tile_count - first_tile};
+            plan->segment_count++;
+        }
+}
+
+typedef struct {
+    const ls_attention_plan *plan;
+    const void *from;
+    float *to;
+} widening;
+
+static void widen_row(void *context, int64_t row)
+{
+    const widening *w = context;
+    const ls_attention_args *x = w->plan->args;
+    int64_t padded = w->plan->padded, rest = padded - x->width;
+    for (int64_t head = 0; head < x->kv_heads; head++) {
+        int64_t at = row * x->kv_heads + head;
+        const char *from = (const char *)w->from + at * x->width * (int64_t)ls_type_size(x->type);
+        w->plan->device->cast(w->plan->device, x->type, LS_F32, x->width, from, w->to + at * padded);
+        memset(w->to + at * padded + x->width, 0, (size_t)rest * sizeof(float));
+    }
+}
+
+/* Keys and values as the kernels read them. */
+static void widen_keys(ls_attention_plan *plan, ls_arena *scratch)
+{
+    const ls_attention_args *x = plan->args;
+    plan->k = x->k;
+    plan->v = x->v;
+    plan->kv_head = plan->padded;
+    plan->kv_row = x->kv_heads * plan->padded;
+    if (x->type == LS_F32 && plan->padded == x->width)
+        return;
+    float *k = ls_arena_array(scratch, float, x->batch * x->keys * plan->kv_row);
+    float *v = ls_arena_array(scratch, float, x->batch * x->keys * plan->kv_row);
+    if (!k || !v)
+        return;
+    ls_team_run(plan->device->team, x->batch * x->keys, widen_row, &(widening){plan, x->k, k});
+    ls_team_run(plan->device->team, x->batch * x->keys, widen_row, &(widening){plan, x->v, v});
+    plan->k = k;
+    plan->v = v;
+}
+
+ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, const ls_attention_args *args, ls_arena *scratch)
+{
+    ls_numerics level = ((const ls_cpu *)device->self)->level;
+    *plan = (ls_attention_plan){.device = device, .args = args, .product = ls_product_kernels_of(level), .softmax = ls_softmax_tile_kernels_of(level)};
+    plan->tile_heads = heads_of_a_tile(args->heads / args->kv_heads);
+    plan->padded = round_up(args->width, plan->product->width);
+    list_tiles(plan, NULL, NULL);
+    plan->tiles = ls_arena_array(scratch, ls_query_tile, plan->tile_count);
+    plan->segments = ls_arena_array(scratch, ls_query_segment, plan->segment_count);
+    ls_status status = ls_arena_status(scratch);
+    if (status != LS_OK)
+        return status;
+    list_tiles(plan, plan->tiles, plan->segments);
+    widen_keys(plan, scratch);
+    return ls_arena_status(scratch);
+}
+
+int64_t ls_attention_pairs(const ls_attention_plan *plan, const ls_query_tile *tile)
+{
+    return tile->queries * plan->tile_heads;
+}
+
+int64_t ls_attention_lanes(const ls_attention_plan *plan, const ls_query_tile *tile)
+{
+    return round_up(ls_attention_pairs(plan, tile), plan->product->width);
+}
+
+int64_t ls_attention_row(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, int64_t pair)
+{
+    int64_t query = tile->query + pair / plan->tile_heads, head = head_group * plan->tile_heads + pair % plan->tile_heads;
+    return (tile->batch * plan->args->queries + query) * plan->args->heads + head;
+}
+
+void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x, float scale, float *rows, float *panels)
+{
+    const ls_attention_args *args = plan->args;
+    int64_t pairs = ls_attention_pairs(plan, tile), lanes = ls_attention_lanes(plan, tile), width = plan->product->width;
+    memset(rows, 0, (size_t)(lanes * plan->padded) * sizeof *rows);
+    for (int64_t pair = 0; pair < pairs; pair++) {
+        int64_t from = ls_attention_row(plan, tile, head_group, pair) * args->width;
+        float *row = rows + pair * plan->padded;
+        if (args->type == LS_F32)
+            memcpy(row, (const float *)x + from, (size_t)args->width * sizeof *row);
+        else
+            plan->device->cast(plan->device, args->type, LS_F32, args->width, (const uint16_t *)x + from, row);
+        if (scale != 1.0f)
+            for (int64_t d = 0; d < args->width; d++)
+                row[d] *= scale;
+    }
+    for (int64_t lane = 0; panels && lane < lanes; lane += width)
+        plan->product->pack(LS_F32, true, args->width, width, rows + lane * plan->padded, plan->padded, panels + lane * args->width);
+}
+
+int64_t ls_attention_last_key(const ls_attention_plan *plan, const ls_query_tile *tile)
+{
+    return plan->args->causal ? least(tile->key_end, tile->position + tile->queries) : tile->key_end;
+}
+
+void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t key, int64_t keys, int32_t *visible)
+{
+    int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
+    for (int64_t lane = 0; lane < lanes; lane++) {
+        int64_t query = least(lane, pairs - 1) / plan->tile_heads; /* lanes of padding do as the last pair */
+        int64_t seen = plan->args->causal ? tile->position + query - key + 1 : keys;
+        visible[lane] = (int32_t)(seen < 0 ? 0 : least(seen, keys));
+    }
+}
+
+void ls_attention_scores(const ls_attention_plan *plan, const float *x, int64_t keys, const float *panels, int64_t lanes, float *score)
+{
+    int64_t width = plan->product->width, deep = plan->args->width;
+    for (int64_t lane = 0; lane < lanes; lane += width)
+        for (int64_t first = 0; first < deep; first += LS_PRODUCT_CHUNK)
+            plan->product->multiply(keys, least(LS_PRODUCT_CHUNK, deep - first), x + first, plan->kv_row, 1,
+                                    panels + lane * deep + first * width, width, score + lane, lanes, first > 0);
+}

@@ -1,0 +1,138 @@
+/* The register kernel of tensor/cpu/product.h: 6 rows by two vectors of C stay in registers (Goto & van de Geijn 2008),
+ * 12 of AVX2's 16. Compiled once a level. */
+#include "tensor/cpu/product.h"
+#include "tensor/cpu/level/lanes.h"
+
+enum { ROWS = 6, WIDTH = 2 * LANES };
+_Static_assert((int)WIDTH <= (int)LS_PRODUCT_MAX_WIDTH, "callers size their tiles by LS_PRODUCT_MAX_WIDTH");
+
+/* One block of `rows` <= 6 rows; rows is a constant at each call, so that all of `sum` lives in registers. */
+LANES_INLINE void block(int rows, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                        float *c, int64_t ldc, bool add)
+{
+    lanes sum[ROWS][2];
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+        sum[i][0] = sum[i][1] = (lanes){0};
+    for (int64_t p = 0; p < k; p++) {
+        lanes b0 = lanes_load(b), b1 = lanes_load(b + LANES);
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++) {
+            lanes x = lanes_all(a[i * a_row]);
+            sum[i][0] = lanes_fma(x, b0, sum[i][0]);
+            sum[i][1] = lanes_fma(x, b1, sum[i][1]);
+        }
+        a += a_k;
+        b += b_row;
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++) {
+        float *to = c + i * ldc;
+        lanes_store(to, add ? lanes_load(to) + sum[i][0] : sum[i][0]);
+        lanes_store(to + LANES, add ? lanes_load(to + LANES) + sum[i][1] : sum[i][1]);
+    }
+}
+
+static void multiply(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                     float *c, int64_t ldc, bool add)
+{
+    int64_t i = 0;
+    for (; i + ROWS <= m; i += ROWS)
+        block(ROWS, k, a + i * a_row, a_row, a_k, b, b_row, c + i * ldc, ldc, add);
+    a += i * a_row;
+    c += i * ldc;
+    switch (m - i) {
+    case 5: block(5, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 4: block(4, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 3: block(3, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 2: block(2, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 1: block(1, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    default: break;
+    }
+}
+
+LANES_INLINE float element(ls_type type, const void *x, int64_t i)
+{
+    if (type == LS_F32)
+        return ((const float *)x)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)x)[i] << 16;
+    float y;
+    memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
+LANES_INLINE void pack_rows(ls_type type, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
+{
+    for (int64_t p = 0; p < k; p++, panel += WIDTH) {
+        if (n == WIDTH) {
+            for (int j = 0; j < WIDTH; j++)
+                panel[j] = element(type, b, p * ldb + j);
+            continue;
+        }
+        for (int64_t j = 0; j < WIDTH; j++)
+            panel[j] = j < n ? element(type, b, p * ldb + j) : 0.0f;
+    }
+}
+
+#if LANES >= 8
+/* Columns of the panel from 8 rows of 8 stored numbers: an 8 x 8 transpose in registers. */
+LANES_INLINE void transpose_8x8(const __m256 row[8], float *to, int64_t ld)
+{
+    __m256 t[8], u[8];
+    for (int i = 0; i < 4; i++) {
+        t[2 * i] = _mm256_unpacklo_ps(row[2 * i], row[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_ps(row[2 * i], row[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+        u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
+        u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+        u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * ld, _mm256_permute2f128_ps(u[i], u[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * ld, _mm256_permute2f128_ps(u[i], u[i + 4], 0x31));
+    }
+}
+
+LANES_INLINE __m256 load_8(ls_type type, const void *x, int64_t i)
+{
+    if (type == LS_F32)
+        return _mm256_loadu_ps((const float *)x + i);
+    __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)x + i));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+#endif
+
+LANES_INLINE void pack_columns(ls_type type, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
+{
+    int64_t done = 0; /* the first `done` rows of the panel are there */
+#if LANES >= 8
+    if (n == WIDTH)
+        for (; done + 8 <= k; done += 8)
+            for (int j = 0; j < WIDTH; j += 8) {
+                __m256 row[8];
+                for (int i = 0; i < 8; i++)
+                    row[i] = load_8(type, b, (j + i) * ldb + done);
+                transpose_8x8(row, panel + done * WIDTH + j, WIDTH);
+            }
+#endif
+    for (int64_t j = 0; j < WIDTH; j++)
+        for (int64_t p = done; p < k; p++)
+            panel[p * WIDTH + j] = j < n ? element(type, b, j * ldb + p) : 0.0f;
+}
+
+static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
+{
+    if (transposed && type == LS_F32)
+        pack_columns(LS_F32, k, n, b, ldb, panel);
+    else if (transposed)
+        pack_columns(LS_BF16, k, n, b, ldb, panel);
+    else if (type == LS_F32)
+        pack_rows(LS_F32, k, n, b, ldb, panel);
+    else
+        pack_rows(LS_BF16, k, n, b, ldb, panel);
+}
+
+extern const ls_product_kernels level_symbol(ls_product_kernels);
+const ls_product_kernels level_symbol(ls_product_kernels) = {.width = WIDTH, .pack = pack, .multiply = multiply};

@@ -1,0 +1,31 @@
+/* The inner matrix product of the CPU: everything that multiplies matrices (matmul, attention, cross-entropy) goes
+ * through this one kernel, and so shares its promise about bits:
+ *
+ *     c[i, j] = sum over p of a[i, p] b[p, j]  is ONE chain of fused multiply-adds in ascending p, whatever m, n, the
+ *     tile, the row's place in it, the strides, the thread, or the vector width (avx2 and avx512 agree).
+ *
+ * So how a caller cuts its rows and columns is free, and how it cuts k is part of the result (LS_PRODUCT_CHUNK).
+ *
+ * Why not oneDNN's sgemm here (2.6.3, measured by bench/tensor/bench_matmul): its remainder kernels change a row's
+ * bits with the number of rows (m mod 6 on AVX2), and each primitive's execution takes memory from the heap five
+ * times; both are promised not to happen in a step. The rate is the same. */
+#pragma once
+#include "base/type.h"
+#include "tensor/numerics.h"
+
+enum {
+    LS_PRODUCT_CHUNK = 256,    /* longest chain; longer sums add the chunks' results in ascending order */
+    LS_PRODUCT_MAX_WIDTH = 32, /* of a panel, on any level */
+};
+
+typedef struct {
+    int width; /* columns of a panel: two native vectors */
+    /* panel[p * width + j] = op(B)[p, j] as f32, p < k, j < width; columns from n on are 0. B f32 or bf16, stored
+     * [k, n] or, transposed, [n, k], rows ldb apart. */
+    void (*pack)(ls_type type, bool transposed, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel);
+    /* c[i * ldc + j] = (add ? c + sum : sum), i < m, j < width; a[i * a_row + p * a_k], b[p * b_row + j], p < k. */
+    void (*multiply)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                     float *c, int64_t ldc, bool add);
+} ls_product_kernels;
+
+const ls_product_kernels *ls_product_kernels_of(ls_numerics level);

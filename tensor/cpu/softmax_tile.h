@@ -1,0 +1,24 @@
+/* The vector parts of attention and cross-entropy: what happens to a tile of scores between two matrix products.
+ *
+ * A tile is transposed: [keys][queries], so that queries (cross-entropy: rows) lie in the lanes and every sum over keys
+ * (vocabulary) runs down a lane in ascending order. No sum crosses lanes, so a query's bits do not depend on its
+ * neighbours in the tile, nor on the vector width. */
+#pragma once
+#include "base/type.h"
+#include "tensor/numerics.h"
+
+typedef struct {
+    /* Online softmax (Milakov & Gimelshein 2018; Dao et al. 2022, algorithm 1) of one more tile, for each query i:
+     *     m' = max(m, max s);  p = e^(s - m');  shrink = e^(m - m');  l = l shrink + sum p
+     * score[j * ld + i], j < keys: s in, p out; p = 0 from j = visible[i] on. queries is a multiple of 16. Before the
+     * first tile m = -infinity and l = 0; in it visible[i] >= 1. */
+    void (*online)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *visible, float *m, float *l,
+                   float *shrink);
+    /* p = e^(s - lse[i]), 0 from j = visible[i] on; score is overwritten by p. */
+    void (*probability)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *visible,
+                        const float *lse);
+    /* ds = p (dp - delta[i]); dp is overwritten by ds. */
+    void (*gradient)(int64_t keys, int64_t queries, const float *p, float *dp, int64_t ld, const float *delta);
+} ls_softmax_tile_kernels;
+
+const ls_softmax_tile_kernels *ls_softmax_tile_kernels_of(ls_numerics level);

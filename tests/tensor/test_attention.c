@@ -1,0 +1,269 @@
+#include "tests/tensor/numbers.h"
+
+typedef struct {
+    int64_t batch, queries, keys, heads, kv_heads, width;
+    bool causal, packed;
+} shape;
+
+/* One key, odd widths, borders of tiles, grouped queries, queries at the end of the keys, no mask. */
+static const shape shapes[] = {
+    {1, 1, 1, 1, 1, 1, .causal = true}, {2, 7, 7, 3, 3, 5, .causal = true}, {1, 65, 65, 2, 2, 64, .causal = true}, {2, 64, 64, 4, 2, 16, .causal = false}, {1, 130, 130, 6, 2, 24, .causal = true},
+    {2, 3, 70, 4, 1, 8, .causal = true}, {1, 1, 200, 4, 4, 33, .causal = true}, {2, 90, 90, 4, 2, 16, .causal = true, .packed = true}, {1, 200, 200, 2, 1, 48, .causal = false, .packed = true},
+    {1, 20, 20, 80, 1, 8, .causal = true}, {1, 40, 40, 1, 1, 300, .causal = true},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* Segments of 1, 2, 3, ... keys and a long rest; different in each row. */
+static int32_t *segments_of(const shape *s)
+{
+    int32_t *segment = calloc((size_t)(s->batch * s->keys), sizeof *segment);
+    for (int64_t b = 0; b < s->batch; b++)
+        for (int64_t j = 0, id = 0, left = 1 + b; j < s->keys; j++) {
+            segment[b * s->keys + j] = (int32_t)id;
+            if (--left == 0) {
+                id++;
+                left = id < 6 ? 5 * id + b : s->keys;
+            }
+        }
+    return segment;
+}
+
+static int64_t q_count(const shape *s) { return s->batch * s->queries * s->heads * s->width; }
+static int64_t k_count(const shape *s) { return s->batch * s->keys * s->kv_heads * s->width; }
+static ls_type sums(ls_type type) { return type == LS_F64 ? LS_F64 : LS_F32; }
+
+/* dq, dk, dv start from numbers, for backward adds to what is there. */
+static ls_attention_args arguments(const shape *s, ls_type type)
+{
+    return (ls_attention_args){
+        .type = type, .batch = s->batch, .queries = s->queries, .keys = s->keys, .heads = s->heads, .kv_heads = s->kv_heads,
+        .width = s->width, .causal = s->causal, .scale = 1 / sqrt((double)s->width), .segments = s->packed ? segments_of(s) : NULL,
+        .q = numbers(type, q_count(s), 1, 1), .k = numbers(type, k_count(s), 2, 1), .v = numbers(type, k_count(s), 3, 1),
+        .out = array_of(type, q_count(s)), .lse = array_of(sums(type), s->batch * s->heads * s->queries),
+        .dout = numbers(type, q_count(s), 4, 1), .dq = numbers(type, q_count(s), 5, 0.1), .dk = numbers(type, k_count(s), 6, 0.1),
+        .dv = numbers(type, k_count(s), 7, 0.1)};
+}
+
+static void release(ls_attention_args *x)
+{
+    void *all[] = {(void *)x->segments, (void *)x->q, (void *)x->k, (void *)x->v, x->out, x->lse, (void *)x->dout, x->dq, x->dk, x->dv};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+
+typedef struct {
+    double *out, *lse, *dq, *dk, *dv;
+} wanted;
+
+/* One query's probabilities and its part of every gradient, by the textbook's softmax Jacobian. */
+static void reference_query(const ls_attention_args *x, const wanted *w, int64_t b, int64_t i, int64_t h, double *p, double *dp)
+{
+    int64_t D = x->width, kv = h / (x->heads / x->kv_heads), position = i + x->keys - x->queries;
+    int64_t at = ((b * x->queries + i) * x->heads + h) * D;
+    double top = -INFINITY, sum = 0, mean = 0;
+    for (int64_t j = 0; j < x->keys; j++) {
+        bool seen = (!x->causal || j <= position) && (!x->segments || x->segments[b * x->keys + j] == x->segments[b * x->keys + position]);
+        double s = 0;
+        for (int64_t d = 0; d < D; d++)
+            s += get(x->type, x->q, at + d) * get(x->type, x->k, ((b * x->keys + j) * x->kv_heads + kv) * D + d);
+        p[j] = seen ? s * x->scale : -INFINITY;
+        top = fmax(top, p[j]);
+    }
+    for (int64_t j = 0; j < x->keys; j++)
+        sum += p[j] = exp(p[j] - top);
+    w->lse[(b * x->heads + h) * x->queries + i] = top + log(sum);
+    for (int64_t j = 0; j < x->keys; j++) {
+        p[j] /= sum;
+        dp[j] = 0;
+        for (int64_t d = 0; d < D; d++) {
+            int64_t key = ((b * x->keys + j) * x->kv_heads + kv) * D + d;
+            w->out[at + d] += p[j] * get(x->type, x->v, key);
+            dp[j] += get(x->type, x->dout, at + d) * get(x->type, x->v, key);
+            w->dv[key] += p[j] * get(x->type, x->dout, at + d);
+        }
+        mean += p[j] * dp[j];
+    }
+    for (int64_t j = 0; j < x->keys; j++)
+        for (int64_t d = 0; d < D; d++) {
+            int64_t key = ((b * x->keys + j) * x->kv_heads + kv) * D + d;
+            w->dq[at + d] += p[j] * (dp[j] - mean) * x->scale * get(x->type, x->k, key);
+            w->dk[key] += p[j] * (dp[j] - mean) * x->scale * get(x->type, x->q, at + d);
+        }
+}
+
+static double *doubles_of(ls_type type, const void *x, int64_t count)
+{
+    double *y = calloc((size_t)count, sizeof *y);
+    for (int64_t i = 0; x && i < count; i++)
+        y[i] = get(type, x, i);
+    return y;
+}
+
+static void agrees_with_f64(ls_type type)
+{
+    ls_device *device = device_of(2);
+    ls_arena *scratch = scratch_arena();
+    for (int n = 0; n < SHAPES; n++) {
+        const shape *s = &shapes[n];
+        ls_attention_args x = arguments(s, type);
+        wanted w = {doubles_of(type, NULL, q_count(s)), doubles_of(type, NULL, s->batch * s->heads * s->queries), doubles_of(type, x.dq, q_count(s)),
+                    doubles_of(type, x.dk, k_count(s)), doubles_of(type, x.dv, k_count(s))};
+        double *room = calloc((size_t)s->keys * 2, sizeof *room);
+        for (int64_t b = 0; b < s->batch; b++)
+            for (int64_t i = 0; i < s->queries; i++)
+                for (int64_t h = 0; h < s->heads; h++)
+                    reference_query(&x, &w, b, i, h, room, room + s->keys);
+        cr_assert_eq(device->attention(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
+        cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
+        double limit = tolerance(type) * (type == LS_BF16 ? 2 : 1); /* bf16: out is rounded before backward reads it */
+        cr_expect_leq(relative_error(type, x.out, w.out, q_count(s)), limit, "shape %d: out", n);
+        cr_expect_leq(relative_error(sums(type), x.lse, w.lse, s->batch * s->heads * s->queries), 1e-6, "shape %d: lse", n);
+        cr_expect_leq(relative_error(type, x.dq, w.dq, q_count(s)), limit, "shape %d: dq %g", n, relative_error(type, x.dq, w.dq, q_count(s)));
+        cr_expect_leq(relative_error(type, x.dk, w.dk, k_count(s)), limit, "shape %d: dk %g", n, relative_error(type, x.dk, w.dk, k_count(s)));
+        cr_expect_leq(relative_error(type, x.dv, w.dv, k_count(s)), limit, "shape %d: dv", n);
+        cr_assert_eq(ls_arena_used(scratch), 0, "scratch was not given back");
+        free(w.out), free(w.lse), free(w.dq), free(w.dk), free(w.dv), free(room);
+        release(&x);
+    }
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
+Test(attention, agrees_with_f64_in_f32) { agrees_with_f64(LS_F32); }
+Test(attention, agrees_with_f64_in_bf16) { agrees_with_f64(LS_BF16); }
+Test(attention, agrees_with_f64_in_f64) { agrees_with_f64(LS_F64); }
+
+static bool same(const ls_attention_args *a, const ls_attention_args *b, const shape *s)
+{
+    size_t size = ls_type_size(a->type), q = (size_t)q_count(s) * size, k = (size_t)k_count(s) * size;
+    return !memcmp(a->out, b->out, q) && !memcmp(a->dq, b->dq, q) && !memcmp(a->dk, b->dk, k) && !memcmp(a->dv, b->dv, k);
+}
+
+Test(attention, any_team_gives_the_same_bits)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device[] = {device_of(1), device_of(2), device_of(3)};
+    for (int n = 0; n < SHAPES; n++)
+        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+            ls_attention_args x[3];
+            for (int t = 0; t < 3; t++) {
+                x[t] = arguments(&shapes[n], type);
+                cr_assert_eq(device[t]->attention(device[t], &x[t], scratch), LS_OK);
+                cr_assert_eq(device[t]->attention_backward(device[t], &x[t], scratch), LS_OK);
+                cr_expect(same(&x[0], &x[t], &shapes[n]), "shape %d, %d threads", n, t + 1);
+            }
+            for (int t = 0; t < 3; t++)
+                release(&x[t]);
+        }
+    for (int t = 0; t < 3; t++)
+        device_done(device[t]);
+    ls_arena_free(scratch);
+}
+
+/* The segment [begin, end) of row 0 as a call of its own; what the packed call gave it must be there again. */
+static void segment_alone(ls_device *device, ls_arena *scratch, const ls_attention_args *packed, int64_t begin, int64_t end)
+{
+    const size_t size = ls_type_size(packed->type);
+    const size_t q_row = (size_t)(packed->heads * packed->width) * size, k_row = (size_t)(packed->kv_heads * packed->width) * size;
+    ls_attention_args x = *packed;
+    int64_t length = end - begin;
+    x.batch = 1;
+    x.queries = x.keys = length;
+    x.segments = NULL;
+    x.q = (const char *)packed->q + (size_t)begin * q_row;
+    x.k = (const char *)packed->k + (size_t)begin * k_row;
+    x.v = (const char *)packed->v + (size_t)begin * k_row;
+    x.dout = (const char *)packed->dout + (size_t)begin * q_row;
+    x.out = array_of(x.type, length * x.heads * x.width);
+    x.lse = array_of(LS_F32, length * x.heads);
+    x.dq = array_of(x.type, length * x.heads * x.width);
+    x.dk = array_of(x.type, length * x.kv_heads * x.width);
+    x.dv = array_of(x.type, length * x.kv_heads * x.width);
+    cr_assert_eq(device->attention(device, &x, scratch), LS_OK);
+    cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK);
+    const struct { const char *name; const void *alone, *among; size_t row; } all[] = {
+        {"out", x.out, packed->out, q_row}, {"dq", x.dq, packed->dq, q_row}, {"dk", x.dk, packed->dk, k_row}, {"dv", x.dv, packed->dv, k_row}};
+    for (int i = 0; i < 4; i++)
+        cr_expect_eq(memcmp(all[i].alone, (const char *)all[i].among + (size_t)begin * all[i].row, (size_t)length * all[i].row), 0, "%s: %s of segment [%d, %d)",
+                     ls_type_name(x.type), all[i].name, (int)begin, (int)end);
+    free(x.out), free(x.lse), free(x.dq), free(x.dk), free(x.dv);
+}
+
+Test(attention, a_packed_row_gives_the_bits_of_its_parts_alone)
+{
+    const shape s = {1, 180, 180, 4, 2, 16, .causal = true, .packed = true};
+    ls_device *device = device_of(2);
+    ls_arena *scratch = scratch_arena();
+    for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        ls_attention_args x = arguments(&s, type);
+        memset(x.dq, 0, (size_t)q_count(&s) * ls_type_size(type));
+        memset(x.dk, 0, (size_t)k_count(&s) * ls_type_size(type));
+        memset(x.dv, 0, (size_t)k_count(&s) * ls_type_size(type));
+        cr_assert_eq(device->attention(device, &x, scratch), LS_OK);
+        cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK);
+        for (int64_t begin = 0, end; begin < s.keys; begin = end) {
+            for (end = begin + 1; end < s.keys && x.segments[end] == x.segments[begin];)
+                end++;
+            segment_alone(device, scratch, &x, begin, end);
+        }
+        release(&x);
+    }
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
+/* Decoding: the last n queries alone, and earlier ones against the keys they could see, give what the whole call gave. */
+Test(attention, a_query_alone_gives_the_bits_of_the_whole_call)
+{
+    const shape s = {1, 150, 150, 6, 2, 20, .causal = true};
+    ls_device *device = device_of(2);
+    ls_arena *scratch = scratch_arena();
+    for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        ls_attention_args whole = arguments(&s, type);
+        cr_assert_eq(device->attention(device, &whole, scratch), LS_OK);
+        const size_t row = (size_t)(s.heads * s.width) * ls_type_size(type);
+        char *out = array_of(type, q_count(&s));
+        for (int64_t last = 1; last <= s.keys; last += last < 130 ? 7 : 1)
+            for (int64_t queries = 1; queries <= last && queries <= 11; queries += 5) {
+                ls_attention_args x = whole;
+                x.queries = queries;
+                x.keys = last;
+                x.q = (const char *)whole.q + (size_t)(last - queries) * row;
+                x.out = out;
+                x.lse = NULL;
+                cr_assert_eq(device->attention(device, &x, scratch), LS_OK);
+                cr_expect_eq(memcmp(out, (const char *)whole.out + (size_t)(last - queries) * row, (size_t)queries * row), 0, "%d queries of %d keys", (int)queries, (int)last);
+            }
+        free(out);
+        release(&whole);
+    }
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
+Test(attention, its_memory_grows_linearly)
+{
+    size_t high[2];
+    ls_device *device = device_of(1);
+    for (int i = 0; i < 2; i++) {
+        shape s = {1, 512 << i, 512 << i, 2, 2, 20, .causal = true};
+        ls_arena *scratch = scratch_arena();
+        ls_attention_args x = arguments(&s, LS_F32);
+        cr_assert_eq(device->attention(device, &x, scratch), LS_OK);
+        cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK);
+        high[i] = ls_arena_high(scratch);
+        release(&x);
+        ls_arena_free(scratch);
+    }
+    cr_assert_leq(high[1], 2 * high[0]);
+    device_done(device);
+}
+
+Test(attention, an_empty_batch_is_no_error)
+{
+    ls_device *device = device_of(1);
+    ls_attention_args x = {.batch = 0, .queries = 3, .keys = 3, .heads = 1, .kv_heads = 1, .width = 4};
+    cr_assert_eq(device->attention(device, &x, NULL), LS_OK);
+    cr_assert_eq(device->attention_backward(device, &x, NULL), LS_OK);
+    device_done(device);
+}
