@@ -76,6 +76,39 @@ static const struct argp parser = {
     .help_filter = add_keys,
 };
 
+/* The first line in which two texts differ; ls_agree puts the rank in front. */
+static ls_status tell_difference(const char *here, const char *there)
+{
+    while (*here && *there) {
+        size_t mine = strcspn(here, "\n"), theirs = strcspn(there, "\n");
+        if (mine != theirs || memcmp(here, there, mine))
+            break;
+        here += mine + (here[mine] == '\n');
+        there += theirs + (there[theirs] == '\n');
+    }
+    return ls_fail(LS_ESTATE, "another recipe than rank 0's: '%.*s', there '%.*s'; start all ranks with the same file and overrides",
+                   (int)strcspn(here, "\n"), here, (int)strcspn(there, "\n"), there);
+}
+
+/* Every rank compares its resolved recipe with rank 0's. */
+static ls_status compare_recipes(ls_world *world, const char *text)
+{
+    static const char phase[] = "comparing recipes";
+    uint64_t bytes = strlen(text) + 1;
+    ls_status status = ls_broadcast(world, &bytes, sizeof bytes, 0, phase);
+    char *first = status ? NULL : malloc(bytes);
+    if (!status)
+        status = ls_agree(world, first ? LS_OK : ls_fail(LS_EMEM, "no memory for the recipe"), phase);
+    if (!status && ls_world_rank(world) == 0)
+        memcpy(first, text, bytes);
+    if (!status)
+        status = ls_broadcast(world, first, bytes, 0, phase);
+    if (!status)
+        status = ls_agree(world, strcmp(first, text) ? tell_difference(text, first) : LS_OK, phase);
+    free(first);
+    return status;
+}
+
 /* Reads, then makes sure that every rank read the same and computes alike. */
 static ls_status prepare(ls_world *world, const arguments *given, ls_recipe **recipe)
 {
@@ -85,8 +118,8 @@ static ls_status prepare(ls_world *world, const arguments *given, ls_recipe **re
     status = ls_agree(world, status, "reading the recipe");
     if (status)
         return status;
-    const char *text = ls_recipe_config(*recipe)->recipe_text, *numerics = ls_numerics_id();
-    status = ls_same_everywhere(world, text, strlen(text) + 1, "the recipe");
+    const char *numerics = ls_numerics_id();
+    status = compare_recipes(world, ls_recipe_config(*recipe)->recipe_text);
     return status ? status : ls_same_everywhere(world, numerics, strlen(numerics) + 1, "the numerics id");
 }
 

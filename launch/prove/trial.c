@@ -51,7 +51,7 @@ static ls_status start(const ls_trial_setting *setting, const ls_trial *trial, c
     return status;
 }
 
-/* The sentence that train itself gave: its last line that begins with "lockstep train:", or its last line. */
+/* The sentence that train itself gave, or the last line: mpirun and MPI_Abort add many of their own. */
 static void last_words(const char *output, char *words, size_t bytes)
 {
     FILE *file = fopen(output, "r");
@@ -61,7 +61,7 @@ static void last_words(const char *output, char *words, size_t bytes)
     snprintf(words, bytes, "it printed nothing");
     while (file && getline(&line, &room, file) > 0) {
         line[strcspn(line, "\n")] = '\0';
-        bool is_own = !strncmp(line, "lockstep train: ", 16);
+        bool is_own = !strncmp(line, "lockstep train: ", 16) || strstr(line, " ERROR world: ");
         if (is_own || (!own && line[strspn(line, " -")]))
             snprintf(words, bytes, "%s", line);
         own |= is_own;

@@ -10,3 +10,15 @@ add_test(NAME launch/recipe/fuzz_recipe COMMAND fuzz_recipe 3000
   "task: sft\nrun: \"a b\\u2028\"\nseed: 1k\nshuffle: no\ndata:\n  name: sgd\n  betas: [0.9, 0.95]\n  train:\n    - a\n    - {path: 'b c', weight: 2}\n"
   "{task: &x sft, run: *x, data: {sizes: [1, 2Ki, -3], train: [x, y], lr: 3e-4}} # a comment\n")
 set_tests_properties(launch/recipe/fuzz_recipe PROPERTIES TIMEOUT 120)
+ls_test(launch/test_recipe KNOWS ls_launch)
+ls_test(launch/test_keys KNOWS ls_launch)
+
+# The command from outside.
+ls_test(launch/test_lockstep)
+ls_test(launch/test_train SOURCES launch/fixture.c KNOWS ls_datasets)
+ls_test(launch/prove/test_prove SOURCES launch/fixture.c KNOWS ls_datasets TIMEOUT 240)
+ls_rank_program(launch/prove/faulty_lockstep KNOWS ls_launch)
+target_link_options(launch_prove_faulty_lockstep PRIVATE -Wl,--wrap=ls_reducer_add)
+add_dependencies(launch_test_lockstep lockstep)
+add_dependencies(launch_test_train lockstep)
+add_dependencies(launch_prove_test_prove lockstep launch_prove_faulty_lockstep)
