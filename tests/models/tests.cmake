@@ -1,1 +1,4 @@
 # models
+ls_test(models/test_generate KNOWS ls_models PkgConfig::JANSSON)
+ls_test(models/test_llama2c KNOWS ls_models PkgConfig::JANSSON)
+ls_test(models/test_parameters KNOWS ls_models PkgConfig::JANSSON)
