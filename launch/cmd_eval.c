@@ -24,7 +24,7 @@ typedef struct {
     bool ids;
 } arguments;
 
-enum { KEY_DATA = 256, KEY_NLL, KEY_GSM8K, KEY_IDS, KEY_SHOW, KEY_THREADS, KEY_SEPARATOR };
+enum { KEY_DATA = 256, KEY_NLL, KEY_GSM8K, KEY_IDS, KEY_SHOW, KEY_THREADS, KEY_TEMPLATE };
 static const struct argp_option options[] = {
     {"data", KEY_DATA, "SHARDS", 0, "Loss on a data set made by `lockstep data pack`", 0},
     {"nll", KEY_NLL, "FILE", 0, "Mean negative log-likelihood of a text file", 0},
@@ -32,7 +32,7 @@ static const struct argp_option options[] = {
     {"gsm8k", KEY_GSM8K, "FILE", 0, "Exact match on GSM8K problems (.jsonl with question and answer)", 0},
     {"limit", 'n', "N", 0, "Only the first N problems or samples", 0},
     {"max-tokens", 'm', "N", 0, "With --gsm8k: at most N tokens a reply (256)", 0},
-    {"separator", KEY_SEPARATOR, "TEXT", 0, "With --gsm8k: what stands between question and reply (a newline)", 0},
+    {"template", KEY_TEMPLATE, "NAME", 0, "With --gsm8k: how questions were packed: " LS_TEMPLATE_CHOICES " (plain)", 0},
     {"show", KEY_SHOW, NULL, 0, "With --gsm8k: print each question, reply and answer", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (OMP_NUM_THREADS, else all cores)", 0},
     {0},
@@ -56,7 +56,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_GSM8K: given->gsm8k = value; return 0;
     case KEY_IDS: given->ids = true; return 0;
     case KEY_SHOW: given->how.show = true; return 0;
-    case KEY_SEPARATOR: given->how.separator = value; return 0;
+    case KEY_TEMPLATE: given->how.template_name = value; return 0;
     case KEY_THREADS: given->threads = (int)count_argument(state, "threads", value); return 0;
     case 'n': given->limit = given->how.limit = count_argument(state, "limit", value); return 0;
     case 'm': given->how.max_tokens = count_argument(state, "max-tokens", value); return 0;
@@ -189,7 +189,7 @@ static ls_status eval_nll(const arguments *given, const ls_model_folder *folder)
 
 static int run(int argc, char **argv)
 {
-    arguments given = {.how = {.max_tokens = 256, .separator = "\n"}};
+    arguments given = {.how = {.max_tokens = 256, .template_name = "plain"}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
     ls_status status = ls_model_folder_open(&folder, given.folder, given.threads);

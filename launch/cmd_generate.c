@@ -14,13 +14,14 @@
 enum { BATCH = 16 };
 
 typedef struct {
-    const char *folder, *prompt, *prompts;
+    const char *folder, *prompt, *prompts, *template_name;
+    ls_template template; /* opened when template_name is set */
     ls_generate_options how;
     int threads;
     bool ids;
 } arguments;
 
-enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_THREADS };
+enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_THREADS, KEY_TEMPLATE };
 static const struct argp_option options[] = {
     {"prompt", 'p', "TEXT", 0, "Begin with TEXT (nothing)", 0},
     {"prompts", 'f', "FILE", 0, "One prompt a line of FILE", 0},
@@ -29,6 +30,7 @@ static const struct argp_option options[] = {
     {"top-p", KEY_TOP_P, "P", 0, "Draw from the likeliest tokens that hold P of the probability (0.95); 1: off", 0},
     {"top-k", KEY_TOP_K, "K", 0, "Draw from the K likeliest tokens; 0: off (0)", 0},
     {"seed", KEY_SEED, "SEED", 0, "Key of the counter random numbers (0)", 0},
+    {"template", KEY_TEMPLATE, "NAME", 0, "Prompts are questions, to be put as they were packed: " LS_TEMPLATE_CHOICES, 0},
     {"ids", KEY_IDS, NULL, 0, "Print the ids of the new tokens instead of text", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (OMP_NUM_THREADS, else all cores)", 0},
     {0},
@@ -54,6 +56,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_TOP_P: given->how.top_p = number(state, "top-p", value, 0, 1); return 0;
     case KEY_TOP_K: given->how.top_k = (int64_t)number(state, "top-k", value, 0, 1e6); return 0;
     case KEY_SEED: given->how.seed = (uint64_t)number(state, "seed", value, 0, 9e15); return 0;
+    case KEY_TEMPLATE: given->template_name = value; return 0;
     case KEY_IDS: given->ids = true; return 0;
     case KEY_THREADS: given->threads = (int)number(state, "threads", value, 1, 1024); return 0;
     case ARGP_KEY_ARG:
@@ -76,7 +79,7 @@ static const struct argp parser = {
     .parser = parse,
     .args_doc = "FOLDER",
     .doc = "Prints text that the model of FOLDER (a run, one of its checkpoints, or an imported model) draws.\v"
-           "Example: lockstep generate runs/gsm8k-sft --prompt 'Tom has 3 apples.' --temperature 0",
+           "Example: lockstep generate runs/gsm8k-sft --template plain --prompt 'How many legs have 3 cats?' --temperature 0",
 };
 
 typedef struct {
@@ -149,12 +152,19 @@ static bool print_token(void *context, int64_t row, int32_t id)
     return true;
 }
 
+/* A text to go on with, or with --template a question to be answered. */
+static ls_status encode_prompt(const arguments *given, const ls_model_folder *folder, const char *prompt, ls_ids *ids)
+{
+    return given->template_name ? ls_model_folder_question(folder, &given->template, prompt, strlen(prompt), ids)
+                                : ls_model_folder_prompt(folder, prompt, strlen(prompt), ids);
+}
+
 static ls_status stream_one(const arguments *given, const ls_model_folder *folder)
 {
     const char *prompt = given->prompt ? given->prompt : "";
     const int64_t room = given->how.max_tokens;
     ls_ids ids = {0};
-    ls_status status = ls_model_folder_prompt(folder, prompt, strlen(prompt), &ids);
+    ls_status status = encode_prompt(given, folder, prompt, &ids);
     const int64_t offsets[] = {0, ids.count};
     int64_t length;
     stream out = {.folder = folder, .prompt = ids.count, .count = ids.count, .print_ids = given->ids};
@@ -164,7 +174,7 @@ static ls_status stream_one(const arguments *given, const ls_model_folder *folde
         status = ls_fail(LS_EMEM, "no memory for %lld tokens", (long long)room);
     if (!status) {
         memcpy(out.id, ids.id, (size_t)ids.count * sizeof *out.id);
-        if (!given->ids)
+        if (!given->ids && !given->template_name)
             fputs(prompt, stdout);
         status = ls_generate(folder->model, folder->device, &given->how, 1, ids.id, offsets, NULL, drawn, &length, print_token,
                              &out);
@@ -196,7 +206,8 @@ static ls_status print_row(const arguments *given, const ls_model_folder *folder
     free(all);
     if (status)
         return status;
-    fputs(prompt, stdout);
+    if (!given->template_name)
+        fputs(prompt, stdout);
     fwrite(text, 1, bytes, stdout);
     putchar('\n');
     free(text);
@@ -212,7 +223,7 @@ static ls_status draw_batch(const arguments *given, const ls_model_folder *folde
     ls_status status = LS_OK;
     for (int64_t r = 0; r < rows && !status; r++) {
         const char *prompt = list->line[first + r];
-        status = ls_model_folder_prompt(folder, prompt, strlen(prompt), &ids);
+        status = encode_prompt(given, folder, prompt, &ids);
         offsets[r + 1] = ids.count;
         row_ids[r] = first + r;
     }
@@ -247,8 +258,13 @@ static int run(int argc, char **argv)
     ls_status status = ls_model_folder_open(&folder, given.folder, given.threads);
     if (!status) {
         given.how.stop_id = ls_tokenizer_eot(folder.tokenizer);
-        status = given.prompts ? draw_all(&given, &folder) : stream_one(&given, &folder);
+        if (given.template_name)
+            status = ls_template_open(&given.template, given.template_name, folder.tokenizer, NULL);
     }
+    if (!status && given.template_name)
+        given.how.stop_id = given.template.end;
+    if (!status)
+        status = given.prompts ? draw_all(&given, &folder) : stream_one(&given, &folder);
     ls_model_folder_close(&folder);
     return ls_command_failed("generate", status);
 }

@@ -13,6 +13,7 @@ enum { BATCH = 16 };
 typedef struct {
     const ls_gsm8k_options *how;
     const ls_model_folder *folder;
+    ls_template template;
     int64_t rows;
     char *question[BATCH], *answer[BATCH];
     ls_ids ids;
@@ -54,7 +55,7 @@ static ls_status run_batch(gsm8k *g)
     if (!g->rows)
         return LS_OK;
     const ls_generate_options greedy = {.max_tokens = g->how->max_tokens, .top_p = 1,
-                                        .stop_id = ls_tokenizer_eot(g->folder->tokenizer)};
+                                        .stop_id = g->template.end};
     int64_t lengths[BATCH];
     ls_status status = ls_generate(g->folder->model, g->folder->device, &greedy, g->rows, g->ids.id, g->offsets, NULL, g->drawn,
                                    lengths, NULL, NULL);
@@ -77,13 +78,9 @@ static ls_status add_problem(gsm8k *g, const ls_jsonl *lines)
     ls_status status = ls_jsonl_text(lines, "question", &question, &question_bytes);
     if (!status)
         status = ls_jsonl_text(lines, "answer", &answer, &answer_bytes);
-    char *prompt = NULL;
-    if (!status && asprintf(&prompt, "%s%s", question, g->how->separator) < 0)
-        status = ls_fail(LS_EMEM, "no memory for a question");
     const int64_t before = g->ids.count;
     if (!status)
-        status = ls_model_folder_prompt(g->folder, prompt, strlen(prompt), &g->ids);
-    free(prompt);
+        status = ls_model_folder_question(g->folder, &g->template, question, question_bytes, &g->ids);
     if (status)
         return status;
     g->problems++;
@@ -115,8 +112,9 @@ ls_status ls_gsm8k_evaluate(const ls_model_folder *folder, const char *path, con
     ls_status status = ls_jsonl_open(&lines, path);
     if (status)
         return status;
+    status = ls_template_open(&g.template, how->template_name, folder->tokenizer, NULL);
     g.drawn = malloc((size_t)(BATCH * how->max_tokens) * sizeof *g.drawn);
-    if (!g.drawn)
+    if (!status && !g.drawn)
         status = ls_fail(LS_EMEM, "no memory for replies of %lld tokens", (long long)how->max_tokens);
     while (!status && (!how->limit || g.problems < how->limit)) {
         json_t *object;

@@ -4,10 +4,10 @@
 #include "launch/model_folder.h"
 
 typedef struct {
-    int64_t limit;         /* first problems only; 0: all */
-    int64_t max_tokens;    /* of a reply */
-    const char *separator; /* between question and reply, as the training data was packed */
-    bool show;             /* print each question, reply and gold answer */
+    int64_t limit;             /* first problems only; 0: all */
+    int64_t max_tokens;        /* of a reply */
+    const char *template_name; /* as the training data was packed */
+    bool show;                 /* print each question, reply and gold answer */
 } ls_gsm8k_options;
 
 /* Prints the two shares with their 95 % intervals. `path`: .jsonl with question and answer. */

@@ -151,6 +151,18 @@ ls_status ls_model_folder_prompt(const ls_model_folder *folder, const char *text
     return status ? status : ls_tokenizer_encode(folder->tokenizer, text, bytes, true, ids);
 }
 
+ls_status ls_model_folder_question(const ls_model_folder *folder, const ls_template *template, const char *text, size_t bytes,
+                                   ls_ids *ids)
+{
+    const ls_message message = {.role = "user", .text = text, .bytes = bytes};
+    ls_masked_ids open = {0};
+    ls_status status = ls_template_encode(template, folder->tokenizer, &message, 1, true, &open);
+    for (int64_t i = 0; i < open.ids.count && !status; i++)
+        status = ls_model_folder_append(ids, open.ids.id[i]);
+    ls_masked_ids_free(&open);
+    return status;
+}
+
 ls_status ls_model_folder_text(const ls_model_folder *folder, const int32_t *id, int64_t prompt, int64_t count, char **text,
                                size_t *bytes)
 {

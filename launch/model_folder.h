@@ -5,7 +5,7 @@
  * FOLDER may also be one checkpoint of a run, runs/x/checkpoints/step-00000100. Weights are the f32 masters and compute
  * is f32, whatever the training's precision. Nothing is ever written. */
 #pragma once
-#include "datasets/tokenizer.h"
+#include "datasets/template.h"
 #include "models/transformer.h"
 
 #include <limits.h>
@@ -26,9 +26,12 @@ typedef struct {
 ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads);
 void ls_model_folder_close(ls_model_folder *folder);
 
-/* Appends the ids of a prompt: begin-of-text where the tokenizer has one, then the text. An empty prompt of a tokenizer
- * without one is its end-of-text, which is what stood between the documents it was trained on. */
+/* Appends the ids of a text to go on with: begin-of-text where the tokenizer has one, then the text. An empty one of a
+ * tokenizer without that is its end-of-text, which is what stood between the documents it was trained on. */
 ls_status ls_model_folder_prompt(const ls_model_folder *folder, const char *text, size_t bytes, ls_ids *ids);
+/* Appends the ids of a question to be answered, as `template` has packed prompts: the ids that stood before a response. */
+ls_status ls_model_folder_question(const ls_model_folder *folder, const ls_template *template, const char *text, size_t bytes,
+                                   ls_ids *ids);
 ls_status ls_model_folder_append(ls_ids *ids, int32_t id); /* LS_EMEM */
 /* The text of ids [prompt, count) behind ids [0, prompt), malloc'ed, NUL-terminated. Decoded together, because a token's
  * text may depend on whether one stands before it (a leading space). */
