@@ -10,14 +10,18 @@
 #include <string.h>
 
 static ls_device *device;
+static ls_team *team;
 
 static void make_device(void)
 {
-    device = reference_device();
+    cr_assert_eq(ls_team_create(&team, 2, 1), LS_OK);
+    cr_assert_eq(ls_device_create_cpu(&device, team), LS_OK, "%s", ls_fail_sentence());
 }
 
 static void free_device(void)
 {
+    device->free(device);
+    ls_team_free(team);
 }
 
 TestSuite(operators, .init = make_device, .fini = free_device);
