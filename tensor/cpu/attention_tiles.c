@@ -42,7 +42,8 @@ static void list_tiles(ls_attention_plan *plan, ls_query_tile *tiles, ls_query_s
     for (int64_t batch = 0; batch < x->batch; batch++)
         for (int64_t begin = 0, end; begin < x->keys; begin = end) {
             end = segment_end(x, batch, begin);
-            int64_t first = begin > hidden ? begin : hidden, first_tile = plan->tile_count;
+            int64_t first = begin > 0 && begin > hidden ? begin : hidden; /* below 0 with more queries than keys */
+            int64_t first_tile = plan->tile_count;
             for (int64_t at = first; at < end; at += step, plan->tile_count++)
                 if (tiles)
                     tiles[plan->tile_count] = (ls_query_tile){batch, begin, end, at - hidden, least(step, end - at), at};
