@@ -22,7 +22,8 @@ static char text[65536];
 
 Test(lockstep, help_and_version_go_to_stdout)
 {
-    static const char *const asked[] = {"--help", "help", "--version", "train --help", "help train", "prove --help", "recipes --help", "train --usage", "train --version"};
+    static const char *const asked[] = {"--help", "help", "--version", "train --help", "help train", "prove --help",
+                                        "generate --help", "eval --help", "recipes --help", "train --usage", "train --version"};
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         cr_expect_eq(lockstep(asked[i], false, text), 0, "%s", asked[i]);
         cr_expect(*text, "%s", asked[i]);
@@ -51,6 +52,9 @@ Test(lockstep, bad_usage_is_2_with_a_sentence_on_stderr)
         {"prove x --ranks 0", "lockstep prove: 0: expected up to 16 whole numbers"},
         {"prove x --steps none", "lockstep prove: --steps=none: expected a whole number of at least 1"},
         {"prove gsm8k-sft batch.grain=no", "lockstep prove: command line: batch.grain=no: expected a whole number"},
+        {"generate", "lockstep generate: which model?"},
+        {"generate x --top-p 2", "lockstep generate: --top-p=2: expected a number in [0, 1]"},
+        {"eval x", "lockstep eval: evaluate on what?"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cr_expect_eq(lockstep(rows[i].arguments, true, text), 2, "%s: %s", rows[i].arguments, text);
@@ -66,6 +70,8 @@ Test(lockstep, what_is_not_there_is_1)
         {"train no-such-recipe", "lockstep train: no-such-recipe: no such file and no such shipped recipe"},
         {"train no/such.yaml", "lockstep train: no/such.yaml: No such file or directory"},
         {"recipes gsm8k-stf", "nearest shipped recipe: gsm8k-sft"},
+        {"generate /no/such/run", "lockstep generate: /no/such/run: no recipe.yaml in it"},
+        {"eval /no/such/run --nll x", "lockstep eval: /no/such/run: no recipe.yaml in it"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cr_expect_eq(lockstep(rows[i].arguments, true, text), 1, "%s: %s", rows[i].arguments, text);
