@@ -138,7 +138,7 @@ static int awaits(const ls_job *job, const ls_world *world)
 ls_status ls_halving_run(ls_reducer *r, float *partial)
 {
     halving h = {.job = {.phase = "gradient exchange", .step = step, .awaits = awaits}, .reducer = r, .partial = partial,
-                 .width = (int64_t)(ls_channel_slot_bytes(r->channel) / sizeof(float)), .first = ls_channel_next(r->channel)};
+                 .width = ls_piece_room(r, sizeof(float)), .first = ls_channel_next(r->channel)};
     begin_phase(&h, 0);
     return ls_comm_do(r->world, &h.job);
 }

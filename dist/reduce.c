@@ -16,7 +16,7 @@ static size_t slot_bytes(ls_schedule schedule, int64_t max_grains, int64_t bucke
 {
     int64_t least = 0;
     if (schedule != LS_SCHEDULE_ROUND)
-        least = 64 * (ranks - 1) * ls_counter_places((max_grains + ranks - 1) / ranks, false);
+        least = LS_REDUCE_LEAST * (ranks - 1) * ls_counter_places((max_grains + ranks - 1) / ranks, false);
     return sizeof(float) * (size_t)(bucket > least ? bucket : least);
 }
 
@@ -31,6 +31,12 @@ size_t ls_reduce_memory(const ls_reduce_options *options, int ranks)
     if (options->schedule == LS_SCHEDULE_ROUND && ranks > 1)
         return slots + sizeof(float) * (size_t)(slice * ls_counter_places(options->max_grains, true));
     return slots + whole * (size_t)ls_counter_places(each, ranks == 1);
+}
+
+int64_t ls_piece_room(const ls_reducer *r, size_t size)
+{
+    size_t most = LS_REDUCE_PIECE * sizeof(float), slot = ls_channel_slot_bytes(r->channel);
+    return (int64_t)((slot < most ? slot : most) / size);
 }
 
 int64_t ls_piece(const ls_reducer *r, int rank, int64_t exchange, int64_t width)

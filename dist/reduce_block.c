@@ -158,7 +158,7 @@ static void add_piece(block *b, int64_t n)
                 const float *x = rank == r->rank ? b->partial[k] + at + tile : r->source[rank] + k * n + tile;
                 ls_counter_carry(&counter, b->node[rank][k], count, x, sum, own);
             }
-        if (sum[0] != b->partial[0] + at + tile)
+        if (sum[0] != b->partial[0] + at + tile) /* a step of one grain, and it is here */
             memcpy(b->partial[0] + at + tile, sum[0], (size_t)count * sizeof(float));
     }
 }
@@ -235,7 +235,9 @@ static ls_status finish(ls_reducer *r, float **slice_sum)
         return ls_halving_run(r, b->partial[0]);
     int most;
     list_nodes(r, &most);
-    b->width = (int64_t)(ls_channel_slot_bytes(r->channel) / sizeof(float)) / ((r->ranks - 1) * most);
+    b->width = ls_piece_room(r, sizeof(float)) / ((r->ranks - 1) * most);
+    if (b->width < LS_REDUCE_LEAST)
+        b->width = LS_REDUCE_LEAST; /* slot_bytes() of reduce.c left room for it */
     b->first = ls_channel_next(r->channel);
     b->exchanges = (r->largest_slice + b->width - 1) / b->width;
     b->posted = b->taken = b->looking = 0;

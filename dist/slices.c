@@ -84,7 +84,7 @@ ls_status ls_all_gather_slices(ls_reducer *r, ls_type type, void *data)
         return LS_OK;
     gather g = {.job = {.phase = "gathering the parameters", .step = step, .awaits = awaits},
                 .reducer = r, .data = data, .size = ls_type_size(type)};
-    g.width = (int64_t)(ls_channel_slot_bytes(r->channel) / g.size);
+    g.width = ls_piece_room(r, g.size);
     g.first = ls_channel_next(r->channel);
     g.exchanges = (r->largest_slice + g.width - 1) / g.width;
     return ls_comm_do(r->world, &g.job);

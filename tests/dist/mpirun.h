@@ -8,7 +8,7 @@
 #include <time.h>
 
 typedef struct {
-    int exit_code; /* 128 + signal, as a shell counts; 124: took longer than 30 s */
+    int exit_code; /* 128 + signal, as a shell counts; 124: took longer than 60 s */
     double seconds;
     char output[16384]; /* both streams, the first so many bytes */
 } mpirun_result;
@@ -24,7 +24,7 @@ __attribute__((format(printf, 4, 5))) static mpirun_result mpirun(const char *op
     va_end(list);
     if (ranks > 0)
         snprintf(start, sizeof start, "mpirun --oversubscribe --bind-to none %s -n %d", options, ranks);
-    snprintf(command, sizeof command, "timeout 30 %s %s/tests/%s %s 2>&1", start, getenv("LS_BUILD"), program, words);
+    snprintf(command, sizeof command, "timeout 60 %s %s/tests/%s %s 2>&1", start, getenv("LS_BUILD"), program, words);
     mpirun_result result = {0};
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
