@@ -22,3 +22,4 @@ target_link_options(launch_prove_faulty_lockstep PRIVATE -Wl,--wrap=ls_reducer_a
 add_dependencies(launch_test_lockstep lockstep)
 add_dependencies(launch_test_train lockstep)
 add_dependencies(launch_prove_test_prove lockstep launch_prove_faulty_lockstep)
+ls_test(launch/test_data SOURCES datasets/fixture.c KNOWS ls_launch)
