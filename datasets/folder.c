@@ -23,7 +23,7 @@ static bool is_dot(const char *name)
 }
 
 /* LS_OK: not there, or a folder of nothing but our files. */
-static ls_status check_ours(const char *folder, ls_folder_owns owns)
+static ls_status check_ours(const char *folder, ls_data_folder_owns owns)
 {
     DIR *open = opendir(folder);
     if (!open)
@@ -38,7 +38,7 @@ static ls_status check_ours(const char *folder, ls_folder_owns owns)
     return status;
 }
 
-static ls_status remove_files(const char *folder, ls_folder_owns owns)
+static ls_status remove_files(const char *folder, ls_data_folder_owns owns)
 {
     ls_status status = check_ours(folder, owns);
     DIR *open = status == LS_OK ? opendir(folder) : NULL;
@@ -51,7 +51,7 @@ static ls_status remove_files(const char *folder, ls_folder_owns owns)
     return status;
 }
 
-ls_status ls_folder_remove(const char *folder, ls_folder_owns owns)
+ls_status ls_data_folder_remove(const char *folder, ls_data_folder_owns owns)
 {
     ls_status status = remove_files(folder, owns);
     if (status == LS_OK && rmdir(folder) != 0 && errno != ENOENT)
@@ -82,7 +82,7 @@ static ls_status make_parents(const char *path)
     return status;
 }
 
-ls_status ls_folder_begin(const char *partial, ls_folder_owns owns, int *lock)
+ls_status ls_data_folder_begin(const char *partial, ls_data_folder_owns owns, int *lock)
 {
     *lock = -1;
     ls_status status = make_parents(partial);
@@ -113,7 +113,7 @@ static ls_status sync_folder(const char *folder)
     return status;
 }
 
-ls_status ls_folder_may_commit(const char *folder, bool replace, ls_folder_owns owns)
+ls_status ls_data_folder_may_commit(const char *folder, bool replace, ls_data_folder_owns owns)
 {
     if (access(folder, F_OK) != 0)
         return LS_OK;
@@ -122,23 +122,23 @@ ls_status ls_folder_may_commit(const char *folder, bool replace, ls_folder_owns 
 }
 
 /* File systems that cannot exchange two names: between the renames there is no `folder`, and `aside` is the old one. */
-static ls_status replace_in_two(const char *partial, const char *folder, ls_folder_owns owns)
+static ls_status replace_in_two(const char *partial, const char *folder, ls_data_folder_owns owns)
 {
     char *aside;
     if (asprintf(&aside, "%s.replaced", folder) < 0)
         return ls_fail(LS_EMEM, "%s: no memory for its path", folder);
-    ls_status status = ls_folder_remove(aside, owns);
+    ls_status status = ls_data_folder_remove(aside, owns);
     if (status == LS_OK && rename(folder, aside) != 0)
         status = system_failed(folder, "set the old data set aside");
     if (status == LS_OK && rename(partial, folder) != 0)
         status = system_failed(partial, "give it its name");
     if (status == LS_OK)
-        status = ls_folder_remove(aside, owns);
+        status = ls_data_folder_remove(aside, owns);
     free(aside);
     return status;
 }
 
-static ls_status exchange(const char *partial, const char *folder, ls_folder_owns owns)
+static ls_status exchange(const char *partial, const char *folder, ls_data_folder_owns owns)
 {
     ls_status status = check_ours(folder, owns);
     if (status != LS_OK)
@@ -148,9 +148,9 @@ static ls_status exchange(const char *partial, const char *folder, ls_folder_own
     return errno == EINVAL || errno == ENOSYS ? replace_in_two(partial, folder, owns) : system_failed(folder, "replace it");
 }
 
-ls_status ls_folder_commit(const char *partial, const char *folder, bool replace, ls_folder_owns owns)
+ls_status ls_data_folder_commit(const char *partial, const char *folder, bool replace, ls_data_folder_owns owns)
 {
-    ls_status status = ls_folder_may_commit(folder, replace, owns);
+    ls_status status = ls_data_folder_may_commit(folder, replace, owns);
     if (status != LS_OK || (status = sync_folder(partial)) != LS_OK)
         return status;
     bool there = access(folder, F_OK) == 0;
@@ -163,5 +163,5 @@ ls_status ls_folder_commit(const char *partial, const char *folder, bool replace
     char *parent = parent_of(folder);
     status = parent ? sync_folder(parent) : ls_fail(LS_EMEM, "%s: no memory for its path", folder);
     free(parent);
-    return status == LS_OK && there ? ls_folder_remove(partial, owns) : status;
+    return status == LS_OK && there ? ls_data_folder_remove(partial, owns) : status;
 }

@@ -139,8 +139,8 @@ ls_status ls_shard_writer_open(ls_shard_writer **out, const char *folder, const 
         w->partial = NULL;
         status = ls_fail(LS_EMEM, "%s: no memory for its path", folder);
     } else if ((status = fill_header(&w->header, w->folder, options)) == LS_OK &&
-               (status = ls_folder_may_commit(w->folder, w->replace, owns)) == LS_OK &&
-               (status = ls_folder_begin(w->partial, owns, &w->lock)) == LS_OK) {
+               (status = ls_data_folder_may_commit(w->folder, w->replace, owns)) == LS_OK &&
+               (status = ls_data_folder_begin(w->partial, owns, &w->lock)) == LS_OK) {
         status = copy_tokenizer(w, options->tokenizer_path);
         if (status != LS_OK) {
             ls_shard_writer_discard(w);
@@ -316,7 +316,7 @@ ls_status ls_shard_writer_commit(ls_shard_writer *w)
     if (status == LS_OK && w->samples)
         status = write_shard(w);
     if (status == LS_OK && (status = write_dataset_file(w)) == LS_OK)
-        status = ls_folder_commit(w->partial, w->folder, w->replace, owns);
+        status = ls_data_folder_commit(w->partial, w->folder, w->replace, owns);
     if (status == LS_OK)
         free_writer(w);
     else
@@ -330,7 +330,7 @@ void ls_shard_writer_discard(ls_shard_writer *w)
         return;
     char sentence[2048]; /* why it is discarded is worth more than why the leftovers could not be removed */
     snprintf(sentence, sizeof sentence, "%s", ls_fail_sentence());
-    ls_folder_remove(w->partial, owns);
+    ls_data_folder_remove(w->partial, owns);
     ls_fail_copy(LS_EARG, sentence);
     free_writer(w);
 }
