@@ -50,8 +50,11 @@ ls_status ls_h5_create(const char *path, hid_t *file)
     H5Pset_alignment(access, 1, 64);
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
     H5Pset_file_locking(access, false, true); /* network disks without locks; the folder is locked instead */
-    *file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    hid_t creation = H5Pcreate(H5P_FILE_CREATE);
+    H5Pset_obj_track_times(creation, false); /* of the root group */
+    *file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
     ls_status status = *file < 0 ? write_failed(path, "the file") : LS_OK; /* any other call forgets the reason */
+    H5Pclose(creation);
     H5Pclose(access);
     return status;
 }
