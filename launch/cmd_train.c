@@ -120,7 +120,7 @@ static ls_status prepare(ls_world *world, const arguments *given, ls_recipe **re
         return status;
     const char *numerics = ls_numerics_id();
     status = compare_recipes(world, ls_recipe_config(*recipe)->recipe_text);
-    return status ? status : ls_same_everywhere(world, numerics, strlen(numerics) + 1, "the numerics id");
+    return status ? status : ls_same_everywhere(world, numerics, strlen(numerics), "the numerics id");
 }
 
 static int run(int argc, char **argv)

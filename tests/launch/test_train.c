@@ -24,6 +24,15 @@ Test(train, ranks_with_other_recipes_are_refused_by_name)
     cr_assert_eq(fixture_run("test ! -e $FOLDER/run"), 0, "nothing was written");
 }
 
+Test(train, ranks_on_other_processors_are_refused_by_name)
+{
+    fixture_recipe("pretrain");
+    cr_assert_neq(fixture_run(MPIRUN "2 sh -c 'test $OMPI_COMM_WORLD_RANK = 0 || export LS_TEST_NUMERICS=\"cpu z80\"; "
+                                     "$LS_BUILD/tests/launch_prove_faulty_lockstep train $FOLDER/recipe.yaml'"), 0);
+    cr_assert(strstr(text, "the numerics id differs: rank 1 ") && strstr(text, "has 'cpu z80', rank 0 has 'cpu "), "%s", text);
+    cr_assert_eq(fixture_run("test ! -e $FOLDER/run"), 0, "nothing was written");
+}
+
 Test(train, dry_run_estimates_and_touches_nothing)
 {
     fixture_recipe("sft");
