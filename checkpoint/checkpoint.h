@@ -16,6 +16,11 @@ typedef struct {
 ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *run, int64_t step,
                              const ls_checkpoint_options *options);
 
+/* Collective, at the start of a run: LS_ESPACE when the disk has no room for `keep` checkpoints of this tree and one
+ * more being written, less those that are there. Worth a warning: the disk may change until then, and a save asks
+ * again. */
+ls_status ls_checkpoint_room(ls_world *world, ls_state_tree *tree, const char *run, int keep);
+
 /* Collective. Rank 0 chooses the newest whole checkpoint of the run; damaged ones are named in a warning and left.
  * *step = -1: the run has none at all (a fresh start). LS_ECORRUPT: there are some, none is whole. */
 ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t *step, char path[4096]);

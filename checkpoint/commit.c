@@ -64,33 +64,6 @@ static ls_status meet_old(const ls_commit *commit, uint64_t hash, bool *whole)
     return ls_verify_is_damage(status) ? set_aside(commit, commit->final) : status;
 }
 
-/* The newest committed step, for the sentence about a full disk; -1: none. */
-static int64_t last_good(const ls_commit *commit)
-{
-    ls_folder_row *rows;
-    int count;
-    int64_t step = -1;
-    if (ls_folder_list(commit->run, &rows, &count) != LS_OK)
-        return -1;
-    for (int i = 0; i < count && step < 0; i++)
-        step = rows[i].suffix[0] ? -1 : rows[i].step;
-    free(rows);
-    return step;
-}
-
-static ls_status check_room(const ls_commit *commit, int64_t bytes, int64_t largest)
-{
-    ls_status status = ls_disk_room(commit->parent, bytes, largest);
-    if (status != LS_ESPACE)
-        return status;
-    char sentence[1024];
-    snprintf(sentence, sizeof sentence, "%s", ls_fail_sentence());
-    int64_t step = last_good(commit);
-    if (step < 0)
-        return ls_fail(status, "%s; nothing is saved yet", sentence);
-    return ls_fail(status, "%s; last checkpoint: step %lld", sentence, (long long)step);
-}
-
 ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest, uint64_t hash, bool *whole)
 {
     *whole = false;
@@ -101,7 +74,7 @@ ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t larges
         status = meet_old(commit, hash, whole);
     if (status != LS_OK || *whole)
         return status;
-    status = check_room(commit, bytes, largest); /* 2 */
+    status = ls_disk_room(commit->parent, bytes, largest); /* 2 */
     if (status == LS_OK)
         status = ls_disk_make_folder(commit->partial); /* 2 */
     return status;
