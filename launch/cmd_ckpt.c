@@ -1,0 +1,144 @@
+/* `lockstep ckpt`: what is in a checkpoint, whether it is whole, and the one hash of its state.
+ *
+ *     lockstep ckpt info runs/sft          a table of tensors
+ *     lockstep ckpt verify runs/sft        reads every byte; exit code 1 and the place where it is damaged
+ *     lockstep ckpt hash runs/sft          16 digits, the same whatever the number of ranks that wrote it
+ *
+ * FOLDER is a run folder (its newest checkpoint) or one checkpoint of it. No MPI is needed. */
+#include "checkpoint/checkpoint.h"
+#include "launch/ckpt/import.h"
+#include "launch/command.h"
+
+#include <argp.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const char *action, *folder;
+    const char *tokenizer, *out; /* import */
+} arguments;
+
+static const struct argp_option options[] = {
+    {"tokenizer", 't', "FILE", 0, "import: the model's tokenizer, copied into OUT", 0},
+    {"out", 'o', "FOLDER", 0, "import: the folder to make; must not exist", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    arguments *given = state->input;
+    switch (key) {
+    case 't': given->tokenizer = value; return 0;
+    case 'o': given->out = value; return 0;
+    case ARGP_KEY_ARG:
+        if (!given->action)
+            given->action = value;
+        else if (!given->folder)
+            given->folder = value;
+        else
+            argp_error(state, "one folder at a time: %s", value);
+        return 0;
+    case ARGP_KEY_END:
+        if (!given->folder)
+            argp_error(state, "an action and a folder are needed");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport FILE --tokenizer FILE --out FOLDER",
+    .doc = "Looks into checkpoints. FOLDER is a run folder (its newest checkpoint) or a checkpoint's own.\v"
+           "info     step, numerics, sizes, and a table of all tensors with their hashes\n"
+           "verify   reads every byte and says what is damaged\n"
+           "hash     one hash of names, shapes and bits: the same whatever the number of ranks\n"
+           "import   makes a folder for `generate` and `eval` from a llama2.c model file",
+};
+
+static const char *kind_name(ls_state_kind kind)
+{
+    static const char *const names[LS_STATE_KINDS] = {"parameter", "gradient", "moment", "task"};
+    return (unsigned)kind < LS_STATE_KINDS ? names[kind] : "?";
+}
+
+static bool print_row(void *context, const ls_state_entry *entry, uint64_t hash)
+{
+    char shape[160] = "[";
+    size_t at = 1;
+    (void)context;
+    for (int d = 0; d < entry->ndim && at < sizeof shape; d++)
+        at += (size_t)snprintf(shape + at, sizeof shape - at, d ? ", %" PRId64 : "%" PRId64, entry->shape[d]);
+    if (at < sizeof shape)
+        snprintf(shape + at, sizeof shape - at, "]");
+    printf("%016" PRIx64 "  %-9s  %-4s  %-16s  %s%s\n", hash, kind_name(entry->kind), ls_type_name(entry->type), shape,
+           entry->name, entry->flags & LS_STATE_UNHASHED ? "  (not in the hash)" : "");
+    return true;
+}
+
+static ls_status info(const char *folder)
+{
+    ls_checkpoint_info about;
+    uint64_t hash;
+    ls_status status = ls_checkpoint_about(folder, &about);
+    if (status == LS_OK)
+        status = ls_checkpoint_hash(about.path, &hash);
+    if (status != LS_OK)
+        return status;
+    printf("checkpoint  %s\n"
+           "step        %" PRId64 "\n"
+           "hash        %016" PRIx64 "\n"
+           "numerics    %s\n"
+           "state       %.1f MiB in %" PRId64 " tensors\n"
+           "files       %.1f MiB of %d ranks; schema %d, save %016" PRIx64 "\n\n",
+           about.path, about.step, hash, about.numerics[0] ? about.numerics : "(not told)",
+           (double)about.state_bytes / (1 << 20), about.tensors, (double)about.file_bytes / (1 << 20), about.ranks,
+           about.schema, about.save);
+    printf("%-16s  %-9s  %-4s  %-16s  %s\n", "hash", "kind", "type", "shape", "name");
+    return ls_checkpoint_list(about.path, print_row, NULL);
+}
+
+static ls_status verify(const char *folder)
+{
+    ls_checkpoint_info about;
+    ls_status status = ls_checkpoint_verify(folder);
+    if (status == LS_OK)
+        status = ls_checkpoint_about(folder, &about);
+    if (status == LS_OK)
+        printf("%s: whole; %d rank files, %" PRId64 " bytes\n", about.path, about.ranks, about.file_bytes);
+    return status;
+}
+
+static ls_status print_hash(const char *folder)
+{
+    uint64_t hash;
+    ls_status status = ls_checkpoint_hash(folder, &hash);
+    if (status == LS_OK)
+        printf("%016" PRIx64 "\n", hash);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    arguments given = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &given);
+    bool importing = strcmp(given.action, "import") == 0;
+    if (importing != (given.tokenizer && given.out) || (!importing && (given.tokenizer || given.out))) {
+        fprintf(stderr, "lockstep ckpt %s: --tokenizer and --out belong to `import`, which needs both\n", given.action);
+        return 2;
+    }
+    if (importing)
+        return ls_command_failed("ckpt import", ls_ckpt_import(given.folder, given.tokenizer, given.out));
+    if (strcmp(given.action, "info") == 0)
+        return ls_command_failed("ckpt info", info(given.folder));
+    if (strcmp(given.action, "verify") == 0)
+        return ls_command_failed("ckpt verify", verify(given.folder));
+    if (strcmp(given.action, "hash") == 0)
+        return ls_command_failed("ckpt hash", print_hash(given.folder));
+    fprintf(stderr, "lockstep ckpt: no action \"%s\"; there are info, verify, hash and import\n", given.action);
+    return 2;
+}
+
+const ls_command ls_command_ckpt = {"ckpt", "look into checkpoints, verify, hash and import them", run};
