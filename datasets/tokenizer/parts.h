@@ -34,7 +34,7 @@ struct ls_tokenizer {
 
 /* An empty one for a reader to fill; freed by ls_tokenizer_free. LS_EMEM. */
 ls_status ls_tokenizer_create(ls_tokenizer **tokenizer);
-/* After the last token, merge and pattern. LS_EFORMAT: no tokens at all. */
+/* After the last token, merge and pattern. LS_EFORMAT: no tokens at all; LS_EMEM. */
 ls_status ls_tokenizer_ready(ls_tokenizer *tokenizer);
 /* The two tokens merge, into the one that has their bytes joined. LS_EFORMAT: there is none. */
 ls_status ls_tokenizer_put_merge(ls_tokenizer *tokenizer, int32_t left, int32_t right, int64_t rank);

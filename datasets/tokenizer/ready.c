@@ -11,8 +11,6 @@ ls_status ls_tokenizer_create(ls_tokenizer **out)
         return ls_fail(LS_EMEM, "no memory for a tokenizer");
     tokenizer->bos = tokenizer->eot = -1;
     ls_status status = ls_split_create(&tokenizer->split);
-    if (!status)
-        status = ls_words_create(&tokenizer->words);
     if (status) {
         ls_tokenizer_free(tokenizer);
         *out = NULL;
@@ -149,5 +147,5 @@ ls_status ls_tokenizer_ready(ls_tokenizer *tokenizer)
         tokenizer->eot = first_named(tokenizer, ends);
     if (tokenizer->bos < 0)
         tokenizer->bos = first_named(tokenizer, begins);
-    return LS_OK;
+    return ls_words_create(&tokenizer->words);
 }

@@ -70,14 +70,24 @@ static bool from_base64(const char *text, size_t length, char *bytes, size_t *co
     return true;
 }
 
+/* One to nine digits; -1: something else. */
+static int64_t rank_of(const char *text, size_t length)
+{
+    int64_t rank = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (length > 9 || text[i] < '0' || text[i] > '9')
+            return -1;
+        rank = 10 * rank + (text[i] - '0');
+    }
+    return length ? rank : -1;
+}
+
 static ls_status read_line(ls_tokenizer *tokenizer, const char *line, size_t length)
 {
     const char *blank = memchr(line, ' ', length);
-    size_t bytes, base64 = blank ? (size_t)(blank - line) : 0, left = blank ? length - base64 - 1 : 0;
-    int64_t rank = 0;
-    for (size_t i = 0; i < left && i < 10; i++)
-        rank = blank[1 + i] >= '0' && blank[1 + i] <= '9' ? 10 * rank + (blank[1 + i] - '0') : INT64_MAX / 100;
-    if (!left || left > 9 || rank >= LS_TOKENIZER_IDS)
+    size_t bytes, base64 = blank ? (size_t)(blank - line) : 0;
+    int64_t rank = blank ? rank_of(blank + 1, length - base64 - 1) : -1;
+    if (rank < 0 || rank >= LS_TOKENIZER_IDS)
         return ls_fail(LS_EFORMAT, "not \"base64 rank\" with a rank below %d", LS_TOKENIZER_IDS);
     ls_status status = ls_tokenizer_grow_prefixed(tokenizer, base64);
     if (status)

@@ -4,16 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SET_BITS = 14, SETS = 1 << SET_BITS }; /* 2 MB */
+enum { SET_BITS = 14, SETS = 1 << SET_BITS, BYTES = 2 * SETS * (int)sizeof(ls_word) }; /* 2 MB */
 static const uint64_t COUNT_MASK = UINT64_C(0xff) << 56;
 
 ls_status ls_words_create(ls_words *words)
 {
-    words->block = aligned_alloc(64, 2 * SETS * sizeof *words->word);
-    words->word = words->block;
+    words->block = calloc(1, BYTES + 64); /* pages appear when they are first used */
     if (!words->block)
-        return ls_fail(LS_EMEM, "no memory for the tokenizer's word cache (%zu bytes)", 2 * SETS * sizeof *words->word);
-    ls_words_forget(words);
+        return ls_fail(LS_EMEM, "no memory for the tokenizer's word cache (%d bytes)", BYTES);
+    words->word = (ls_word *)(((uintptr_t)words->block + 63) & ~(uintptr_t)63);
     return LS_OK;
 }
 
@@ -25,7 +24,7 @@ void ls_words_free(ls_words *words)
 
 void ls_words_forget(ls_words *words)
 {
-    memset(words->word, 0, 2 * SETS * sizeof *words->word);
+    memset(words->word, 0, BYTES);
 }
 
 bool ls_word_key(const char *at, size_t length, size_t readable, uint64_t key[4])

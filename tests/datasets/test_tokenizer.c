@@ -27,10 +27,17 @@ static size_t random_text(char *text, size_t room)
     return length;
 }
 
+static void check_same(const ls_ids *a, const ls_ids *b)
+{
+    cr_assert_eq(a->count, b->count);
+    for (int64_t i = 0; i < a->count; i++)
+        cr_assert_eq(a->id[i], b->id[i]);
+}
+
 static void check_random_round_trips(ls_tokenizer *tokenizer)
 {
     char text[300];
-    for (int round = 0; round < 3000; round++)
+    for (int round = 0; round < 1500; round++)
         check_round_trip(tokenizer, text, random_text(text, sizeof text));
     check_round_trip(tokenizer, "", 0);
     check_round_trip(tokenizer, "\0\0a\0", 4);
@@ -60,7 +67,7 @@ Test(tokenizer, the_cache_changes_no_id)
         ls_ids a = encode(warm, text, bytes, false);
         ls_tokenizer_forget_words(cold);
         ls_ids b = encode(cold, text, bytes, false);
-        cr_assert(a.count == b.count && memcmp(a.id, b.id, (size_t)a.count * sizeof *a.id) == 0);
+        check_same(&a, &b);
         free(a.id);
         free(b.id);
     }
@@ -157,7 +164,7 @@ Test(tokenizer, written_and_read_again)
     for (int round = 0; round < 1000; round++) {
         size_t bytes = random_text(text, sizeof text);
         ls_ids a = encode(first, text, bytes, true), b = encode(second, text, bytes, true);
-        cr_assert(a.count == b.count && memcmp(a.id, b.id, (size_t)a.count * sizeof *a.id) == 0);
+        check_same(&a, &b);
         free(a.id);
         free(b.id);
     }

@@ -12,3 +12,4 @@ ls_test(datasets/test_tokenizer SOURCES datasets/tokenizer_fixture.c KNOWS ls_da
 ls_test(datasets/test_tokenizer_split KNOWS ls_datasets)
 ls_test(datasets/test_tokenizer_bpe KNOWS ls_datasets)
 ls_test(datasets/test_tokenizer_train SOURCES datasets/tokenizer_fixture.c KNOWS ls_datasets)
+ls_test(datasets/test_tokenizer_bad_files SOURCES datasets/tokenizer_fixture.c fuzz/fuzz_tokenizer.c KNOWS ls_datasets)
