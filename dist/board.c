@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Ten beats missed are a busy machine; more than that is a process that does not run. */
+#define STILL_SECONDS 3.0
+
 void ls_board_ring_all(ls_world *world)
 {
     for (int k = 0; k < world->near_ranks; k++)
@@ -53,13 +56,26 @@ ls_status ls_board_status(const ls_world *world)
     return ls_fail(failure->code, "%s", failure->sentence);
 }
 
-/* "; it last took part in 'gradient norm'", or "" for a far rank. */
+static void feel_pulses(ls_world *world)
+{
+    for (int k = 0; k < world->near_ranks; k++) {
+        uint64_t beat = atomic_load(&world->board[k]->heartbeat);
+        if (beat != world->pulse[k].beat)
+            world->pulse[k] = (ls_pulse){beat, ls_now()};
+    }
+}
+
+/* "; it last took part in 'gradient norm'", or "" for a far rank; and whether its process runs at all. */
 static const char *last_seen(const ls_world *world, int rank, char *text, size_t size)
 {
     int near = ls_world_near(world, rank);
     text[0] = '\0';
-    if (near >= 0 && world->board[near]->phase[0])
-        snprintf(text, size, "; it last took part in '%s'", world->board[near]->phase);
+    if (near < 0 || !world->board[near]->phase[0])
+        return text;
+    double still = ls_now() - world->pulse[near].since;
+    int length = snprintf(text, size, "; it last took part in '%s'", world->board[near]->phase);
+    if (still > STILL_SECONDS)
+        snprintf(text + length, size - (size_t)length, ", and its process has stood still for %.0f s (stopped, or swapping)", still);
     return text;
 }
 
@@ -72,7 +88,7 @@ static void look_for_the_dead(ls_world *world)
         if (peer->pidfd < 0 || rank == world->rank || poll(&gone, 1, 0) != 1)
             continue;
         char sentence[LS_SENTENCE_SIZE];
-        char where[LS_PHASE_SIZE + 32];
+        char where[LS_PHASE_SIZE + 128];
         snprintf(sentence, sizeof sentence, "%s died without a word (process %d is gone; killed, or out of memory: see `dmesg`)%s",
                  ls_world_name(world, rank), peer->pid, last_seen(world, rank, where, sizeof where));
         ls_board_fail(world, LS_ECOMM, 1, sentence);
@@ -84,6 +100,7 @@ void ls_board_beat(ls_world *world)
 {
     ls_board_rank *mine = world->board[world->near_rank];
     atomic_fetch_add(&mine->heartbeat, 1);
+    feel_pulses(world);
     if (!world->closing)
         look_for_the_dead(world);
     if (world->fabric->listen)
@@ -97,7 +114,7 @@ void ls_board_beat(ls_world *world)
 
 ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double seconds)
 {
-    char where[LS_PHASE_SIZE + 32];
+    char where[LS_PHASE_SIZE + 128];
     char sentence[LS_SENTENCE_SIZE];
     snprintf(sentence, sizeof sentence,
              "%s did not come to '%s' within %g s%s. Look at its log, or with `gdb -p %d` there; a longer deadline helps if "

@@ -17,11 +17,17 @@ typedef struct {
 
 typedef struct {
     ls_bell bell;               /* wakes this rank's communication thread */
-    _Atomic uint64_t heartbeat; /* beats about ten times a second */
+    _Atomic uint64_t heartbeat; /* of the communication thread, about ten a second even while the others compute */
     _Atomic bool aborting;      /* in ls_world_abort */
     char phase[LS_PHASE_SIZE];  /* of the last job it began */
     ls_failure failure;         /* of the node; near rank 0's is used */
 } ls_board_rank;
+
+/* When a peer's heart was last seen to beat; kept by each rank for itself. */
+typedef struct {
+    uint64_t beat;
+    double since;
+} ls_pulse;
 
 /* Writes the failure if it is the first. Every near rank wakes, far ones are told by the communication thread, and the
  * rank that won says it on stderr. True: this was the first. Any thread. */

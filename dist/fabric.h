@@ -47,6 +47,7 @@ struct ls_world {
     int *near; /* [near_ranks], their numbers in the world */
     ls_shared board_memory;
     ls_board_rank **board; /* [near_ranks] */
+    ls_pulse *pulse;       /* [near_ranks] */
     ls_failure *failure;   /* the node's, on the board of its near rank 0 */
     bool told;             /* the failure has been sent to the far ranks, or came from there */
     bool closing;          /* ranks may end now without alarm */

@@ -28,6 +28,9 @@ static ls_status put_up_board(ls_world *world, void *argument)
     ls_status status = world->fabric->share(world, sizeof(ls_board_rank), &world->board_memory);
     if (status != LS_OK)
         return status;
+    world->pulse = calloc((size_t)world->near_ranks, sizeof *world->pulse);
+    if (!world->pulse)
+        return ls_fail(LS_EMEM, "no memory for a world of %d ranks", world->ranks);
     world->failure = &((ls_board_rank *)world->board_memory.base[0])->failure;
     world->board = (ls_board_rank **)world->board_memory.base;
     return LS_OK;
@@ -106,6 +109,7 @@ void ls_world_close(ls_world *world)
     ls_comm_close(world);
     free(world->peers);
     free(world->near);
+    free(world->pulse);
     free(world->sizes);
     free(world->segments);
     free(world->statuses);

@@ -3,7 +3,8 @@
  * MPI is initialised once (MPI_THREAD_SERIALIZED) and owned by one communication thread per rank: other threads hand
  * it work and wait. A deadline stands on every wait; when it passes, or when a rank reports an error, each rank
  * returns LS_ETIMEOUT / LS_ECOMM with the sentence of the rank that failed FIRST, and the job ends within seconds.
- * A rank that dies without a word is noticed by mpirun, or by the heartbeat in the shared window. */
+ * A rank that dies without a word is noticed by the ranks on its machine (and by mpirun); one that stands still is told
+ * from one that computes by its heartbeat in the shared window. */
 #pragma once
 #include "base/error.h"
 #include "base/type.h"

@@ -108,6 +108,15 @@ static void dies(void)
     wait_or_end("steady state");
 }
 
+/* As under a debugger, or on a machine that swaps: the whole process stands still. */
+static void stops(void)
+{
+    if (rank == 1)
+        raise(SIGSTOP);
+    need(ls_barrier(world, "evening roll-call") == LS_ETIMEOUT, "time-out");
+    ls_world_abort(world, 4, ls_fail_sentence());
+}
+
 static void sleeps(void)
 {
     if (rank == 1)
@@ -131,7 +140,7 @@ static const struct {
 } cases[] = {
     {"collectives", collectives, 20}, {"grain_values", grain_values, 20}, {"agree", agree, 20}, {"same", same, 20},
     {"nodes", nodes, 20}, {"nodes_apart", nodes_apart, 20}, {"raises", raises, 20}, {"dies", dies, 20},
-    {"sleeps", sleeps, 1}, {"parted", parted, 20},
+    {"sleeps", sleeps, 1}, {"stops", stops, 4}, {"parted", parted, 20},
 };
 
 int main(int count, char **arguments)

@@ -103,6 +103,109 @@ Test(reduce, block_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
     check_schedule(LS_SCHEDULE_BLOCK);
 }
 
+/* ---- order of arrival ---- */
+
+enum { LONG = 40, LONG_GRAINS = 7 };
+
+/* Forty buckets and eight slots: odd ranks hand theirs over first to last, which is the wrong end for the exchange. */
+static void add_from_both_ends(ls_world *world, void *context)
+{
+    static const float *sums;
+    sums = context;
+    ls_device device = plain_device();
+    int rank = ls_world_rank(world), ranks = ls_world_ranks(world);
+    ls_reduce_options options = {.elements = LONG * LS_CHUNK, .max_grains = LONG_GRAINS, .schedule = LS_SCHEDULE_ROUND,
+                                 .bucket = LS_CHUNK};
+    ls_reducer *reducer;
+    cr_assert_eq(ls_reducer_open(&reducer, world, &device, &options), LS_OK);
+    for (int step = 0; step < 3; step++) {
+        cr_assert_eq(ls_reducer_begin(reducer, LONG_GRAINS), LS_OK);
+        for (int64_t k = 0; k < ls_schedule_grains(LS_SCHEDULE_ROUND, LONG_GRAINS, rank, ranks); k++) {
+            for (int64_t at = 0; at < LONG; at++) {
+                int64_t chunk = (rank + step) % 2 ? at : LONG - 1 - at, grain = k * ranks + rank;
+                float copy[LS_CHUNK];
+                memcpy(copy, leaves + grain * ELEMENTS, sizeof copy);
+                cr_assert_eq(ls_reducer_add(reducer, chunk * LS_CHUNK, LS_CHUNK, copy), LS_OK, "%s", ls_fail_sentence());
+            }
+            ls_reducer_grain_end(reducer);
+        }
+        float *sum;
+        cr_assert_eq(ls_reducer_finish(reducer, &sum), LS_OK);
+        int64_t begin, count;
+        ls_slice(LONG * LS_CHUNK, rank, ranks, &begin, &count);
+        for (int64_t at = 0; at < count; at += LS_CHUNK)
+            cr_assert_eq(memcmp(sum + at, sums, LS_CHUNK * sizeof *sum), 0, "rank %d, step %d, chunk %lld", rank, step,
+                         (long long)(at / LS_CHUNK));
+    }
+    ls_reducer_close(reducer);
+}
+
+Test(reduce, buckets_that_finish_in_the_wrong_order_neither_lock_nor_change_the_sum, .timeout = 30)
+{
+    make_sums();
+    on_every_rank(3, NULL, add_from_both_ends, want + LONG_GRAINS * ELEMENTS);
+}
+
+/* ---- mistakes ---- */
+
+static void expect_failure(ls_status status, ls_status code, const char *words)
+{
+    cr_expect_eq(status, code, "%s", ls_status_name(status));
+    cr_expect(strstr(ls_fail_sentence(), words), "%s", ls_fail_sentence());
+}
+
+static void make_mistakes(ls_world *world, void *context)
+{
+    (void)context;
+    ls_device device = plain_device();
+    ls_reduce_options options = {.elements = 4 * LS_CHUNK, .max_grains = 2, .schedule = LS_SCHEDULE_BLOCK};
+    ls_reducer *reducer;
+    float *sum, gradient[LS_CHUNK] = {0};
+    expect_failure(ls_reducer_open(&reducer, world, &device, &options), LS_ERECIPE, "3 ranks for 2 grains");
+    options.max_grains = 3;
+    options.bucket = 100;
+    expect_failure(ls_reducer_open(&reducer, world, &device, &options), LS_ERECIPE, "buckets of 100 elements");
+    options.bucket = 0;
+    options.transport = "pigeon";
+    expect_failure(ls_reducer_open(&reducer, world, &device, &options), LS_ERECIPE, "transport 'pigeon'");
+    options.transport = NULL;
+    cr_assert_eq(ls_reducer_open(&reducer, world, &device, &options), LS_OK);
+    expect_failure(ls_reducer_begin(reducer, 4), LS_EARG, "1 to 3");
+    expect_failure(ls_reducer_add(reducer, 0, LS_CHUNK, gradient), LS_EARG, "no grain left");
+    cr_assert_eq(ls_reducer_begin(reducer, 3), LS_OK);
+    expect_failure(ls_reducer_begin(reducer, 3), LS_EARG, "before the last one");
+    expect_failure(ls_reducer_add(reducer, 7, 1, gradient), LS_EARG, "range 7 + 1");
+    expect_failure(ls_reducer_add(reducer, 3 * LS_CHUNK, LS_CHUNK + 1, gradient), LS_EARG, "does not lie");
+    cr_assert_eq(ls_reducer_add(reducer, 0, LS_CHUNK, gradient), LS_OK);
+    expect_failure(ls_reducer_add(reducer, 0, LS_CHUNK, gradient), LS_EARG, "added twice");
+    expect_failure(ls_reducer_finish(reducer, &sum), LS_EARG, "0 of this rank's 1 grains");
+    cr_assert_eq(ls_reducer_grain_end(reducer), LS_OK);
+    cr_assert_eq(ls_reducer_finish(reducer, &sum), LS_OK);
+    ls_reducer_close(reducer);
+}
+
+Test(reduce, mistakes_are_named_before_anything_changes)
+{
+    on_every_rank(3, NULL, make_mistakes, NULL);
+}
+
+static void give_up(ls_world *world, void *context)
+{
+    (void)context;
+    ls_device device = plain_device();
+    ls_reduce_options options = {.elements = 4 * LS_CHUNK, .max_grains = 8, .schedule = LS_SCHEDULE_ROUND};
+    ls_reducer *reducer;
+    cr_assert_eq(ls_reducer_open(&reducer, world, &device, &options), LS_OK);
+    cr_assert_eq(ls_reducer_begin(reducer, 8), LS_OK);
+    ls_reducer_close(reducer);
+    cr_expect_eq(ls_barrier(world, "the world goes on"), LS_OK);
+}
+
+Test(reduce, a_step_can_be_given_up, .timeout = 20)
+{
+    on_every_rank(2, NULL, give_up, NULL);
+}
+
 Test(reduce, halving_between_nodes_gives_the_tree)
 {
     make_sums();

@@ -73,12 +73,20 @@ static void check_sleep(const char *apart)
     cr_expect_eq(r.exit_code, 1, "exit code %d\n%s", r.exit_code, r.output);
     cr_expect_lt(r.seconds, 12);
     cr_expect(strstr(r.output, "rank 1 (") && strstr(r.output, "did not come to 'evening roll-call' within 1 s"), "%s", r.output);
+    cr_expect_null(strstr(r.output, "stood still"), "%s", r.output);
 }
 
 Test(world, a_rank_that_sleeps_past_the_deadline_is_named_with_the_phase)
 {
     check_sleep("");
     check_sleep("apart");
+}
+
+Test(world, a_rank_whose_process_stands_still_is_told_from_a_slow_one)
+{
+    mpirun_result r = mpirun("", 2, "dist_rank_world", "stops");
+    cr_expect_eq(r.exit_code, 1, "exit code %d\n%s", r.exit_code, r.output);
+    cr_expect(strstr(r.output, "rank 1 (") && strstr(r.output, "its process has stood still"), "%s", r.output);
 }
 
 Test(world, ranks_in_different_collectives_are_told_so)
