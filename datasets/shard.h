@@ -1,6 +1,6 @@
 /* HDF5 shards: a folder NAME/ with dataset.h5 (what belongs to the set), shard-00000.h5, ... and (for text) its tokenizer.
  * The format, when a shard is valid, and what a reader sees if power fails at each line, is the essay at the top of
- * datasets/shard.c and in docs/formats.md. A sample is a record of fields; a variable-length field is a flat array and
+ * datasets/shard.c and in docs/format-shards.md. A sample is a record of fields; a variable-length field is a flat array and
  * offsets. Text samples: `tokens` i32 [n], `loss_mask` u8 [n] (1: this token is predicted and counted), n >= 1.
  *
  * Damage is found before use: opening checks every size, header and index; the tokens are checked in blocks of 65536 as

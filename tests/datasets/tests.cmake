@@ -13,3 +13,5 @@ ls_test(datasets/test_sampler SOURCES datasets/fixture.c KNOWS ls_datasets m)
 ls_test(datasets/test_loader SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_bad_shards SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_pack SOURCES datasets/fixture.c KNOWS ls_datasets)
+ls_rank_program(datasets/race_loader KNOWS ls_datasets) # plain, so that ThreadSanitizer can run it
+add_test(NAME datasets/race_loader COMMAND datasets_race_loader)
