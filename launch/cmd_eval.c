@@ -157,8 +157,8 @@ static ls_status parse_ids(const ls_model_folder *folder, const char *path, cons
         errno = 0;
         const long id = strtol(at, &end, 10);
         if (errno || id >= folder->options.vocabulary)
-            status = ls_fail(LS_EFORMAT, "%s: byte %td: token id %.20s is not below the model's vocabulary of %lld", path, at - text,
-                             at, (long long)folder->options.vocabulary);
+            status = ls_fail(LS_EFORMAT, "%s: byte %td: token id %.*s is not below the model's vocabulary of %lld", path, at - text,
+                             (int)(end - at), at, (long long)folder->options.vocabulary);
         else
             status = ls_model_folder_append(ids, (int32_t)id);
         at = end;
