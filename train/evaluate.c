@@ -1,4 +1,4 @@
-/* Held-out loss over the whole of data.eval: a sum of grain losses in grain order over a count of tokens, so it is the
+/* Held-out loss over data.eval (its first data.eval_rows rows): a sum of grain losses in grain order over a count of tokens, so it is the
  * same number on any rank count. Grains are dealt round-robin; each sees the rows in their stored order, once. */
 #include "train/internal.h"
 
@@ -17,10 +17,16 @@ typedef struct {
     int64_t *samples;
 } grain_arrays;
 
+static int64_t rows_evaluated(const ls_run *run)
+{
+    const int64_t all = ls_data_rows(run->eval_data), asked = run->config->data.eval_rows;
+    return asked && asked < all ? asked : all;
+}
+
 static ls_status evaluate_grain(ls_run *run, grain_arrays *a, int64_t number, grain_result *result)
 {
     const ls_task *task = run->config->task;
-    const int64_t rows_all = ls_data_rows(run->eval_data), first = number * run->config->batch.grain;
+    const int64_t rows_all = rows_evaluated(run), first = number * run->config->batch.grain;
     const int64_t left = rows_all - first, rows = left < run->config->batch.grain ? left : run->config->batch.grain;
     ls_status status = ls_data_fill_grain(run->eval_data, first, rows, a->ids, a->labels, a->positions, a->segments, a->samples, &result->counted);
     if (status != LS_OK)
@@ -61,7 +67,7 @@ ls_status ls_evaluate(ls_run *run, double *loss, int64_t *tokens)
 {
     const ls_batch_options *batch = &run->config->batch;
     const size_t cells = (size_t)(batch->grain * batch->tokens);
-    const int64_t grains = (ls_data_rows(run->eval_data) + batch->grain - 1) / batch->grain;
+    const int64_t grains = (rows_evaluated(run) + batch->grain - 1) / batch->grain;
     grain_arrays a = {.ids = malloc(cells * 4), .labels = malloc(cells * 4), .positions = malloc(cells * 4),
                       .segments = malloc(cells * 4), .samples = malloc((size_t)batch->grain * 8)};
     grain_result *mine = calloc((size_t)grains, sizeof *mine), *all = calloc((size_t)grains, sizeof *all);

@@ -22,6 +22,7 @@ static const ls_option run_rows[] = {
 static const ls_option data_rows[] = {
     {"train", LS_OPTION_SOURCES, AT(train), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "data set(s) made by `lockstep data pack`, with weights: path, or [{path: P, weight: W}, ...]"},
     {"eval", LS_OPTION_SOURCES, AT(eval), LS_OPTION_FREE, 0, 0, NULL, NULL, "held-out data set(s)"},
+    {"eval_rows", LS_OPTION_INT, AT(eval_rows), LS_OPTION_FREE, 0, 1e12, "0", NULL, "rows of the held-out data that an evaluation takes, from the first; 0: all"},
     {"epochs", LS_OPTION_INT, AT(epochs), LS_OPTION_FREE, 0, 1e9, "0", NULL, "passes over the data; 0: until max_steps"},
     {"on_long", LS_OPTION_CHOICE, AT(on_long), 0, 0, 0, "fail", "fail|skip|truncate", "what to do with a sample longer than batch.tokens"},
     {"pack", LS_OPTION_BOOL, AT(pack), 0, 0, 0, "true", NULL, "several samples in one row, kept apart by segment ids"},

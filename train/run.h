@@ -23,6 +23,7 @@ typedef struct {
     int64_t epochs;
     int on_long;
     bool pack, shuffle;
+    int64_t eval_rows;          /* of data.eval that are evaluated; 0: all */
     int64_t ahead;              /* grains prefetched */
 } ls_run_data_options;
 

@@ -148,6 +148,17 @@ static ls_status resume(ls_run *run)
     return LS_OK;
 }
 
+/* A disk that is too small for the run's checkpoints could be known before the first step. */
+static ls_status check_room(ls_run *run)
+{
+    const ls_status status = ls_checkpoint_room(run->world, run->state, run->config->run.run, (int)run->config->checkpoint.keep);
+    if (status != LS_ESPACE)
+        return status;
+    if (run->rank == 0)
+        ls_log_write(LS_LOG_WARN, "checkpoint", "%s", ls_fail_sentence());
+    return LS_OK;
+}
+
 static ls_status open_step(ls_run *run)
 {
     const size_t grains = (size_t)run->config->batch.grains;
@@ -197,6 +208,8 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
         status = ls_folder_begin(run);
     if (status == LS_OK && keeps_folder)
         status = resume(run);
+    if (status == LS_OK && keeps_folder)
+        status = check_room(run);
     if (status == LS_OK && keeps_folder)
         status = open_step(run);
     if (status == LS_OK && keeps_folder)

@@ -1,0 +1,86 @@
+#include "tests/train/run_fixture.h"
+
+#include <criterion/criterion.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/ls-run-XXXXXX";
+
+void ls_fixture_begin(void)
+{
+    char path[8192];
+    strcpy(folder, "/tmp/ls-run-XXXXXX");
+    cr_assert_not_null(mkdtemp(folder));
+    cr_assert_eq(chdir(folder), 0);
+    snprintf(path, sizeof path, "%s/launch:%s", getenv("LS_BUILD"), getenv("PATH"));
+    setenv("PATH", path, 1);
+    setenv("OMP_NUM_THREADS", "1", 1);
+}
+
+void ls_fixture_end(void)
+{
+    cr_assert_eq(chdir("/"), 0);
+    ls_shell("rm -rf %s", folder);
+}
+
+const ls_answer *ls_shell(const char *format, ...)
+{
+    static ls_answer answer;
+    char command[8192];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(command, sizeof command - 8, format, args);
+    va_end(args);
+    char *line;
+    cr_assert_geq(asprintf(&line, "{ %s\n} 2>&1", command), 0);
+    FILE *pipe = popen(line, "r");
+    free(line);
+    cr_assert_not_null(pipe);
+    size_t size = 0, got;
+    char rest[4096];
+    while ((got = fread(rest, 1, sizeof rest, pipe)) > 0) {
+        const size_t room = LS_OUTPUT_ROOM - 1 - size, kept = got < room ? got : room;
+        memcpy(answer.output + size, rest, kept);
+        size += kept;
+    }
+    answer.output[size] = '\0';
+    const int status = pclose(pipe);
+    answer.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return &answer;
+}
+
+void ls_expect(const ls_answer *answer, int code, ...)
+{
+    va_list words;
+    va_start(words, code);
+    cr_expect_eq(answer->code, code, "exit code %d, expected %d; it said:\n%s", answer->code, code, answer->output);
+    for (const char *word; (word = va_arg(words, const char *));)
+        cr_expect(strstr(answer->output, word), "'%s' is not in what it said:\n%s", word, answer->output);
+    va_end(words);
+}
+
+void ls_fixture_data(void)
+{
+    const char *source = getenv("LS_SOURCE");
+    ls_expect(ls_shell("head -n 120 %s/data-sets/gsm8k/train.jsonl > train.jsonl && head -n 12 %s/data-sets/gsm8k/test.jsonl > test.jsonl", source, source), 0, NULL);
+    ls_expect(ls_shell("lockstep data tokenizer --vocabulary 512 --field question,answer --out tokenizer.json train.jsonl"), 0, NULL);
+    ls_expect(ls_shell("lockstep data pack --prompt question --response answer --tokenizer tokenizer.json --out sft train.jsonl"), 0, NULL);
+    ls_expect(ls_shell("lockstep data pack --prompt question --response answer --tokenizer tokenizer.json --out sft-test test.jsonl"), 0, NULL);
+    ls_expect(ls_shell("lockstep data pack --text question,answer --tokenizer tokenizer.json --out text train.jsonl"), 0, NULL);
+    FILE *out = fopen("tiny.yaml", "w");
+    fputs("task: sft\n"
+          "run: run\n"
+          "seed: 5\n"
+          "model: {style: llama, layers: 2, width: 32, heads: 4, kv_heads: 2, dropout: 0.1}\n"
+          "data: {train: sft, eval: sft-test}\n"
+          "batch: {grain: 1, grains: 4, tokens: 640}\n"
+          "optimizer: {lr: 3e-3, warmup: 2, decay_steps: 20}\n"
+          "max_steps: 6\n"
+          "checkpoint: {every: 2, keep: 2}\n",
+          out);
+    fclose(out);
+}

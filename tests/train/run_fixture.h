@@ -1,0 +1,22 @@
+/* For tests that run the real `lockstep`: a temporary folder with a small real data set, and a shell that answers with
+ * exit code and output. */
+#pragma once
+#include "base/type.h"
+
+enum { LS_OUTPUT_ROOM = 1 << 16 };
+
+typedef struct {
+    int code;                     /* exit code */
+    char output[LS_OUTPUT_ROOM];  /* stdout and stderr, cut at the end */
+} ls_answer;
+
+/* Makes a new folder under /tmp and makes it the working directory. `lockstep` is on PATH from here on. */
+void ls_fixture_begin(void);
+void ls_fixture_end(void); /* removes it */
+/* The first problems of GSM8K as tokenizer.json (512 tokens), ./sft and ./text (data sets), and tiny.yaml, a recipe of a
+ * few seconds on ./sft with run folder ./run. */
+void ls_fixture_data(void);
+/* printf-like command line, given to sh. */
+__attribute__((format(printf, 1, 2))) const ls_answer *ls_shell(const char *format, ...);
+/* Passes when the answer has this code and contains all the words (NULL-terminated); says what differs otherwise. */
+void ls_expect(const ls_answer *answer, int code, ...);
