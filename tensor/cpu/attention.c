@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+enum { ENOUGH_WORK = 1 << 17 }; /* visible pairs times width worth waking a team */
+
 typedef struct {
     ls_attention_plan plan;
     float *rooms; /* one for each thread */
@@ -93,9 +95,16 @@ static ls_status attend(ls_device *device, const ls_attention_args *args, ls_are
     f.room = room_size(&f.plan);
     f.rooms = ls_arena_array(scratch, float, ls_team_threads(device->team) * f.room);
     status = ls_arena_status(scratch);
-    if (status == LS_OK)
-        ls_team_run(device->team, f.plan.tile_count * (args->heads / f.plan.tile_heads), attend_tile, &f);
-    return status;
+    if (status != LS_OK)
+        return status;
+    int64_t items = f.plan.tile_count * (args->heads / f.plan.tile_heads);
+    double work = (double)(args->batch * args->heads) * (double)(args->queries * args->keys) * (double)args->width;
+    if (work >= ENOUGH_WORK)
+        ls_team_run(device->team, items, attend_tile, &f);
+    else
+        for (int64_t item = 0; item < items; item++)
+            attend_tile(&f, item);
+    return LS_OK;
 }
 
 ls_status ls_cpu_attention(ls_device *device, const ls_attention_args *args, ls_arena *scratch)

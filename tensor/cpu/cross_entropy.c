@@ -17,7 +17,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 2048, WORDS = 2048, WORDS_AT_ONCE = 128 /* of a running softmax */, LANE_GROUP = 32 /* rows of an item */ };
+enum { ROWS = 2048, WORDS = 2048, WORDS_AT_ONCE = 128 /* of one item's softmax */, LANE_GROUP = 32 /* rows of an item */ };
 
 typedef struct {
     ls_device *device;
@@ -152,19 +152,22 @@ static void backward_lanes(void *context, int64_t item)
 {
     const blocks *b = context;
     int64_t lane = item * LANE_GROUP, ld = b->block_rows;
-    float *z = b->z + lane;
-    int32_t visible[LANE_GROUP];
-    for (int i = 0; i < LANE_GROUP; i++)
-        visible[i] = (int32_t)b->words;
-    b->softmax->probability(b->words, LANE_GROUP, z, ld, visible, b->m + lane);
-    for (int64_t i = lane; i < least(lane + LANE_GROUP, b->rows); i++) {
-        int64_t word = b->args->labels[b->index[i]] - b->first_word;
-        if (word >= 0 && word < b->words)
-            b->z[word * ld + i] -= 1.0f;
-    }
-    for (int64_t word = 0; word < b->words; word++)
+    for (int64_t first = 0; first < b->words; first += WORDS_AT_ONCE) { /* a few words at once stay in the first cache */
+        float *z = b->z + first * ld + lane;
+        int64_t words = least(WORDS_AT_ONCE, b->words - first);
+        int32_t visible[LANE_GROUP];
         for (int i = 0; i < LANE_GROUP; i++)
-            z[word * ld + i] *= b->scale[lane + i];
+            visible[i] = (int32_t)words;
+        b->softmax->probability(words, LANE_GROUP, z, ld, visible, b->m + lane);
+        for (int64_t i = 0; i < least(LANE_GROUP, b->rows - lane); i++) {
+            int64_t word = b->args->labels[b->index[lane + i]] - b->first_word - first;
+            if (word >= 0 && word < words)
+                z[word * ld + i] -= 1.0f;
+        }
+        for (int64_t word = 0; word < words; word++)
+            for (int i = 0; i < LANE_GROUP; i++)
+                z[word * ld + i] *= b->scale[lane + i];
+    }
 }
 
 static ls_status backward_words(blocks *b, int64_t word)

@@ -20,6 +20,7 @@
 enum {
     TILE_ROWS = 96, TILE_COLUMNS = 256, /* of C: its A chunk (96 KiB) and sums (96 KiB) stay in the second cache */
     ENOUGH_TILES = 16,                  /* below this tiles are made smaller, to feed a team */
+    ENOUGH_WORK = 1 << 18,              /* multiply-adds worth waking a team: some 5 us of one core */
     BLOCK = 8 << 20,                    /* bytes of packed B at once */
 };
 
@@ -168,12 +169,24 @@ static void choose_tile(product *p)
     }
 }
 
+/* On the team where there is enough to do (by shape alone; the bits are the same either way). */
+static void run_items(product *p, bool large, int64_t items, ls_team_item f)
+{
+    if (large)
+        ls_team_run(p->device->team, items, f, p);
+    else
+        for (int64_t item = 0; item < items; item++)
+            f(p, item);
+}
+
 static void multiply_block(product *p)
 {
-    p->packed_batches = p->args->stride_b ? p->batches : 1;
-    ls_team_run(p->device->team, p->packed_batches * panels_of(p), pack_panel, p);
+    const ls_matmul_args *x = p->args;
+    double work = (double)x->k * (double)p->columns * (double)p->batches;
+    p->packed_batches = x->stride_b ? p->batches : 1;
+    run_items(p, work >= ENOUGH_WORK / 8, p->packed_batches * panels_of(p), pack_panel); /* packing: about 8 cheap steps an element */
     choose_tile(p);
-    ls_team_run(p->device->team, p->batches * p->row_tiles * p->column_tiles, multiply_tile, p);
+    run_items(p, work * (double)x->m >= ENOUGH_WORK, p->batches * p->row_tiles * p->column_tiles, multiply_tile);
 }
 
 static ls_status multiply_f32(ls_device *device, const ls_matmul_args *x, ls_arena *scratch)

@@ -1,0 +1,100 @@
+/* The inner kernels, level by level: what tensor/cpu/product.h and softmax_tile.h promise about bits. */
+#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/product.h"
+#include "tensor/cpu/softmax_tile.h"
+#include "tests/tensor/numbers.h"
+
+enum { ROWS = 20, K = 256, WIDTH = LS_PRODUCT_MAX_WIDTH };
+
+/* One chain of fused multiply-adds, ascending: `generic` rounds products as well. */
+static float chain(ls_numerics level, int64_t k, const float *a, int64_t a_k, const float *b, int64_t b_row)
+{
+    float sum = 0;
+    for (int64_t p = 0; p < k; p++) {
+        volatile float product = a[p * a_k] * b[p * b_row];
+        sum = level == LS_NUMERICS_GENERIC ? sum + product : fmaf(a[p * a_k], b[p * b_row], sum);
+    }
+    return sum;
+}
+
+Test(product, each_element_is_one_chain_in_ascending_k_on_every_level)
+{
+    float *a = numbers(LS_F32, ROWS * K, 1, 1), *b = numbers(LS_F32, K * WIDTH, 2, 1), c[ROWS * WIDTH];
+    for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++) {
+        const ls_product_kernels *kernels = ls_product_kernels_of(level);
+        for (int transposed = 0; transposed < 2; transposed++)
+            for (int64_t m = 1; m <= ROWS; m++)
+                for (int64_t k = 1; k <= K; k += 51) {
+                    int64_t a_row = transposed ? 1 : K, a_k = transposed ? ROWS : 1;
+                    for (int i = 0; i < ROWS * WIDTH; i++)
+                        c[i] = 7;
+                    kernels->multiply(m, k, a, a_row, a_k, b, WIDTH, c, WIDTH, m % 2);
+                    for (int64_t i = 0; i < ROWS; i++)
+                        for (int64_t j = 0; j < WIDTH; j++) {
+                            bool inside = i < m && j < kernels->width;
+                            float sum = inside ? chain(level, k, a + i * a_row, a_k, b + j, WIDTH) : 0, want = !inside ? 7 : m % 2 ? 7 + sum : sum;
+                            cr_assert_eq(memcmp(&c[i * WIDTH + j], &want, sizeof want), 0, "level %d, m %d, k %d: (%d, %d)", level, (int)m, (int)k, (int)i, (int)j);
+                        }
+                }
+    }
+    free(a), free(b);
+}
+
+Test(product, packing_turns_widens_and_pads)
+{
+    enum { LD = 300 };
+    float panel[K * WIDTH];
+    for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++) {
+        const ls_product_kernels *kernels = ls_product_kernels_of(level);
+        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+            void *b = numbers(type, LD * LD, 3, 1);
+            for (int transposed = 0; transposed < 2; transposed++)
+                for (int64_t n = 1; n <= kernels->width; n++)
+                    for (int64_t k = 1; k <= 33; k += 4) {
+                        kernels->pack(type, transposed, k, n, b, LD, panel);
+                        for (int64_t p = 0; p < k; p++)
+                            for (int64_t j = 0; j < kernels->width; j++) {
+                                double want = j < n ? get(type, b, transposed ? j * LD + p : p * LD + j) : 0;
+                                cr_assert_eq((double)panel[p * kernels->width + j], want, "level %d, %s: (%d, %d)", level, ls_type_name(type), (int)p, (int)j);
+                            }
+                    }
+            free(b);
+        }
+    }
+}
+
+Test(product, a_running_softmax_agrees_with_f64_and_hides_the_unseen)
+{
+    enum { KEYS = 40, QUERIES = 32 };
+    for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++) {
+        const ls_softmax_tile_kernels *kernels = ls_softmax_tile_kernels_of(level);
+        float *score = numbers(LS_F32, 2 * KEYS * QUERIES, 4, 8), m[QUERIES], l[QUERIES], shrink[QUERIES], *s = malloc(2 * KEYS * QUERIES * sizeof *s);
+        memcpy(s, score, 2 * KEYS * QUERIES * sizeof *s);
+        int32_t visible[2][QUERIES];
+        for (int i = 0; i < QUERIES; i++) {
+            m[i] = -INFINITY;
+            l[i] = 0;
+            visible[0][i] = i < 5 ? i + 1 : KEYS; /* some see little, and nothing of the second tile */
+            visible[1][i] = i < 5 ? 0 : i;
+        }
+        for (int tile = 0; tile < 2; tile++)
+            kernels->online(KEYS, QUERIES, s + tile * KEYS * QUERIES, QUERIES, visible[tile], m, l, shrink);
+        for (int i = 0; i < QUERIES; i++) {
+            double top = -INFINITY, sum = 0;
+            for (int j = 0; j < 2 * KEYS; j++)
+                if (j % KEYS < visible[j / KEYS][i])
+                    top = fmax(top, (double)score[j * QUERIES + i]);
+            for (int j = 0; j < 2 * KEYS; j++) {
+                bool seen = j % KEYS < visible[j / KEYS][i];
+                sum += seen ? exp((double)score[j * QUERIES + i] - top) : 0;
+                if (!seen)
+                    cr_assert_eq(s[j * QUERIES + i], 0);
+            }
+            cr_expect_eq((double)m[i], top);
+            cr_expect_leq(fabs((double)l[i] / sum - 1), 1e-6, "level %d, query %d: %g, wanted %g", level, i, (double)l[i], sum);
+            if (i < 5)
+                cr_expect_eq(shrink[i], 1, "nothing new: nothing shrinks");
+        }
+        free(score), free(s);
+    }
+}
