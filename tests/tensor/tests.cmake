@@ -9,6 +9,7 @@ ls_test(tensor/test_tape SOURCES tensor/small_model.c tensor/reference_device.c 
 ls_test(tensor/test_step SOURCES tensor/small_model.c tensor/reference_device.c tensor/reference_products.c KNOWS ls_tensor)
 ls_test(tensor/test_numerics KNOWS ls_tensor)
 ls_test(tensor/test_kernels SOURCES tensor/kernel_cases.c KNOWS ls_tensor)
+ls_test(tensor/test_heap KNOWS ls_tensor)
 ls_test(tensor/test_product KNOWS ls_tensor)
 ls_test(tensor/test_matmul KNOWS ls_tensor)
 ls_test(tensor/test_attention KNOWS ls_tensor)
