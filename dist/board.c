@@ -75,7 +75,8 @@ static const char *last_seen(const ls_world *world, int rank, char *text, size_t
     double still = ls_now() - world->pulse[near].since;
     int length = snprintf(text, size, "; it last took part in '%s'", world->board[near]->phase);
     if (still > STILL_SECONDS)
-        snprintf(text + length, size - (size_t)length, ", and its process has stood still for %.0f s (stopped, or swapping)", still);
+        snprintf(text + length, size - (size_t)length,
+                 ", and its process has stood still for %.0f s (stopped, or swapping)", still);
     return text;
 }
 
@@ -89,7 +90,8 @@ static void look_for_the_dead(ls_world *world)
             continue;
         char sentence[LS_SENTENCE_SIZE];
         char where[LS_PHASE_SIZE + 128];
-        snprintf(sentence, sizeof sentence, "%s died without a word (process %d is gone; killed, or out of memory: see `dmesg`)%s",
+        snprintf(sentence, sizeof sentence,
+                 "%s died without a word (process %d is gone; killed, or out of memory: see `dmesg`)%s",
                  ls_world_name(world, rank), peer->pid, last_seen(world, rank, where, sizeof where));
         ls_board_fail(world, LS_ECOMM, 1, sentence);
         peer->pidfd = -1;
@@ -116,10 +118,12 @@ ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double 
 {
     char where[LS_PHASE_SIZE + 128];
     char sentence[LS_SENTENCE_SIZE];
-    snprintf(sentence, sizeof sentence,
-             "%s did not come to '%s' within %g s%s. Look at its log, or with `gdb -p %d` there; a longer deadline helps if "
-             "it was only slow",
-             ls_world_name(world, rank), phase, seconds, last_seen(world, rank, where, sizeof where), world->peers[rank].pid);
+    snprintf(
+        sentence, sizeof sentence,
+        "%s did not come to '%s' within %g s%s. Look at its log, or with `gdb -p %d` there; a longer deadline helps if "
+        "it was only slow",
+        ls_world_name(world, rank), phase, seconds, last_seen(world, rank, where, sizeof where),
+        world->peers[rank].pid);
     ls_board_fail(world, LS_ETIMEOUT, ls_status_exit_code(LS_ETIMEOUT), sentence);
     return ls_board_status(world);
 }

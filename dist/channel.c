@@ -68,7 +68,7 @@ static ls_status open_lines(ls_channel *channel, int *peers)
     ls_status status = open_line(channel, 0, peers);
     if (status == LS_ESPACE && !channel->options.transport && transports[1]->reaches(channel->world, peers[0])) {
         ls_log_write(LS_LOG_WARN, "dist", "%s: %s; MPI carries it instead, which is slower", channel->options.name,
-               ls_fail_sentence());
+                     ls_fail_sentence());
         for (int rank = 0; rank < channel->world->ranks; rank++)
             if (channel->line_of[rank] == 0)
                 channel->line_of[rank] = 1;

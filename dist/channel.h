@@ -2,8 +2,8 @@
  *
  * In exchange s each rank fills one slot of its memory and offers each peer a segment of it (any two may overlap, or be
  * empty); each rank looks at the segments it was offered and releases the exchange. The number of slots is how far the
- * fastest rank may run ahead. Reductions, gathers and barriers are state machines over exchanges, and none of them knows
- * which transport carries a segment:
+ * fastest rank may run ahead. Reductions, gathers and barriers are state machines over exchanges, and none of them
+ * knows which transport carries a segment:
  *
  *     rank 0   slot s % slots |--for 1--|--for 2--|--for 3--|        near ranks read the slot itself (shared window),
  *                                                                   far ranks receive a copy (MPI)

@@ -79,9 +79,11 @@ static ls_status compare_headers(const gather *g, const ls_world *world, int ran
     if (theirs->number == g->header.number && !strncmp(theirs->phase, g->header.phase, sizeof theirs->phase) &&
         theirs->bytes == g->bytes[rank])
         return LS_OK;
-    return ls_fail(LS_ECOMM, "%s is in '%.47s' with %llu bytes where %s is in '%s' and expects %zu: the ranks have come apart; "
-                   "please report this with both logs", ls_world_name(world, rank), theirs->phase,
-                   (unsigned long long)theirs->bytes, ls_world_name(world, world->rank), g->header.phase, g->bytes[rank]);
+    return ls_fail(LS_ECOMM,
+                   "%s is in '%.47s' with %llu bytes where %s is in '%s' and expects %zu: the ranks have come apart; "
+                   "please report this with both logs",
+                   ls_world_name(world, rank), theirs->phase, (unsigned long long)theirs->bytes,
+                   ls_world_name(world, world->rank), g->header.phase, g->bytes[rank]);
 }
 
 /* Takes what has come of the oldest piece, rank after rank. *whole: all of it. */
@@ -144,7 +146,11 @@ static ls_status run_gather(ls_world *world, const void *mine, void *all, const 
         most = bytes[rank] > most ? bytes[rank] : most;
     gather g = {.job = {.phase = phase, .step = gather_step, .awaits = gather_awaits},
                 .header = {.number = world->collectives++, .bytes = bytes[world->rank]},
-                .mine = mine, .all = all, .bytes = bytes, .unit = unit, .room = unit ? room / unit * unit : room,
+                .mine = mine,
+                .all = all,
+                .bytes = bytes,
+                .unit = unit,
+                .room = unit ? room / unit * unit : room,
                 .first = ls_channel_next(world->channel)};
     snprintf(g.header.phase, sizeof g.header.phase, "%s", phase);
     g.pieces = most == 0 ? 1 : (int64_t)((most + g.room - 1) / g.room);
@@ -181,11 +187,13 @@ ls_status ls_all_gather_bytes(ls_world *world, const void *mine, size_t bytes, v
     return run_gather(world, mine, all, equal_sizes(world, bytes), 0, phase);
 }
 
-ls_status ls_grain_values(ls_world *world, ls_schedule schedule, int64_t grains, const void *mine, size_t bytes, void *all)
+ls_status ls_grain_values(ls_world *world, ls_schedule schedule, int64_t grains, const void *mine, size_t bytes,
+                          void *all)
 {
     for (int rank = 0; rank < world->ranks; rank++)
         world->sizes[rank] = (size_t)ls_schedule_grains(schedule, grains, rank, world->ranks) * bytes;
-    return run_gather(world, mine, all, world->sizes, schedule == LS_SCHEDULE_ROUND ? bytes : 0, "values of the grains");
+    return run_gather(world, mine, all, world->sizes, schedule == LS_SCHEDULE_ROUND ? bytes : 0,
+                      "values of the grains");
 }
 
 /* An early stop is the mildest of failures: it loses against any other, whichever rank that comes from. */
@@ -236,8 +244,11 @@ ls_status ls_same_everywhere(ls_world *world, const void *data, size_t bytes, co
     ls_status status = ls_all_gather_bytes(world, &mine, sizeof mine, all, what);
     for (int rank = 1; rank < world->ranks && status == LS_OK; rank++)
         if (all[rank].bytes != all[0].bytes || all[rank].hash != all[0].hash)
-            status = ls_fail(LS_ESTATE, "%s differs: %s has '%s', rank 0 has '%s'; start all ranks from the same files, on the same "
-                             "kind of machine", what, ls_world_name(world, rank), readable(all[rank].head), readable(all[0].head));
+            status =
+                ls_fail(LS_ESTATE,
+                        "%s differs: %s has '%s', rank 0 has '%s'; start all ranks from the same files, on the same "
+                        "kind of machine",
+                        what, ls_world_name(world, rank), readable(all[rank].head), readable(all[0].head));
     free(all);
     return status;
 }

@@ -220,7 +220,8 @@ static ls_step call_step(ls_job *job, ls_world *world)
 
 ls_status ls_comm_call(ls_world *world, ls_status (*call)(ls_world *world, void *argument), void *argument)
 {
-    plain_call work = {.job = {.phase = "opening", .step = call_step, .alone = true}, .call = call, .argument = argument};
+    plain_call work = {
+        .job = {.phase = "opening", .step = call_step, .alone = true}, .call = call, .argument = argument};
     return ls_comm_do(world, &work.job);
 }
 

@@ -1,12 +1,14 @@
 /* The communication thread: the only one that calls MPI, and the one that looks after peers while others compute.
  *
- * Work comes as jobs. A job is a state machine: its step does what can be done without waiting and says whether anything
- * moved. Several jobs run side by side (a reduction goes on while the compute thread asks for a barrier), so none can
- * stand in another's way. Between steps the thread beats its heart, listens for failures, and watches the deadline:
+ * Work comes as jobs. A job is a state machine: its step does what can be done without waiting and says whether
+ * anything moved. Several jobs run side by side (a reduction goes on while the compute thread asks for a barrier), so
+ * none can stand in another's way. Between steps the thread beats its heart, listens for failures, and watches the
+ * deadline:
  *
  *     something moved     go round again at once
- *     nothing moved       go round for 20 us, then sleep on this rank's bell: peers on the node ring it, and so does the
- *                         compute thread; MPI cannot, so while a job waits for a far rank the sleep is 50 to 200 us
+ *     nothing moved       go round for 20 us, then sleep on this rank's bell: peers on the node ring it, and so
+ *                         does the compute thread; MPI cannot, so while a job waits for a far rank the sleep is 50
+ *                         to 200 us
  *
  * After the first failure every job, running or new, ends with the sentence of the rank that failed first. */
 #pragma once

@@ -33,7 +33,7 @@ int ls_counter_push(ls_counter *counter, ls_tree_node node)
 }
 
 /* From grain 0 the stack is the binary number of grains seen: one place for each 1. From anywhere else it first climbs
- * (1 + 2 + 4 ... grains whose left neighbours are elsewhere), then counts: 2^a - 1 + 2^b - 1 grains fill a + b places. */
+ * (1 + 2 + 4 ... grains whose left neighbours are elsewhere), then counts: 2^a - 1 + 2^b - 1 grains fill a + b. */
 int ls_counter_places(int64_t grains, bool from_zero)
 {
     int places = 0;

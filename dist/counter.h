@@ -26,8 +26,8 @@ int ls_counter_push(ls_counter *counter, ls_tree_node node);
 /* The most places a counter ever uses for `grains` consecutive grains, beginning at grain 0 or anywhere. */
 int ls_counter_places(int64_t grains, bool from_zero);
 
-/* The same over arrays. at[p] is where the sum of place p lies and own[p] the memory that belongs to place p. x is added
- * in one pass and lands in own[]; where nothing is to be added, at[] only points to x, which must then stay until
+/* The same over arrays. at[p] is where the sum of place p lies and own[p] the memory that belongs to place p. x is
+ * added in one pass and lands in own[]; where nothing is to be added, at[] only points to x, which must then stay until
  * ls_counter_settle has copied what is still borrowed. */
 void ls_counter_carry(ls_counter *counter, ls_tree_node node, int64_t n, const float *x, const float **at,
                       float *const *own);

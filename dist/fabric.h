@@ -15,8 +15,8 @@ typedef struct {
 typedef struct {
     /* Fills rank .. near_of below. */
     ls_status (*start)(ls_world *world);
-    /* `bytes` of zeros from each near rank, at borders of 64 bytes. Collective among them. LS_ESPACE: the node's shared memory is too small
-     * (on all of them alike). */
+    /* `bytes` of zeros from each near rank, at borders of 64 bytes. Collective among them. LS_ESPACE: the node's shared
+     * memory is too small (on all of them alike). */
     ls_status (*share)(ls_world *world, size_t bytes, ls_shared *shared);
     void (*unshare)(ls_world *world, ls_shared *shared);
     /* Failures to and from ranks that are not near. NULL: all are near. */
@@ -42,7 +42,7 @@ struct ls_world {
     ls_world_options options;
     int rank, ranks, node, nodes, node_rank, node_ranks;
     ls_peer *peers; /* [ranks] */
-    /* Near ranks share memory with this one: its node's, or itself alone where the node's shared memory is too small. */
+    /* Near ranks share memory with this one: its node's, or itself alone where that memory is too small. */
     int near_rank, near_ranks;
     int *near; /* [near_ranks], their numbers in the world */
     ls_shared board_memory;

@@ -1,8 +1,8 @@
-/* Recursive halving (Rabenseifner 2004; Thakur, Rabenseifner & Gropp 2005): the exchange of `block` when every rank ends
- * with one node of the tree, all of one level, and the ranks are a power of two, spread over several nodes.
+/* Recursive halving (Rabenseifner 2004; Thakur, Rabenseifner & Gropp 2005): the exchange of `block` when every rank
+ * ends with one node of the tree, all of one level, and the ranks are a power of two, spread over several nodes.
  *
- *     phase k: rank r and its partner r ^ 2^k hold sums over neighbouring groups of 2^k ranks, which are neighbours in the
- *     tree too. Each sends the half of the slices that the other keeps, and adds what it receives to its own half.
+ *     phase k: rank r and its partner r ^ 2^k hold sums over neighbouring groups of 2^k ranks, which are neighbours
+ *     in the tree too. Each sends the half of the slices that the other keeps, and adds what it receives to its own.
  *
  *         P = 4     slices held     after phase 0     after phase 1
  *         rank 0    0 1 2 3         0   2             0
@@ -10,9 +10,9 @@
  *         rank 2    0 1 2 3         0   2                 2
  *         rank 3    0 1 2 3           1   3                 3
  *
- * A rank sends as many bytes as it would send straight to the owners, but the first phases, with most of them, stay inside
- * the node (ranks of a node are neighbours), and there are log2 P messages instead of P - 1. Inside one node the owner may
- * as well read all partial sums at once, so this is not used there. */
+ * A rank sends as many bytes as it would send straight to the owners, but the first phases, with most of them, stay
+ * inside the node (ranks of a node are neighbours), and there are log2 P messages instead of P - 1. Inside one node the
+ * owner may as well read all partial sums at once, so this is not used there. */
 #include "dist/reducer.h"
 
 #include <string.h>
@@ -32,8 +32,8 @@ bool ls_halving_fits(const ls_reducer *r)
            (r->ranks & (r->ranks - 1)) == 0;
 }
 
-/* After a phase a rank keeps the slices whose number ends in the same phase + 1 bits as its own. They form a stream; where
- * does `position` of it lie in the gradient, and how many elements follow there? 0: past the end. */
+/* After a phase a rank keeps the slices whose number ends in the same phase + 1 bits as its own. They form a stream;
+ * where does `position` of it lie in the gradient, and how many elements follow there? 0: past the end. */
 static int64_t run_at(const ls_reducer *r, int rank, int phase, int64_t position, int64_t *at)
 {
     int step = 2 << phase;
@@ -137,8 +137,11 @@ static int awaits(const ls_job *job, const ls_world *world)
 
 ls_status ls_halving_run(ls_reducer *r, float *partial)
 {
-    halving h = {.job = {.phase = "gradient exchange", .step = step, .awaits = awaits}, .reducer = r, .partial = partial,
-                 .width = ls_piece_room(r, sizeof(float)), .first = ls_channel_next(r->channel)};
+    halving h = {.job = {.phase = "gradient exchange", .step = step, .awaits = awaits},
+                 .reducer = r,
+                 .partial = partial,
+                 .width = ls_piece_room(r, sizeof(float)),
+                 .first = ls_channel_next(r->channel)};
     begin_phase(&h, 0);
     return ls_comm_do(r->world, &h.job);
 }

@@ -34,7 +34,11 @@ static ls_status start(ls_world *world)
         return ls_fail(LS_EMEM, "no memory for a world of %d ranks", h->ranks);
     for (int rank = 0; rank < h->ranks; rank++) {
         world->near[rank] = rank;
-        world->peers[rank] = (ls_peer){.host = "loopback", .near = rank, .node = world->options.node_per_rank ? rank : 0, .pid = getpid(), .pidfd = -1};
+        world->peers[rank] = (ls_peer){.host = "loopback",
+                                       .near = rank,
+                                       .node = world->options.node_per_rank ? rank : 0,
+                                       .pid = getpid(),
+                                       .pidfd = -1};
     }
     return LS_OK;
 }
@@ -86,7 +90,8 @@ static void stop(ls_world *world, bool orderly)
     free(h);
 }
 
-static const ls_fabric fabric = {.start = start, .share = share_memory, .unshare = unshare_memory, .abort = abort_job, .stop = stop};
+static const ls_fabric fabric = {
+    .start = start, .share = share_memory, .unshare = unshare_memory, .abort = abort_job, .stop = stop};
 
 typedef struct {
     pthread_t thread;

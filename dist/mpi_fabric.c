@@ -16,8 +16,8 @@
 
 #define SHARED_MEMORY "/dev/shm"
 
-/* MPI promises no border for a window's memory (Open MPI puts its own words before it), and maps whole pages, so the way
- * to the next border is the same in all processes. */
+/* MPI promises no border for a window's memory (Open MPI puts its own words before it), and maps whole pages, so the
+ * way to the next border is the same in all processes. */
 enum { ALIGN = 64 };
 
 ls_status ls_mpi_check(int error, const char *call)
@@ -30,14 +30,16 @@ ls_status ls_mpi_check(int error, const char *call)
     return ls_fail(LS_ECOMM, "%s failed: %s", call, text);
 }
 
-/* srun without MPI support starts N processes that each believe to be alone, and would each train into one run folder. */
+/* srun without MPI support starts N processes that each believe to be alone and would all write one run folder. */
 static ls_status refuse_lone_tasks(const ls_world *world)
 {
     const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
     if (world->ranks > 1 || !tasks || atoi(tasks) < 2 || getenv("OMPI_COMM_WORLD_SIZE"))
         return LS_OK;
-    return ls_fail(LS_ECOMM, "srun started %s tasks, but MPI sees one rank in each; use `srun --mpi=pmix`, or mpirun inside "
-                   "the allocation", tasks);
+    return ls_fail(LS_ECOMM,
+                   "srun started %s tasks, but MPI sees one rank in each; use `srun --mpi=pmix`, or mpirun inside "
+                   "the allocation",
+                   tasks);
 }
 
 static double free_shared_memory(void)
@@ -74,7 +76,8 @@ static void number_nodes(ls_world *world, const card *cards)
         memcpy(peer->host, cards[rank].host, sizeof peer->host);
         peer->pid = cards[rank].pid;
         peer->node = cards[rank].leader == rank ? world->nodes++ : world->peers[cards[rank].leader].node;
-        bool same = cards[rank].pid_space == cards[world->rank].pid_space && !strcmp(peer->host, cards[world->rank].host);
+        bool same =
+            cards[rank].pid_space == cards[world->rank].pid_space && !strcmp(peer->host, cards[world->rank].host);
         peer->pidfd = same && rank != world->rank ? (int)syscall(SYS_pidfd_open, peer->pid, 0) : -1;
     }
     world->node = world->peers[world->rank].node;
@@ -94,10 +97,11 @@ static ls_status find_near(ls_world *world, ls_mpi *mpi, MPI_Comm node)
     int room = free_shared_memory() > 4e6 * world->node_ranks;
     MPI_Bcast(&room, 1, MPI_INT, 0, node);
     if (!room && world->node_ranks > 1 && world->node_rank == 0)
-        ls_log_write(LS_LOG_WARN, "dist", "%s has %.1f MiB free, too little to share among %d ranks; MPI carries all, which is slower",
-               SHARED_MEMORY, free_shared_memory() / 1048576.0, world->node_ranks);
-    ls_status status = ls_mpi_check(MPI_Comm_split(node, room ? 0 : world->node_rank, world->node_rank, &mpi->near),
-                                    "MPI_Comm_split");
+        ls_log_write(LS_LOG_WARN, "dist",
+                     "%s has %.1f MiB free, too little to share among %d ranks; MPI carries all, which is slower",
+                     SHARED_MEMORY, free_shared_memory() / 1048576.0, world->node_ranks);
+    ls_status status =
+        ls_mpi_check(MPI_Comm_split(node, room ? 0 : world->node_rank, world->node_rank, &mpi->near), "MPI_Comm_split");
     if (status != LS_OK)
         return status;
     world->near_ranks = room ? world->node_ranks : 1;
@@ -130,7 +134,8 @@ static ls_status find_peers(ls_world *world, ls_mpi *mpi)
     if (!cards || !world->peers)
         status = ls_fail(LS_EMEM, "no memory for a world of %d ranks", world->ranks);
     if (status == LS_OK)
-        status = ls_mpi_check(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, cards, sizeof mine, MPI_BYTE, mpi->data), "MPI_Allgather");
+        status = ls_mpi_check(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, cards, sizeof mine, MPI_BYTE, mpi->data),
+                              "MPI_Allgather");
     if (status == LS_OK) {
         number_nodes(world, cards);
         status = find_near(world, mpi, node);
@@ -156,7 +161,8 @@ static ls_status start(ls_world *world)
     if (status != LS_OK)
         return status;
     if (provided < MPI_THREAD_SERIALIZED)
-        return ls_fail(LS_ECOMM, "this MPI cannot be called from a thread (MPI_THREAD_SERIALIZED); use one built with threads");
+        return ls_fail(LS_ECOMM,
+                       "this MPI cannot be called from a thread (MPI_THREAD_SERIALIZED); use one built with threads");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &world->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &world->ranks);
@@ -179,9 +185,11 @@ static ls_status share_memory(ls_world *world, size_t bytes, ls_shared *shared)
     double need = (double)bytes * world->near_ranks, room = free_shared_memory();
     MPI_Bcast(&room, 1, MPI_DOUBLE, 0, mpi->near); /* one measure, so that all decide alike */
     if (world->near_ranks > 1 && need > room)
-        return ls_fail(LS_ESPACE, "%d ranks on %s need %.1f MiB of %s, %.1f are free; enlarge it (`docker run --shm-size`, "
-                       "`mount -o remount,size=`)", world->near_ranks, world->peers[world->rank].host, need / 1048576,
-                       SHARED_MEMORY, room / 1048576);
+        return ls_fail(LS_ESPACE,
+                       "%d ranks on %s need %.1f MiB of %s, %.1f are free; enlarge it (`docker run --shm-size`, "
+                       "`mount -o remount,size=`)",
+                       world->near_ranks, world->peers[world->rank].host, need / 1048576, SHARED_MEMORY,
+                       room / 1048576);
     MPI_Win *window = calloc(1, sizeof *window);
     shared->base = calloc((size_t)world->near_ranks, sizeof *shared->base);
     if (!window || !shared->base) {
@@ -189,8 +197,9 @@ static ls_status share_memory(ls_world *world, size_t bytes, ls_shared *shared)
         return ls_fail(LS_EMEM, "no memory for a window's handles");
     }
     void *mine;
-    ls_status status = ls_mpi_check(MPI_Win_allocate_shared((MPI_Aint)bytes, 1, MPI_INFO_NULL, mpi->near, &mine, window),
-                                    "MPI_Win_allocate_shared");
+    ls_status status =
+        ls_mpi_check(MPI_Win_allocate_shared((MPI_Aint)bytes, 1, MPI_INFO_NULL, mpi->near, &mine, window),
+                     "MPI_Win_allocate_shared");
     if (status != LS_OK) {
         free(window);
         return status;
@@ -267,5 +276,11 @@ static void stop(ls_world *world, bool orderly)
 }
 
 const ls_fabric ls_fabric_mpi = {
-    .start = start, .share = share_memory, .unshare = unshare_memory, .listen = hear, .tell = tell, .abort = abort_job, .stop = stop,
+    .start = start,
+    .share = share_memory,
+    .unshare = unshare_memory,
+    .listen = hear,
+    .tell = tell,
+    .abort = abort_job,
+    .stop = stop,
 };

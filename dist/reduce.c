@@ -26,8 +26,7 @@ size_t ls_reduce_memory(const ls_reduce_options *options, int ranks)
     int64_t begin, slice, each = (options->max_grains + ranks - 1) / ranks;
     ls_slice(options->elements, 0, ranks, &begin, &slice);
     if (ranks > 1)
-        slots = LS_REDUCE_SLOTS *
-                slot_bytes(options->schedule, options->max_grains, bucket_of(options), ranks);
+        slots = LS_REDUCE_SLOTS * slot_bytes(options->schedule, options->max_grains, bucket_of(options), ranks);
     if (options->schedule == LS_SCHEDULE_ROUND && ranks > 1)
         return slots + sizeof(float) * (size_t)(slice * ls_counter_places(options->max_grains, true));
     return slots + whole * (size_t)ls_counter_places(each, ranks == 1);
@@ -48,15 +47,20 @@ int64_t ls_piece(const ls_reducer *r, int rank, int64_t exchange, int64_t width)
 static ls_status check_options(const ls_reduce_options *o, int ranks)
 {
     if (o->elements < LS_CHUNK || o->elements % LS_CHUNK != 0)
-        return ls_fail(LS_EARG, "reducer over %lld elements; needs whole chunks of %d, at least one", (long long)o->elements, LS_CHUNK);
+        return ls_fail(LS_EARG, "reducer over %lld elements; needs whole chunks of %d, at least one",
+                       (long long)o->elements, LS_CHUNK);
     if (o->bucket < 0 || o->bucket % LS_CHUNK != 0)
-        return ls_fail(LS_ERECIPE, "buckets of %lld elements; needs whole chunks of %d", (long long)o->bucket, LS_CHUNK);
+        return ls_fail(LS_ERECIPE, "buckets of %lld elements; needs whole chunks of %d", (long long)o->bucket,
+                       LS_CHUNK);
     if (o->bucket > (1 << 28))
-        return ls_fail(LS_ERECIPE, "buckets of %lld elements, at most %d; a bucket should fit in the cache", (long long)o->bucket, 1 << 28);
+        return ls_fail(LS_ERECIPE, "buckets of %lld elements, at most %d; a bucket should fit in the cache",
+                       (long long)o->bucket, 1 << 28);
     if (o->max_grains < ranks)
-        return ls_fail(LS_ERECIPE, "%d ranks for %lld grains a step: a grain is computed by one rank, so the others would have nothing "
-                       "to do; start at most %lld ranks, or make batch.grain smaller", ranks, (long long)o->max_grains,
-                       (long long)o->max_grains);
+        return ls_fail(
+            LS_ERECIPE,
+            "%d ranks for %lld grains a step: a grain is computed by one rank, so the others would have nothing "
+            "to do; start at most %lld ranks, or make batch.grain smaller",
+            ranks, (long long)o->max_grains, (long long)o->max_grains);
     return LS_OK;
 }
 
@@ -83,9 +87,11 @@ static ls_status open_channel(ls_reducer *r)
 {
     if (r->ranks == 1)
         return LS_OK;
-    ls_channel_options options = {
-        .slot_bytes = slot_bytes(r->options.schedule, r->options.max_grains, r->bucket, r->ranks),
-        .slots = LS_REDUCE_SLOTS, .transport = r->options.transport, .name = "gradient exchange"};
+    ls_channel_options options = {.slot_bytes =
+                                      slot_bytes(r->options.schedule, r->options.max_grains, r->bucket, r->ranks),
+                                  .slots = LS_REDUCE_SLOTS,
+                                  .transport = r->options.transport,
+                                  .name = "gradient exchange"};
     ls_status status = ls_barrier(r->world, "opening of the gradient exchange"); /* a window opens without a deadline */
     return status == LS_OK ? ls_channel_open(&r->channel, r->world, &options) : status;
 }
@@ -179,7 +185,8 @@ ls_status ls_reducer_add(ls_reducer *r, int64_t begin, int64_t count, float *gra
     int64_t first = begin / LS_CHUNK, past = (begin + count + LS_CHUNK - 1) / LS_CHUNK;
     for (int64_t chunk = first; chunk < past; chunk++) {
         if (r->covered[chunk])
-            return ls_fail(LS_EARG, "reducer: elements from %lld on are added twice in one grain", (long long)(chunk * LS_CHUNK));
+            return ls_fail(LS_EARG, "reducer: elements from %lld on are added twice in one grain",
+                           (long long)(chunk * LS_CHUNK));
         r->covered[chunk] = 1;
     }
     return count > 0 ? r->schedule->add(r, begin, count, gradient) : LS_OK;
@@ -200,7 +207,8 @@ ls_status ls_reducer_grain_end(ls_reducer *r)
 ls_status ls_reducer_finish(ls_reducer *r, float **slice_sum)
 {
     if (!r->in_step || r->ended != r->mine)
-        return ls_fail(LS_EARG, "reducer: finish after %lld of this rank's %lld grains", (long long)r->ended, (long long)r->mine);
+        return ls_fail(LS_EARG, "reducer: finish after %lld of this rank's %lld grains", (long long)r->ended,
+                       (long long)r->mine);
     r->in_step = false;
     return r->schedule->finish(r, slice_sum);
 }

@@ -15,11 +15,11 @@
 typedef enum { LS_SCHEDULE_AUTO, LS_SCHEDULE_BLOCK, LS_SCHEDULE_ROUND } ls_schedule;
 
 typedef struct {
-    int64_t elements;       /* of the flat buffer, a multiple of LS_CHUNK */
-    int64_t max_grains;     /* of a step */
-    ls_schedule schedule;   /* AUTO is resolved by the caller */
-    int64_t bucket;         /* elements, a multiple of LS_CHUNK; 0: 256 Ki (1 MiB) */
-    const char *transport;  /* NULL: the best; "window", "mpi" */
+    int64_t elements;      /* of the flat buffer, a multiple of LS_CHUNK */
+    int64_t max_grains;    /* of a step */
+    ls_schedule schedule;  /* AUTO is resolved by the caller */
+    int64_t bucket;        /* elements, a multiple of LS_CHUNK; 0: 256 Ki (1 MiB) */
+    const char *transport; /* NULL: the best; "window", "mpi" */
 } ls_reduce_options;
 
 typedef struct ls_reducer ls_reducer;
@@ -50,8 +50,10 @@ ls_status ls_reducer_finish(ls_reducer *reducer, float **slice_sum);
 
 /* Every rank gets the whole of `data` [elements of `type`], of which it has its slice already. Collective. */
 ls_status ls_all_gather_slices(ls_reducer *reducer, ls_type type, void *data);
-/* Euclidean norm of a vector spread over the slices: chunk sums in f64, all-gathered, added in tree order. Collective. */
+/* Euclidean norm of a vector spread over the slices: chunk sums in f64, all-gathered, added in tree order.
+ * Collective. */
 ls_status ls_slices_norm(ls_reducer *reducer, const float *slice, double *norm);
 /* One value a grain, computed by its rank, to all ranks in grain order: mine[k] for this rank's k-th grain,
  * all[G]. For losses and counts. Collective. `bytes` each. */
-ls_status ls_grain_values(ls_world *world, ls_schedule schedule, int64_t grains, const void *mine, size_t bytes, void *all);
+ls_status ls_grain_values(ls_world *world, ls_schedule schedule, int64_t grains, const void *mine, size_t bytes,
+                          void *all);

@@ -7,8 +7,8 @@
  *     G = 8, P = 3     rank 0: 0 1 2 -> (1,0) (0,2)   rank 1: 3 4 5 -> (0,3) (1,2)    rank 2: 6 7 -> (1,3)
  *
  * Then each slice goes to its owner in pieces: exchange e carries piece e of every slice, of every node of every rank,
- * and the owner sends the nodes, in grain order, through a counter again. (Between nodes, where every rank has one node of
- * the tree, dist/halving.c does better.) */
+ * and the owner sends the nodes, in grain order, through a counter again. (Between nodes, where every rank has one node
+ * of the tree, dist/halving.c does better.) */
 #include "dist/reducer.h"
 
 #include <stdlib.h>
@@ -25,9 +25,9 @@ typedef struct {
     const float *level[LS_COUNTER_DEPTH];
     float *dst;
     /* of the exchange */
-    int *nodes;              /* [ranks], how many each rank has */
+    int *nodes;                /* [ranks], how many each rank has */
     ls_tree_node (*node)[128]; /* [ranks] */
-    float *scratch;          /* [places of the whole step][LS_CHUNK] */
+    float *scratch;            /* [places of the whole step][LS_CHUNK] */
     int64_t width, first, exchanges, posted, taken;
     int looking;
 } block;
@@ -246,5 +246,10 @@ static ls_status finish(ls_reducer *r, float **slice_sum)
 }
 
 const ls_schedule_table ls_schedule_block = {
-    .open = open_block, .close = close_block, .begin = begin, .add = add, .grain_end = grain_end, .finish = finish,
+    .open = open_block,
+    .close = close_block,
+    .begin = begin,
+    .add = add,
+    .grain_end = grain_end,
+    .finish = finish,
 };

@@ -1,11 +1,12 @@
-/* Schedule `round`: grain = round * P + rank; after each bucket of each grain its slices go to their owners, who keep the
- * counter for their slice only. The exchange goes on in the communication thread while the next bucket is computed.
+/* Schedule `round`: grain = round * P + rank; after each bucket of each grain its slices go to their owners, who keep
+ * the counter for their slice only. The exchange goes on in the communication thread while the next bucket is computed.
  *
  *     exchange e = round * buckets + (buckets - 1 - bucket)      last bucket first: backward's usual order
  *
  * Exchanges run in that order on all ranks, whatever order gradients come in. A bucket whose exchange is near is
- * written straight into its slot; one that comes too early waits in `early`, address space that costs memory only when it
- * is used. The compute thread waits only when all the slots hold finished buckets, that is for peers, never for itself:
+ * written straight into its slot; one that comes too early waits in `early`, address space that costs memory only when
+ * it is used. The compute thread waits only when all the slots hold finished buckets, that is for peers, never for
+ * itself:
  *
  *              taken            posted             free              total
  *     exchanges  |  others' parts  |  may be written  |  too early      |
@@ -19,23 +20,23 @@ typedef struct {
     ls_job job;
     ls_reducer *reducer;
     int64_t buckets;
-    ls_arena *memory;   /* counters, then early buckets */
+    ls_arena *memory; /* counters, then early buckets */
     int places;
-    float **own;        /* [places], slices */
-    float *early;       /* [elements] */
+    float **own;  /* [places], slices */
+    float *early; /* [elements] */
     /* written by the compute thread, read by the communication thread */
-    _Atomic int64_t *done;        /* [buckets], grains of this rank whose bucket is complete */
+    _Atomic int64_t *done; /* [buckets], grains of this rank whose bucket is complete */
     /* written by both, in turn */
     _Atomic int64_t *early_grain; /* [buckets], 1 + the grain of this rank that waits in `early`, 0: none */
     /* the compute thread's, of the grain */
-    float **place;                /* [buckets], where the bucket is being written, NULL: not begun */
-    int64_t *missing;             /* [buckets], chunks */
-    int64_t complete;             /* exchanges whose bucket this rank has completed without a gap */
+    float **place;    /* [buckets], where the bucket is being written, NULL: not begun */
+    int64_t *missing; /* [buckets], chunks */
+    int64_t complete; /* exchanges whose bucket this rank has completed without a gap */
     /* the communication thread's */
-    ls_counter counter;           /* at the beginning of the round being taken */
+    ls_counter counter; /* at the beginning of the round being taken */
     int64_t first, total, posted, taken;
     int looking;
-    _Atomic int64_t free;         /* exchanges below may be written; read by the compute thread */
+    _Atomic int64_t free; /* exchanges below may be written; read by the compute thread */
 } rounds;
 
 static void close_round(ls_reducer *r)
@@ -73,7 +74,8 @@ static ls_status open_round(ls_reducer *r)
     o->missing = calloc(buckets, sizeof *o->missing);
     if (!o->own || !o->done || !o->early_grain || !o->place || !o->missing)
         return ls_fail(LS_EMEM, "no memory for a reducer over %lld buckets", (long long)o->buckets);
-    ls_status status = ls_arena_create(&o->memory, "gradient slices", (slice + 8192) * (size_t)o->places + whole + 8192);
+    ls_status status =
+        ls_arena_create(&o->memory, "gradient slices", (slice + 8192) * (size_t)o->places + whole + 8192);
     if (status != LS_OK)
         return status;
     for (int p = 0; p < o->places; p++)
@@ -216,12 +218,14 @@ static ls_status post_bucket(rounds *o)
     int64_t bucket = bucket_at(o, o->posted), begin = bucket * r->bucket;
     bool mine = has_grain(o, r->rank, o->posted);
     if (mine && atomic_load(&o->early_grain[bucket]) == o->posted / o->buckets + 1) {
-        memcpy(ls_channel_slot(r->channel, o->first + o->posted), o->early + begin, (size_t)bucket_count(o, bucket) * sizeof(float));
+        memcpy(ls_channel_slot(r->channel, o->first + o->posted), o->early + begin,
+               (size_t)bucket_count(o, bucket) * sizeof(float));
         atomic_store(&o->early_grain[bucket], 0);
     }
     for (int rank = 0; rank < r->ranks; rank++) {
         ls_slice_range part = part_of(o, o->posted, rank);
-        r->segments[rank] = (ls_segment){(size_t)(part.begin - begin) * sizeof(float), mine ? (size_t)part.count * sizeof(float) : 0};
+        r->segments[rank] =
+            (ls_segment){(size_t)(part.begin - begin) * sizeof(float), mine ? (size_t)part.count * sizeof(float) : 0};
     }
     o->posted++;
     return ls_channel_post(r->channel, o->first + o->posted - 1, r->segments);
@@ -294,7 +298,8 @@ static bool unlock(rounds *o)
 
 static bool ready(const rounds *o)
 {
-    return o->posted < atomic_load(&o->free) && (!has_grain(o, o->reducer->rank, o->posted) || is_complete(o, o->posted));
+    return o->posted < atomic_load(&o->free) &&
+           (!has_grain(o, o->reducer->rank, o->posted) || is_complete(o, o->posted));
 }
 
 static ls_step step(ls_job *job, ls_world *world)
@@ -351,5 +356,10 @@ static ls_status finish(ls_reducer *r, float **slice_sum)
 }
 
 const ls_schedule_table ls_schedule_round = {
-    .open = open_round, .close = close_round, .begin = begin, .add = add, .grain_end = grain_end, .finish = finish,
+    .open = open_round,
+    .close = close_round,
+    .begin = begin,
+    .add = add,
+    .grain_end = grain_end,
+    .finish = finish,
 };

@@ -41,11 +41,11 @@ struct ls_reducer {
     int64_t elements, chunks, bucket; /* bucket: elements, at most all */
     ls_slice_range *slice;            /* [ranks] */
     int64_t largest_slice;
-    ls_channel *channel;              /* NULL: one rank */
-    ls_segment *segments;             /* [ranks] */
-    const float **source;             /* [ranks], what the others offered in the exchange being added */
-    size_t *sizes;                    /* [ranks] */
-    double *chunk_sums;               /* [chunks], of norms */
+    ls_channel *channel;  /* NULL: one rank */
+    ls_segment *segments; /* [ranks] */
+    const float **source; /* [ranks], what the others offered in the exchange being added */
+    size_t *sizes;        /* [ranks] */
+    double *chunk_sums;   /* [chunks], of norms */
     bool in_step;
     bool abandoned;              /* closed inside a step: peers may still look at the slots */
     int64_t grains, mine, ended; /* of the step, of this rank, ended so far */
@@ -58,7 +58,7 @@ int64_t ls_piece_room(const ls_reducer *r, size_t size);
 /* Slices travel in pieces of `width` elements: how many of rank's slice exchange e carries. */
 int64_t ls_piece(const ls_reducer *r, int rank, int64_t exchange, int64_t width);
 
-/* Recursive halving (halving.c): may this step's partial sums be exchanged that way? It must be the same on all ranks. */
+/* Recursive halving (halving.c): may this step's partial sums be exchanged that way? The same on all ranks. */
 bool ls_halving_fits(const ls_reducer *r);
 /* partial [elements]: this rank's one node; its own slice of it becomes the sum. */
 ls_status ls_halving_run(ls_reducer *r, float *partial);

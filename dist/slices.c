@@ -83,7 +83,9 @@ ls_status ls_all_gather_slices(ls_reducer *r, ls_type type, void *data)
     if (r->ranks == 1)
         return LS_OK;
     gather g = {.job = {.phase = "gathering the parameters", .step = step, .awaits = awaits},
-                .reducer = r, .data = data, .size = ls_type_size(type)};
+                .reducer = r,
+                .data = data,
+                .size = ls_type_size(type)};
     g.width = ls_piece_room(r, g.size);
     g.first = ls_channel_next(r->channel);
     g.exchanges = (r->largest_slice + g.width - 1) / g.width;

@@ -13,11 +13,11 @@ enum { AHEAD = 2 };
 
 typedef struct {
     int rank;
-    int64_t posted, taken;     /* receives */
-    int64_t exchange;          /* of the receive being looked at, -1: none */
+    int64_t posted, taken; /* receives */
+    int64_t exchange;      /* of the receive being looked at, -1: none */
     MPI_Request receive[AHEAD];
-    char *memory;              /* [AHEAD][slot_bytes] */
-    size_t bytes;              /* of the segment being looked at; has arrived */
+    char *memory; /* [AHEAD][slot_bytes] */
+    size_t bytes; /* of the segment being looked at; has arrived */
     bool arrived;
 } lane;
 
@@ -26,9 +26,9 @@ typedef struct {
     int slots, tag, count;
     size_t slot_bytes;
     ls_arena *memory;
-    lane *lanes;           /* [count] */
-    int *lane_of;          /* [ranks] */
-    MPI_Request *sends;    /* [slots][count] */
+    lane *lanes;        /* [count] */
+    int *lane_of;       /* [ranks] */
+    MPI_Request *sends; /* [slots][count] */
 } lanes;
 
 static bool reaches(const ls_world *world, int rank)
@@ -66,7 +66,8 @@ static ls_status open_lanes(void **self, ls_world *world, const ls_channel_optio
     lanes *m = calloc(1, sizeof *m);
     if (!m)
         return ls_fail(LS_EMEM, "no memory for MPI lanes");
-    *m = (lanes){.world = world, .slots = options->slots, .tag = tag, .count = count, .slot_bytes = options->slot_bytes};
+    *m =
+        (lanes){.world = world, .slots = options->slots, .tag = tag, .count = count, .slot_bytes = options->slot_bytes};
     m->lanes = calloc((size_t)count, sizeof *m->lanes);
     m->lane_of = calloc((size_t)world->ranks, sizeof *m->lane_of);
     m->sends = malloc((size_t)(count * m->slots) * sizeof *m->sends);
@@ -125,9 +126,10 @@ static char *memory_of(const lanes *m, const lane *peer, int64_t k)
 static ls_status receive_ahead(lanes *m, lane *peer)
 {
     for (; peer->posted < peer->taken + AHEAD; peer->posted++) {
-        ls_status status = ls_mpi_check(MPI_Irecv(memory_of(m, peer, peer->posted), (int)m->slot_bytes, MPI_BYTE, peer->rank,
-                                                  m->tag, data_of(m->world), &peer->receive[peer->posted % AHEAD]),
-                                        "MPI_Irecv");
+        ls_status status =
+            ls_mpi_check(MPI_Irecv(memory_of(m, peer, peer->posted), (int)m->slot_bytes, MPI_BYTE, peer->rank, m->tag,
+                                   data_of(m->world), &peer->receive[peer->posted % AHEAD]),
+                         "MPI_Irecv");
         if (status != LS_OK)
             return status;
     }
@@ -174,6 +176,12 @@ static void release(void *self, int64_t s)
 }
 
 const ls_transport ls_transport_mpi = {
-    .name = "mpi", .reaches = reaches, .open = open_lanes, .close = close_lanes,
-    .reader = reader, .post = post, .take = take, .release = release,
+    .name = "mpi",
+    .reaches = reaches,
+    .open = open_lanes,
+    .close = close_lanes,
+    .reader = reader,
+    .post = post,
+    .take = take,
+    .release = release,
 };

@@ -3,8 +3,8 @@
  *     a rank's part   | posted | released | segments [slots][near ranks] | slots [slots][slot_bytes] |
  *
  * `posted` and `released` only grow, each written by the part's owner alone. Exchange s may be read once the owner's
- * posted > s, and slot s % slots be written again once everybody's released > s - slots. A store is followed by a ring of
- * the peers' bells. */
+ * posted > s, and slot s % slots be written again once everybody's released > s - slots. A store is followed by a ring
+ * of the peers' bells. */
 #include "dist/fabric.h"
 #include "dist/transport.h"
 
@@ -101,6 +101,12 @@ static void release(void *self, int64_t s)
 }
 
 const ls_transport ls_transport_window = {
-    .name = "window", .reaches = reaches, .open = open_window, .close = close_window,
-    .reader = reader, .post = post, .take = take, .release = release,
+    .name = "window",
+    .reaches = reaches,
+    .open = open_window,
+    .close = close_window,
+    .reader = reader,
+    .post = post,
+    .take = take,
+    .release = release,
 };

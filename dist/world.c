@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #define DEADLINE_SECONDS 300.0
-#define GRACE_SECONDS 2.0
+#define GRACE_SECONDS    2.0
 
-/* Slots of the world's own collectives: what one waits for is mostly a few numbers, sometimes a recipe or a manifest. */
+/* Slots of the world's own collectives: what one waits for is mostly a few numbers, sometimes a recipe or a manifest.
+ */
 enum { COLLECTIVE_SLOTS = 4, COLLECTIVE_SLOT_BYTES = 256 * 1024 };
 
 static ls_status start_fabric(ls_world *world, void *argument)
@@ -78,7 +79,8 @@ ls_status ls_world_open_on(ls_world **out, const ls_fabric *fabric, void *self, 
     status = ls_comm_call(world, start_fabric, NULL);
     if (status == LS_OK)
         status = ls_comm_call(world, put_up_board, NULL);
-    ls_channel_options channel = {.slots = COLLECTIVE_SLOTS, .slot_bytes = COLLECTIVE_SLOT_BYTES, .name = "collectives"};
+    ls_channel_options channel = {
+        .slots = COLLECTIVE_SLOTS, .slot_bytes = COLLECTIVE_SLOT_BYTES, .name = "collectives"};
     if (status == LS_OK)
         status = ls_channel_open(&world->channel, world, &channel);
     if (status == LS_OK)

@@ -12,8 +12,8 @@
 typedef struct ls_world ls_world;
 
 typedef struct {
-    double deadline;        /* seconds any wait may last, 0: 300 */
-    bool node_per_rank;     /* tests: pretend each rank is a node, so that all traffic takes the MPI transport */
+    double deadline;    /* seconds any wait may last, 0: 300 */
+    bool node_per_rank; /* tests: pretend each rank is a node, so that all traffic takes the MPI transport */
 } ls_world_options;
 
 /* Collective. Works with and without mpirun (one rank). */
@@ -26,9 +26,9 @@ _Noreturn void ls_world_abort(ls_world *world, int exit_code, const char *senten
 
 int ls_world_rank(const ls_world *world);
 int ls_world_ranks(const ls_world *world);
-int ls_world_node(const ls_world *world);       /* number of this rank's node, nodes in order of their lowest rank */
+int ls_world_node(const ls_world *world); /* number of this rank's node, nodes in order of their lowest rank */
 int ls_world_nodes(const ls_world *world);
-int ls_world_node_rank(const ls_world *world);  /* this rank's number on its node */
+int ls_world_node_rank(const ls_world *world); /* this rank's number on its node */
 int ls_world_node_ranks(const ls_world *world);
 const char *ls_world_host(const ls_world *world);
 
@@ -40,7 +40,8 @@ ls_status ls_broadcast(ls_world *world, void *data, size_t bytes, int root, cons
 ls_status ls_all_gather_bytes(ls_world *world, const void *mine, size_t bytes, void *all, const char *phase);
 /* Each rank brings its own number of bytes; counts[ranks] must be known everywhere. */
 ls_status ls_all_gather_varying(ls_world *world, const void *mine, void *all, const size_t *bytes, const char *phase);
-/* Same status everywhere: the worst one's sentence from the lowest rank that brought it. For "did all of you manage?" */
+/* Same status everywhere: the worst one's sentence from the lowest rank that brought it. For "did all of you manage?"
+ */
 ls_status ls_agree(ls_world *world, ls_status mine, const char *phase);
 /* LS_ESTATE naming the first rank whose bytes differ from rank 0's. For numerics ids, recipes, decisions. */
 ls_status ls_same_everywhere(ls_world *world, const void *data, size_t bytes, const char *what);

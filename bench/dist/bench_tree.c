@@ -2,9 +2,9 @@
  *
  *     mpirun --bind-to none -n 2 build/release/bench/dist_bench_tree [MiB] [block|round]
  *
- * Ours is the whole step of the reducer: the gradient is added in bucket-sized ranges, summed in tree order into slices,
- * and the slices are gathered. MPI's is one MPI_Allreduce of the same buffer, on the communication thread as well. The best
- * of a few turns of each, taken in alternation, so that both meet the same machine. */
+ * Ours is the whole step of the reducer: the gradient is added in bucket-sized ranges, summed in tree order into
+ * slices, and the slices are gathered. MPI's is one MPI_Allreduce of the same buffer, on the communication thread as
+ * well. The best of a few turns of each, taken in alternation, so that both meet the same machine. */
 #include "dist/comm.h"
 #include "dist/reduce.h"
 #include "tensor/device.h"
@@ -66,7 +66,8 @@ int main(int count, char **arguments)
     ls_team *team;
     ls_device *device;
     ls_reducer *reducer;
-    ls_reduce_options options = {.elements = elements, .max_grains = ls_world_ranks(world),
+    ls_reduce_options options = {.elements = elements,
+                                 .max_grains = ls_world_ranks(world),
                                  .schedule = round ? LS_SCHEDULE_ROUND : LS_SCHEDULE_BLOCK};
     need(ls_team_create(&team, 0, ls_world_node_ranks(world)));
     need(ls_device_create_cpu(&device, team));
@@ -86,9 +87,10 @@ int main(int count, char **arguments)
         theirs = least(theirs, ls_now() - begin);
     }
     if (ls_world_rank(world) == 0)
-        printf("%d ranks, %.0f MiB, %s\n  tree           %7.1f ms  %5.2f GB/s\n  MPI_Allreduce  %7.1f ms  %5.2f GB/s\n  ratio          %7.2f\n",
-               ls_world_ranks(world), mebibytes, ls_reducer_describe(reducer), ours * 1e3, mebibytes * 1.048576e-3 / ours,
-               theirs * 1e3, mebibytes * 1.048576e-3 / theirs, theirs / ours);
+        printf("%d ranks, %.0f MiB, %s\n  tree           %7.1f ms  %5.2f GB/s\n  MPI_Allreduce  %7.1f ms  %5.2f GB/s\n "
+               " ratio          %7.2f\n",
+               ls_world_ranks(world), mebibytes, ls_reducer_describe(reducer), ours * 1e3,
+               mebibytes * 1.048576e-3 / ours, theirs * 1e3, mebibytes * 1.048576e-3 / theirs, theirs / ours);
     ls_reducer_close(reducer);
     device->free(device);
     ls_team_free(team);

@@ -23,7 +23,8 @@ static inline void fill_gradient(float *gradient, int64_t step, int64_t grain, i
 }
 
 /* The definition, word by word: node = left child, plus right child where there is one. leaf [grains][elements]. */
-__attribute__((noinline)) static float tree_node_sum(const float *leaf, int64_t elements, int64_t i, int64_t grains, int level, int64_t index)
+__attribute__((noinline)) static float tree_node_sum(const float *leaf, int64_t elements, int64_t i, int64_t grains,
+                                                     int level, int64_t index)
 {
     if (level == 0)
         return leaf[index * elements + i];

@@ -42,6 +42,9 @@ static void plain_chunk_squares(ls_device *device, int64_t n, const float *x, do
 
 static ls_device plain_device(void)
 {
-    return (ls_device){.name = "plain", .allocate = plain_allocate, .release = plain_release, .carry = plain_carry,
+    return (ls_device){.name = "plain",
+                       .allocate = plain_allocate,
+                       .release = plain_release,
+                       .carry = plain_carry,
                        .chunk_squares = plain_chunk_squares};
 }

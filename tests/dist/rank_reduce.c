@@ -1,7 +1,7 @@
 /* Started under mpirun by test_reduce_ranks.c: rank_reduce TRANSPORT SCHEDULE BUCKET [apart]
  *
- * Reduces steps of several sizes and compares this rank's slice with the tree's definition, bit for bit; then gathers the
- * slices in both precisions and takes their norm. Exits 0 when all held on this rank. */
+ * Reduces steps of several sizes and compares this rank's slice with the tree's definition, bit for bit; then gathers
+ * the slices in both precisions and takes their norm. Exits 0 when all held on this rank. */
 #include "dist/reduce.h"
 #include "gradients.h"
 #include "plain_device.h"
@@ -18,7 +18,8 @@ static void need(bool held, const char *what, int64_t grains)
     char sentence[3072];
     if (held)
         return;
-    snprintf(sentence, sizeof sentence, "%s does not hold for %lld grains (%s)", what, (long long)grains, ls_fail_sentence());
+    snprintf(sentence, sizeof sentence, "%s does not hold for %lld grains (%s)", what, (long long)grains,
+             ls_fail_sentence());
     ls_world_abort(world, 9, sentence);
 }
 
@@ -27,7 +28,8 @@ static float element(int64_t step, int64_t grain, int64_t i)
     return gradient_at(step, grain, i % PERIOD);
 }
 
-/* Ranges of uneven sizes, the last element of a range inside a chunk; element 5 of every chunk of range 2 is left out. */
+/* Ranges of uneven sizes, the last element of a range inside a chunk; element 5 of every chunk of range 2 is left out.
+ */
 static void add_grain(ls_reducer *reducer, int64_t step, int64_t grain)
 {
     static const int64_t border[] = {0, 3, 4, 11, 30, 37};
@@ -106,7 +108,10 @@ int main(int count, char **arguments)
     rank = ls_world_rank(world);
     ranks = ls_world_ranks(world);
     ls_schedule schedule = strcmp(arguments[2], "round") == 0 ? LS_SCHEDULE_ROUND : LS_SCHEDULE_BLOCK;
-    ls_reduce_options options = {.elements = ELEMENTS, .max_grains = GRAINS, .schedule = schedule, .bucket = atoi(arguments[3]),
+    ls_reduce_options options = {.elements = ELEMENTS,
+                                 .max_grains = GRAINS,
+                                 .schedule = schedule,
+                                 .bucket = atoi(arguments[3]),
                                  .transport = strcmp(arguments[1], "best") == 0 ? NULL : arguments[1]};
     ls_device device = plain_device();
     ls_reducer *reducer;

@@ -1,8 +1,8 @@
 /* Started under mpirun by test_toy.c: rank_toy block|round [apart]
  *
- * Trains a linear regression, written by hand, as the training loop trains its models: grains, one count over the step, sums
- * in the tree, clipping by the norm, an optimiser on slices, and a gather. Rank 0 prints the loss of each step and a hash of
- * the weights, bit by bit; nothing that it prints may depend on ranks, schedule or transport. */
+ * Trains a linear regression, written by hand, as the training loop trains its models: grains, one count over the step,
+ * sums in the tree, clipping by the norm, an optimiser on slices, and a gather. Rank 0 prints the loss of each step and
+ * a hash of the weights, bit by bit; nothing that it prints may depend on ranks, schedule or transport. */
 #include "base/hash.h"
 #include "dist/reduce.h"
 #include "gradients.h"
@@ -35,7 +35,8 @@ static float truth(int64_t sample)
     return 3 * feature(sample, 0) - 2 * feature(sample, 4097) + feature(sample, 20000);
 }
 
-/* Squared error of a grain (the same samples in every step), and its gradient with the step's count in the denominator. */
+/* Squared error of a grain (the same samples in every step), and its gradient with the step's count in the denominator.
+ */
 static double grain_loss(int64_t grain, int64_t count)
 {
     double loss = 0;
@@ -77,8 +78,9 @@ static void take_step(ls_reducer *reducer, ls_schedule schedule, int64_t step)
         weights[begin + i] -= 0.01f * (scale * sum[i]);
     need(ls_all_gather_slices(reducer, LS_F32, weights));
     if (rank == 0)
-        printf("step %lld loss %a norm %a weights %016llx\n", (long long)step, ls_tree_sum_f64(all, grains) / (double)(grains * GRAIN),
-               norm, (unsigned long long)ls_hash_bytes(weights, sizeof weights, LS_HASH_SEED));
+        printf("step %lld loss %a norm %a weights %016llx\n", (long long)step,
+               ls_tree_sum_f64(all, grains) / (double)(grains * GRAIN), norm,
+               (unsigned long long)ls_hash_bytes(weights, sizeof weights, LS_HASH_SEED));
 }
 
 int main(int count, char **arguments)
@@ -91,7 +93,8 @@ int main(int count, char **arguments)
     rank = ls_world_rank(world);
     ranks = ls_world_ranks(world);
     ls_schedule schedule = strcmp(arguments[1], "round") == 0 ? LS_SCHEDULE_ROUND : LS_SCHEDULE_BLOCK;
-    ls_reduce_options reduce = {.elements = FEATURES, .max_grains = GRAINS, .schedule = schedule, .bucket = 2 * LS_CHUNK};
+    ls_reduce_options reduce = {
+        .elements = FEATURES, .max_grains = GRAINS, .schedule = schedule, .bucket = 2 * LS_CHUNK};
     ls_device device = plain_device();
     ls_reducer *reducer;
     need(ls_reducer_open(&reducer, world, &device, &reduce));

@@ -1,4 +1,5 @@
-/* Started under mpirun by test_world.c: rank_world CASE [apart]; apart: each rank its own node. Exits 0 when the case held on this rank. */
+/* Started under mpirun by test_world.c: rank_world CASE [apart]; apart: each rank its own node. Exits 0 when the case
+ * held on this rank. */
 #include "dist/reduce.h"
 #include "dist/world.h"
 
@@ -64,28 +65,34 @@ static void grain_values(void)
 static void agree(void)
 {
     need(ls_agree(world, LS_OK, "all well") == LS_OK, "agreement");
-    ls_status mine = rank == 0 ? ls_fail(LS_ESTOPPED, "asked to stop") : rank > 0 ? ls_fail(LS_EIO, "disk %d is full", rank) : LS_OK;
+    ls_status mine = rank == 0  ? ls_fail(LS_ESTOPPED, "asked to stop")
+                     : rank > 0 ? ls_fail(LS_EIO, "disk %d is full", rank)
+                                : LS_OK;
     ls_status status = ls_agree(world, mine, "saving");
     need(status == (ranks > 1 ? LS_EIO : LS_ESTOPPED), "the worst status");
     if (ranks > 1)
-        need(strstr(ls_fail_sentence(), "rank 1 ") && strstr(ls_fail_sentence(), "disk 1 is full"), "the lowest rank's sentence");
+        need(strstr(ls_fail_sentence(), "rank 1 ") && strstr(ls_fail_sentence(), "disk 1 is full"),
+             "the lowest rank's sentence");
 }
 
 static void same(void)
 {
     need(ls_same_everywhere(world, "avx2", 4, "numerics id") == LS_OK, "equal bytes");
     ls_status status = ls_same_everywhere(world, rank == 1 ? "avx512" : "avx2", rank == 1 ? 6 : 4, "numerics id");
-    need(status == LS_ESTATE && strstr(ls_fail_sentence(), "rank 1 ") && strstr(ls_fail_sentence(), "avx512"), "the odd rank's name");
+    need(status == LS_ESTATE && strstr(ls_fail_sentence(), "rank 1 ") && strstr(ls_fail_sentence(), "avx512"),
+         "the odd rank's name");
 }
 
 static void nodes(void)
 {
-    need(ls_world_nodes(world) == 1 && ls_world_node_ranks(world) == ranks && ls_world_node_rank(world) == rank, "one node");
+    need(ls_world_nodes(world) == 1 && ls_world_node_ranks(world) == ranks && ls_world_node_rank(world) == rank,
+         "one node");
 }
 
 static void nodes_apart(void)
 {
-    need(ls_world_nodes(world) == ranks && ls_world_node(world) == rank && ls_world_node_ranks(world) == 1, "a node a rank");
+    need(ls_world_nodes(world) == ranks && ls_world_node(world) == rank && ls_world_node_ranks(world) == 1,
+         "a node a rank");
 }
 
 static void wait_or_end(const char *phase)
@@ -129,7 +136,8 @@ static void sleeps(void)
 static void parted(void)
 {
     int number = 0;
-    ls_status status = rank == 1 ? ls_broadcast(world, &number, sizeof number, 0, "broadcast of the plan") : ls_barrier(world, "rest");
+    ls_status status =
+        rank == 1 ? ls_broadcast(world, &number, sizeof number, 0, "broadcast of the plan") : ls_barrier(world, "rest");
     ls_world_abort(world, ls_status_exit_code(status), ls_fail_sentence());
 }
 
@@ -138,9 +146,17 @@ static const struct {
     void (*run)(void);
     double deadline;
 } cases[] = {
-    {"collectives", collectives, 20}, {"grain_values", grain_values, 20}, {"agree", agree, 20}, {"same", same, 20},
-    {"nodes", nodes, 20}, {"nodes_apart", nodes_apart, 20}, {"raises", raises, 20}, {"dies", dies, 20},
-    {"sleeps", sleeps, 1}, {"stops", stops, 4}, {"parted", parted, 20},
+    {"collectives", collectives, 20},
+    {"grain_values", grain_values, 20},
+    {"agree", agree, 20},
+    {"same", same, 20},
+    {"nodes", nodes, 20},
+    {"nodes_apart", nodes_apart, 20},
+    {"raises", raises, 20},
+    {"dies", dies, 20},
+    {"sleeps", sleeps, 1},
+    {"stops", stops, 4},
+    {"parted", parted, 20},
 };
 
 int main(int count, char **arguments)

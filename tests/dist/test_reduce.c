@@ -1,5 +1,5 @@
-/* The reducer on 1 to 16 ranks, as threads of one process (dist/loopback.h): no rank count, schedule, bucket size or order
- * of arrival changes a bit of the sum, which is that of the tree's definition. */
+/* The reducer on 1 to 16 ranks, as threads of one process (dist/loopback.h): no rank count, schedule, bucket size or
+ * order of arrival changes a bit of the sum, which is that of the tree's definition. */
 #include "dist/reduce.h"
 #include "gradients.h"
 #include "plain_device.h"
@@ -60,7 +60,8 @@ static void check_steps(ls_world *world, void *context)
     plan *p = context;
     ls_device device = plain_device();
     int rank = ls_world_rank(world), ranks = ls_world_ranks(world);
-    ls_reduce_options options = {.elements = ELEMENTS, .max_grains = MOST, .schedule = p->schedule, .bucket = p->bucket};
+    ls_reduce_options options = {
+        .elements = ELEMENTS, .max_grains = MOST, .schedule = p->schedule, .bucket = p->bucket};
     ls_reducer *reducer;
     ls_status status = ls_reducer_open(&reducer, world, &device, &options);
     int64_t begin, count;
@@ -74,8 +75,8 @@ static void check_steps(ls_world *world, void *context)
             status = ls_reducer_finish(reducer, &sum);
         if (status == LS_OK && memcmp(sum, want + grains * ELEMENTS + begin, (size_t)count * sizeof *sum) != 0) {
             atomic_fetch_add(&p->wrong, 1);
-            fprintf(stderr, "rank %d of %d, %lld grains, schedule %d, bucket %lld: differs at %lld of its slice\n", rank, ranks,
-                    (long long)grains, (int)p->schedule, (long long)p->bucket,
+            fprintf(stderr, "rank %d of %d, %lld grains, schedule %d, bucket %lld: differs at %lld of its slice\n",
+                    rank, ranks, (long long)grains, (int)p->schedule, (long long)p->bucket,
                     (long long)first_difference(sum, want + grains * ELEMENTS + begin, count));
         }
     }
@@ -114,8 +115,8 @@ static void add_from_both_ends(ls_world *world, void *context)
     sums = context;
     ls_device device = plain_device();
     int rank = ls_world_rank(world), ranks = ls_world_ranks(world);
-    ls_reduce_options options = {.elements = LONG * LS_CHUNK, .max_grains = LONG_GRAINS, .schedule = LS_SCHEDULE_ROUND,
-                                 .bucket = LS_CHUNK};
+    ls_reduce_options options = {
+        .elements = LONG * LS_CHUNK, .max_grains = LONG_GRAINS, .schedule = LS_SCHEDULE_ROUND, .bucket = LS_CHUNK};
     ls_reducer *reducer;
     cr_assert_eq(ls_reducer_open(&reducer, world, &device, &options), LS_OK);
     for (int step = 0; step < 3; step++) {
@@ -125,7 +126,8 @@ static void add_from_both_ends(ls_world *world, void *context)
                 int64_t chunk = (rank + step) % 2 ? at : LONG - 1 - at, grain = k * ranks + rank;
                 float copy[LS_CHUNK];
                 memcpy(copy, leaves + grain * ELEMENTS, sizeof copy);
-                cr_assert_eq(ls_reducer_add(reducer, chunk * LS_CHUNK, LS_CHUNK, copy), LS_OK, "%s", ls_fail_sentence());
+                cr_assert_eq(ls_reducer_add(reducer, chunk * LS_CHUNK, LS_CHUNK, copy), LS_OK, "%s",
+                             ls_fail_sentence());
             }
             ls_reducer_grain_end(reducer);
         }

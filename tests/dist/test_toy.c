@@ -13,7 +13,8 @@ Test(toy, one_to_four_ranks_train_to_the_same_bits_in_both_schedules)
         for (int way = 0; way < (ranks == 4 ? 3 : 2); way++) {
             mpirun_result r = mpirun("", ranks, "dist_rank_toy", "%s", ways[way]);
             cr_assert_eq(r.exit_code, 0, "%d ranks, %s:\n%s", ranks, ways[way], r.output);
-            cr_expect_str_eq(r.output, alone.output, "%d ranks, %s:\n%sone rank:\n%s", ranks, ways[way], r.output, alone.output);
+            cr_expect_str_eq(r.output, alone.output, "%d ranks, %s:\n%sone rank:\n%s", ranks, ways[way], r.output,
+                             alone.output);
         }
 }
 

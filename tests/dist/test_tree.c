@@ -31,7 +31,8 @@ Test(tree, a_cover_is_whole_without_gaps_and_maximal)
                     ls_tree_node up = {nodes[k].level + 1, nodes[k].index / 2};
                     ls_tree_span(up, grains, &up_first, &up_past);
                     cr_assert(nodes[k].level == ls_tree_top(grains) || up_first < begin || up_past > end,
-                              "%lld..%lld of %lld: node %d could be its parent", (long long)begin, (long long)end, (long long)grains, k);
+                              "%lld..%lld of %lld: node %d could be its parent", (long long)begin, (long long)end,
+                              (long long)grains, k);
                 }
                 cr_assert_eq(at, end);
             }
@@ -111,8 +112,8 @@ Test(tree, every_split_into_blocks_gives_the_bits_of_the_definition)
         tree_sum(want, leaf, N, grains);
         for (int64_t each = 1; each <= grains; each++) {
             sum_by_blocks(got, leaf, N, grains, each);
-            cr_assert_eq(memcmp(got, want, sizeof want), 0, "%lld grains in blocks of %lld: differs at %lld", (long long)grains,
-                         (long long)each, (long long)first_difference(got, want, N));
+            cr_assert_eq(memcmp(got, want, sizeof want), 0, "%lld grains in blocks of %lld: differs at %lld",
+                         (long long)grains, (long long)each, (long long)first_difference(got, want, N));
         }
     }
 }

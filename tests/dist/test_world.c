@@ -60,7 +60,8 @@ Test(world, a_rank_that_dies_is_named_and_ends_the_job)
 {
     mpirun_result alone = mpirun("--enable-recovery", 3, "dist_rank_world", "dies");
     cr_expect_lt(alone.seconds, 12);
-    cr_expect_eq(occurrences(alone.output, "rank 1 (") >= 1 && strstr(alone.output, "died without a word"), 1, "%s", alone.output);
+    cr_expect_eq(occurrences(alone.output, "rank 1 (") >= 1 && strstr(alone.output, "died without a word"), 1, "%s",
+                 alone.output);
     mpirun_result usual = mpirun("", 3, "dist_rank_world", "dies apart");
     cr_expect_lt(usual.seconds, 12);
     cr_expect_neq(usual.exit_code, 0);
@@ -72,7 +73,8 @@ static void check_sleep(const char *apart)
     mpirun_result r = mpirun("", 3, "dist_rank_world", "sleeps %s", apart);
     cr_expect_eq(r.exit_code, 1, "exit code %d\n%s", r.exit_code, r.output);
     cr_expect_lt(r.seconds, 12);
-    cr_expect(strstr(r.output, "rank 1 (") && strstr(r.output, "did not come to 'evening roll-call' within 1 s"), "%s", r.output);
+    cr_expect(strstr(r.output, "rank 1 (") && strstr(r.output, "did not come to 'evening roll-call' within 1 s"), "%s",
+              r.output);
     cr_expect_null(strstr(r.output, "stood still"), "%s", r.output);
 }
 
