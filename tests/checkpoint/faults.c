@@ -98,6 +98,19 @@ static void forget(change *list, int *length, const char *path, bool in_folder)
     }
 }
 
+/* What lies in a renamed folder goes with it. */
+static void follow(change *list, int length, const char *from, const char *to)
+{
+    size_t prefix = strlen(from);
+    for (int i = 0; i < length; i++) {
+        char rest[sizeof list->path];
+        if (strncmp(list[i].path, from, prefix) != 0 || list[i].path[prefix] != '/')
+            continue;
+        snprintf(rest, sizeof rest, "%s", list[i].path + prefix);
+        snprintf(list[i].path, sizeof list->path, "%.200s%.200s", to, rest);
+    }
+}
+
 /* Files keep their size and lose their bytes: zeros from a write that never happened are what a checksum must not take
  * for data (sqlite's crash9). Names that their folder was not synced for go. */
 static void lose_what_was_not_synced(void)
@@ -193,8 +206,11 @@ int __wrap_rename(const char *from, const char *to)
 {
     pthread_mutex_lock(&lock);
     int result = strike("rename") ? -1 : __real_rename(from, to);
-    if (result == 0 && armed)
+    if (result == 0 && armed) {
+        follow(dirty, dirties, from, to);
+        follow(made, mades, from, to);
         add(renamed, &renames, to, from);
+    }
     pthread_mutex_unlock(&lock);
     return result;
 }
