@@ -47,6 +47,9 @@ static void fail_everywhere(fault kind, int error, ls_status want)
         } else if (struck) {
             survived++; /* what `keep` removes is not worth a failed save */
         }
+        char partial[4096];
+        snprintf(partial, sizeof partial, "%s/checkpoints/step-%08d.partial", run, NEW);
+        cr_assert(kind == FAULT_ERROR_ALL || access(partial, F_OK) != 0, "call %d (%s): %s is left", at, call, partial);
         int64_t found = newest(run);
         /* only a failed sync of the parent folder leaves a whole checkpoint behind a failure */
         cr_assert(found == (status == LS_OK ? NEW : OLD) || (found == NEW && strcmp(call, "fsync") == 0),
