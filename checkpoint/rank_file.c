@@ -12,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A stretch of the file and where its bytes are. */
+enum { PIECE = 1 << 20, STRETCH = 16 << 20 }; /* bytes: of a write, and between two words with the disk */
+
+/* A part of the file and where its bytes are. */
 typedef struct {
     const char *bytes;
     int64_t size;
@@ -22,10 +24,11 @@ struct ls_rank_file {
     ls_memory_file drawing;
     char path[LS_PATH];
     int rank, fd;
-    extent *extent;        /* in file order, without gaps */
-    int64_t extents, next; /* next: the one being written */
-    int64_t in_extent, at; /* bytes of it, and of the file, that are written */
-    ls_hasher *hasher;     /* of the bytes as they leave memory */
+    extent *extent;          /* in file order, without gaps */
+    int64_t extents, next;   /* next: the one being written */
+    int64_t in_extent, at;   /* bytes of it, and of the file, that are written */
+    int64_t started, waited; /* bytes that the disk was told to write, and those of them that it has written */
+    ls_hasher *hasher;       /* of the bytes as they leave memory */
 };
 
 static bool draw_slice(hid_t h5, const ls_state_entry *entry, ls_slice_row *slice, hid_t link, hid_t list)
@@ -131,42 +134,51 @@ ls_status ls_rank_file_create(ls_rank_file *file, const char *folder)
     return ls_disk_create(file->path, &file->fd);
 }
 
-/* Starts the disk on what this round wrote and waits for it, so that at most a round is dirty: the kernel never has to
- * stop us for gigabytes at once, and the fsync at the end is short. Not everywhere supported; fsync has the last word.
- */
-static ls_status drain(const ls_rank_file *file, int64_t begin)
+/* Starts the disk on [from, at) and waits for what was started before it, so that at most two stretches are dirty: the
+ * disk works while the next bytes are hashed, the kernel never has to stop us for gigabytes at once, and the fsync at
+ * the end is short. Not every file system can; fsync has the last word. */
+static ls_status drain(ls_rank_file *file)
 {
-    unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-    if (sync_file_range(file->fd, begin, file->at - begin, flags) != 0 &&
+    int64_t from = file->started, before = from - file->waited;
+    unsigned wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if ((sync_file_range(file->fd, from, file->at - from, SYNC_FILE_RANGE_WRITE) != 0 ||
+         (before > 0 && sync_file_range(file->fd, file->waited, before, wait) != 0)) &&
         (errno == EIO || errno == ENOSPC || errno == EDQUOT))
         return ls_disk_fail(file->path, "write");
+    file->waited = from;
+    file->started = file->at;
     return LS_OK;
+}
+
+/* The next bytes of the file, hashed while they are in the cache. */
+static ls_status write_piece(ls_rank_file *file)
+{
+    const extent *e = &file->extent[file->next];
+    int64_t size = e->size - file->in_extent < PIECE ? e->size - file->in_extent : PIECE;
+    const char *bytes = e->bytes + file->in_extent;
+    ls_hasher_add(file->hasher, bytes, (size_t)size);
+    ls_status status = ls_disk_write(file->fd, file->path, bytes, (size_t)size, file->at);
+    if (status != LS_OK)
+        return status;
+    file->at += size;
+    file->in_extent += size;
+    if (file->in_extent == e->size) {
+        file->in_extent = 0;
+        file->next++;
+    }
+    return file->at - file->started >= STRETCH ? drain(file) : LS_OK;
 }
 
 ls_status ls_rank_file_write(ls_rank_file *file, int64_t budget, bool *done)
 {
     int64_t begin = file->at;
+    ls_status status = LS_OK;
     *done = false;
-    while (file->next < file->extents && file->at - begin < budget) {
-        const extent *e = &file->extent[file->next];
-        int64_t left = budget - (file->at - begin), size = e->size - file->in_extent;
-        if (size > left)
-            size = left;
-        const char *bytes = e->bytes + file->in_extent;
-        ls_status status = ls_disk_write(file->fd, file->path, bytes, (size_t)size, file->at);
-        if (status != LS_OK)
-            return status;
-        ls_hasher_add(file->hasher, bytes, (size_t)size);
-        file->at += size;
-        file->in_extent += size;
-        if (file->in_extent == e->size) {
-            file->in_extent = 0;
-            file->next++;
-        }
-    }
-    if (file->next < file->extents)
-        return drain(file, begin);
-    ls_status status = ls_disk_sync(file->fd, file->path);
+    while (status == LS_OK && file->next < file->extents && file->at - begin < budget)
+        status = write_piece(file);
+    if (status != LS_OK || file->next < file->extents)
+        return status;
+    status = ls_disk_sync(file->fd, file->path);
     if (close(file->fd) != 0 && status == LS_OK)
         status = ls_disk_fail(file->path, "close");
     file->fd = -1;
