@@ -37,8 +37,8 @@ void ls_reducer_close(ls_reducer *reducer);
 const char *ls_reducer_describe(const ls_reducer *reducer); /* "block schedule, window transport, buckets of 1.0 MiB" */
 
 /* A step: begin(G); for each of this rank's grains in order: add... for ranges that together cover the flat buffer
- * once (ls_gradient_ready order), then grain_end; then finish. In `round` every rank makes the same number of
- * add/grain_end rounds: ranks without a grain in the last round call grain_end alone. */
+ * once (ls_gradient_ready order), then grain_end; then finish. In `round` a rank without a grain in the last
+ * round may call grain_end alone; its part in the others' exchanges goes on by itself. */
 ls_status ls_reducer_begin(ls_reducer *reducer, int64_t grains);
 /* The gradient of elements [begin, begin + count) of the current grain; begin is a multiple of LS_CHUNK, the range is
  * carried through the counter now, while it is in cache. `gradient` may be overwritten. */
