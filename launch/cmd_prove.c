@@ -1,7 +1,7 @@
 /* `lockstep prove`: the promise of docs/architecture.md, tried on a recipe of the user's own.
  *
  * The recipe's first steps run on every rank and thread count, in both schedules, and once with a rank killed and the
- * run resumed. Every trial must end in the same state to the bit, by way of the same state after every step. Where one
+ * run resumed on fewer ranks. Every trial must end in the same state to the bit, by way of the same state after every step. Where one
  * parts from the first trial, the hash logs say in which step and which tensor. */
 #include "launch/command.h"
 #include "launch/prove/process.h"
@@ -111,8 +111,8 @@ static const struct argp parser = {
     .parser = parse,
     .args_doc = "RECIPE [KEY.PATH=VALUE...]",
     .doc = "Runs the first steps of RECIPE on several rank and thread counts, in both schedules, and once with a rank killed "
-           "and the run resumed; prints one row each and whether the bits are the same. Where two part, it names the first "
-           "step and the first tensor. Exit code 0 only if all agree.\v"
+           "and the run resumed on fewer ranks; prints one row each and whether the bits are the same. Where two part, it "
+           "names the first step and the first tensor. Exit code 0 only if all agree.\v"
            "It starts mpirun itself. Runs go to a temporary folder (TMPDIR) that is removed at the end; your run folder is "
            "not touched.\n",
 };
@@ -120,7 +120,7 @@ static const struct argp parser = {
 static ls_status try_all(ls_proof *p, const arguments *given, int64_t grains)
 {
     ls_status status = LS_OK;
-    int most = 0;
+    int most = 0, next = 0; /* the two greatest rank counts */
     ls_proof_heading();
     for (int r = 0; r < given->ranks.count && !status; r++) {
         int ranks = given->ranks.value[r];
@@ -129,14 +129,15 @@ static ls_status try_all(ls_proof *p, const arguments *given, int64_t grains)
                    ranks, (long long)grains);
             continue;
         }
+        next = ranks > most ? most : ranks > next && ranks < most ? ranks : next;
         most = ranks > most ? ranks : most;
         for (int t = 0; t < given->threads.count && !status; t++)
             for (int s = 0; s < 2 && !status; s++)
                 if (given->schedule[s])
-                    status = ls_proof_try(p, ranks, given->threads.value[t], schedules[s], false);
+                    status = ls_proof_try(p, ranks, given->threads.value[t], schedules[s], 0);
     }
     if (!status && most && given->kill)
-        status = ls_proof_try(p, most, given->threads.value[0], schedules[given->schedule[0] ? 0 : 1], true);
+        status = ls_proof_try(p, most, given->threads.value[0], schedules[given->schedule[0] ? 0 : 1], next ? next : most);
     if (!status && !most)
         status = ls_fail(LS_EARG, "every rank count of --ranks is above the recipe's %lld grains", (long long)grains);
     return status;

@@ -101,7 +101,7 @@ static void print_share(const char *what, int64_t right, int64_t of)
 {
     double low, high;
     ls_wilson_interval(right, of, &low, &high);
-    printf("  %-34s %5lld of %lld = %5.1f %%   95 %% interval %.1f to %.1f %%\n", what, (long long)right, (long long)of,
+    printf("  %-36s %5lld of %lld = %5.1f %%   95 %% interval %.1f to %.1f %%\n", what, (long long)right, (long long)of,
            100 * (double)right / (double)of, 100 * low, 100 * high);
 }
 

@@ -13,9 +13,10 @@ static void print_row(const ls_trial *trial, const ls_trial_result *result, doub
 {
     printf("%5d  %7d  %-8s  %7.2f  %10.6f  %016llx  %s", trial->ranks, trial->threads, trial->schedule, result->seconds,
            loss, (unsigned long long)result->hash, verdict);
-    if (trial->kill)
-        printf(" (rank %d killed after step %lld, resumed from step %lld)", result->killed_rank,
-               (long long)result->killed_step, (long long)result->resumed_step);
+    if (trial->resume_ranks)
+        printf(" (rank %d killed after step %lld, resumed from step %lld on %d rank%s)", result->killed_rank,
+               (long long)result->killed_step, (long long)result->resumed_step, trial->resume_ranks,
+               trial->resume_ranks == 1 ? "" : "s");
     putchar('\n');
     fflush(stdout);
 }
@@ -23,7 +24,7 @@ static void print_row(const ls_trial *trial, const ls_trial_result *result, doub
 static void print_trial(const ls_trial *trial)
 {
     printf("%d rank%s x %d thread%s, %s%s", trial->ranks, trial->ranks == 1 ? "" : "s", trial->threads,
-           trial->threads == 1 ? "" : "s", trial->schedule, trial->kill ? ", killed and resumed" : "");
+           trial->threads == 1 ? "" : "s", trial->schedule, trial->resume_ranks ? ", killed and resumed" : "");
 }
 
 static void print_parting(const ls_proof *p, const ls_trial *trial, const ls_parting *parting)
@@ -75,9 +76,9 @@ static ls_status judge(ls_proof *p, const ls_trial *trial, const ls_trial_result
     return LS_OK;
 }
 
-ls_status ls_proof_try(ls_proof *p, int ranks, int threads, const char *schedule, bool kill)
+ls_status ls_proof_try(ls_proof *p, int ranks, int threads, const char *schedule, int resume_ranks)
 {
-    ls_trial trial = {.number = ++p->trials, .ranks = ranks, .threads = threads, .schedule = schedule, .kill = kill};
+    ls_trial trial = {.number = ++p->trials, .ranks = ranks, .threads = threads, .schedule = schedule, .resume_ranks = resume_ranks};
     ls_trial_result result;
     ls_status status = ls_trial_run(&p->setting, &trial, &result);
     if (!status)

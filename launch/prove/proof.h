@@ -15,5 +15,5 @@ typedef struct {
 void ls_proof_heading(void);
 /* Runs one trial and prints its row. A trial that fails where the first one worked is a difference and counted; LS_ESTATE
  * only when the first one fails. LS_ESTOPPED: Ctrl-C. */
-ls_status ls_proof_try(ls_proof *proof, int ranks, int threads, const char *schedule, bool kill);
+ls_status ls_proof_try(ls_proof *proof, int ranks, int threads, const char *schedule, int resume_ranks);
 void ls_proof_end(ls_proof *proof);

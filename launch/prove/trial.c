@@ -18,13 +18,14 @@ enum { OWN_ARGUMENTS = 24, TEXT = 64, KILL_ATTEMPTS = 4 };
 static int64_t checkpoint_every(const ls_trial_setting *setting, const ls_trial *trial)
 {
     int64_t every = setting->steps / 5;
-    return !trial->kill ? 0 : every ? every : 1;
+    return !trial->resume_ranks ? 0 : every ? every : 1;
 }
 
-static ls_status start(const ls_trial_setting *setting, const ls_trial *trial, const ls_trial_result *result, pid_t *process)
+static ls_status start(const ls_trial_setting *setting, const ls_trial *trial, int on_ranks, const ls_trial_result *result,
+                       pid_t *process)
 {
     char ranks[TEXT], run[PATH_MAX + 8], steps[TEXT], schedule[TEXT], threads[TEXT], every[TEXT];
-    snprintf(ranks, sizeof ranks, "%d", trial->ranks);
+    snprintf(ranks, sizeof ranks, "%d", on_ranks);
     snprintf(run, sizeof run, "run=\"%s\"", result->run);
     snprintf(steps, sizeof steps, "max_steps=%lld", (long long)setting->steps);
     snprintf(schedule, sizeof schedule, "batch.schedule=%s", trial->schedule);
@@ -78,12 +79,12 @@ static ls_status train_failed(const ls_trial_result *result, int exit_code)
     return ls_fail(LS_ESTATE, "train ended with exit code %d: %s", exit_code, words);
 }
 
-static ls_status run_to_end(const ls_trial_setting *setting, const ls_trial *trial, const ls_trial_result *result)
+static ls_status run_to_end(const ls_trial_setting *setting, const ls_trial *trial, int on_ranks, const ls_trial_result *result)
 {
     pid_t process;
     bool done;
     int exit_code = 0;
-    ls_status status = start(setting, trial, result, &process);
+    ls_status status = start(setting, trial, on_ranks, result, &process);
     if (!status)
         status = ls_process_wait(process, -1, &done, &exit_code);
     return status || exit_code == 0 ? status : train_failed(result, exit_code);
@@ -123,7 +124,7 @@ static ls_status run_until_killed(const ls_trial_setting *setting, const ls_tria
     bool done = false;
     int exit_code = 0;
     *killed = false;
-    ls_status status = start(setting, trial, result, &process);
+    ls_status status = start(setting, trial, trial->ranks, result, &process);
     while (!status && !done) {
         int64_t logged = *killed ? 0 : ls_hashes_count(log);
         if (!*killed && logged >= step && logged < setting->steps) {
@@ -165,7 +166,7 @@ static ls_status kill_and_resume(const ls_trial_setting *setting, const ls_trial
     snprintf(log, sizeof log, "%s/hashes.jsonl", result->run);
     int64_t before = ls_hashes_count(log);
     if (!status)
-        status = run_to_end(setting, trial, result);
+        status = run_to_end(setting, trial, trial->resume_ranks, result);
     ls_hashes *hashes = NULL;
     if (!status)
         status = ls_hashes_read(&hashes, log);
@@ -184,7 +185,8 @@ ls_status ls_trial_run(const ls_trial_setting *setting, const ls_trial *trial, l
              trial->ranks, trial->threads, trial->schedule);
     snprintf(result->output, sizeof result->output, "%.4000s/%d.log", setting->folder, trial->number);
     double began = ls_process_clock();
-    ls_status status = trial->kill ? kill_and_resume(setting, trial, result) : run_to_end(setting, trial, result);
+    ls_status status = trial->resume_ranks ? kill_and_resume(setting, trial, result)
+                                           : run_to_end(setting, trial, trial->ranks, result);
     result->seconds = ls_process_clock() - began;
     return status ? status : ls_checkpoint_hash(result->run, &result->hash);
 }

@@ -1,5 +1,5 @@
 /* One trial of `prove`: the recipe's first steps on so many ranks and threads in one schedule, in a folder of its own.
- * With kill: one rank gets SIGKILL at a step, and the run is started again to resume. */
+ * With resume_ranks: one rank gets SIGKILL at a step, and the run is started again on that many ranks, to resume. */
 #pragma once
 #include "base/error.h"
 #include "base/type.h"
@@ -18,7 +18,7 @@ typedef struct {
     int number;
     int ranks, threads;
     const char *schedule; /* "block", "round" */
-    bool kill;
+    int resume_ranks;     /* 0: no rank is killed */
 } ls_trial;
 
 typedef struct {
