@@ -29,7 +29,7 @@ Test(keys, the_page_shows_every_key_as_it_is)
     char *tables = printed(ls_keys_markdown);
     const char *end = page + bytes - strlen(tables);
     cr_assert(bytes > strlen(tables) && !strcmp(end, tables),
-              "docs/recipes.md is behind the option tables: replace its last part with `lockstep recipes --keys`");
+              "docs/recipes.md is behind the option tables: delete it from \"### Top level\" on, then `lockstep recipes --keys >> docs/recipes.md`");
     free(tables);
     free(page);
 }
