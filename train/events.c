@@ -105,6 +105,7 @@ ls_status ls_events_add(ls_events *events, int64_t step, const ls_scalar *scalar
         values[i] = (Lockstep__SummaryValue)LOCKSTEP__SUMMARY_VALUE__INIT;
         snprintf(tags[i], sizeof tags[i], "%s", scalars[i].tag);
         values[i].tag = tags[i];
+        values[i].value_case = LOCKSTEP__SUMMARY_VALUE__VALUE_SIMPLE_VALUE;
         values[i].simple_value = (float)scalars[i].value;
         pointers[i] = &values[i];
     }

@@ -24,7 +24,7 @@ Test(events, every_record_frames_and_checks)
     cr_assert_not_null(mkdtemp(folder));
     ls_events *events;
     cr_assert_eq(ls_events_open(&events, folder), LS_OK);
-    const ls_scalar scalars[] = {{"train/loss", 1.5}, {"train/lr", 1e-3}};
+    const ls_scalar scalars[] = {{"train/loss", 1.5}, {"train/lr", 0}};
     for (int step = 1; step <= 3; step++)
         cr_assert_eq(ls_events_add(events, step, scalars, 2), LS_OK);
     ls_events_close(events);
@@ -41,7 +41,7 @@ Test(events, every_record_frames_and_checks)
     fclose(in);
     size_t at = 0;
     int records = 0;
-    bool tag = false;
+    bool tag = false, zero = false;
     while (at < size) {
         uint64_t length;
         uint32_t crc;
@@ -50,6 +50,8 @@ Test(events, every_record_frames_and_checks)
         cr_assert_eq(crc, mask(ls_crc32c(bytes + at, 8)));
         memcpy(&crc, bytes + at + 12 + length, 4);
         cr_assert_eq(crc, mask(ls_crc32c(bytes + at + 12, length)));
+        /* a value of 0 is written too: tag 1 "train/lr", then field 2 as four zero bytes */
+        zero = zero || memmem(bytes + at, length + 12, "train/lr\x15\0\0\0\0", 13);
         tag = tag || memmem(bytes + at, length + 12, "train/loss", 10);
         at += 16 + length;
         records++;
@@ -57,6 +59,7 @@ Test(events, every_record_frames_and_checks)
     cr_assert_eq(at, size);
     cr_assert_eq(records, 4, "the version record and three steps");
     cr_assert(tag);
+    cr_assert(zero);
     unlink(path);
     rmdir(folder);
 }
