@@ -27,8 +27,19 @@ double ls_device_matmul_rate(ls_device *device, ls_type type)
     }
     for (int calls = 0; calls < 2 || seconds() - start < budget; calls++) {
         double began = seconds();
-        ls_matmul_args product = {.batch = 1, .m = SIDE, .n = SIDE, .k = SIDE, .trans_b = true, .type_ab = type, .type_c = type,
-                                  .a = block[0], .b = block[1], .c = block[2], .lda = SIDE, .ldb = SIDE, .ldc = SIDE};
+        ls_matmul_args product = {.batch = 1,
+                                  .m = SIDE,
+                                  .n = SIDE,
+                                  .k = SIDE,
+                                  .trans_b = true,
+                                  .type_ab = type,
+                                  .type_c = type,
+                                  .a = block[0],
+                                  .b = block[1],
+                                  .c = block[2],
+                                  .lda = SIDE,
+                                  .ldb = SIDE,
+                                  .ldc = SIDE};
         if (device->matmul(device, &product, scratch) != LS_OK)
             break;
         double rate = 2.0 * SIDE * SIDE * SIDE / (seconds() - began) * 1e-9;

@@ -22,9 +22,9 @@ typedef struct {
 } shape;
 
 static const shape shapes[] = {
-    {"square", 1024, 1024, 1024, false, true},        {"forward, 256 tokens", 256, 3072, 768, false, true},
-    {"dX, 256 tokens", 256, 768, 3072, false, false}, {"dW, 256 tokens", 3072, 768, 256, true, false},
-    {"dW, 1024 tokens", 3072, 768, 1024, true, false}, {"small model, 512 tokens", 512, 384, 256, false, true},
+    {"square", 1024, 1024, 1024, false, true},           {"forward, 256 tokens", 256, 3072, 768, false, true},
+    {"dX, 256 tokens", 256, 768, 3072, false, false},    {"dW, 256 tokens", 3072, 768, 256, true, false},
+    {"dW, 1024 tokens", 3072, 768, 1024, true, false},   {"small model, 512 tokens", 512, 384, 256, false, true},
     {"LoRA dW, 2048 tokens", 768, 8, 2048, true, false}, {"decode, 1 token", 1, 3072, 768, false, true},
     {"decode, 16 tokens", 16, 3072, 768, false, true},
 };
@@ -58,7 +58,8 @@ static void multiply(const call *c)
     if (c->device)
         c->device->matmul(c->device, x, c->scratch);
     else
-        dnnl_sgemm(x->trans_a ? 'T' : 'N', x->trans_b ? 'T' : 'N', x->m, x->n, x->k, 1, x->a, x->lda, x->b, x->ldb, 0, x->c, x->ldc);
+        dnnl_sgemm(x->trans_a ? 'T' : 'N', x->trans_b ? 'T' : 'N', x->m, x->n, x->k, 1, x->a, x->lda, x->b, x->ldb, 0,
+                   x->c, x->ldc);
 }
 
 static double rate(const call *c, double budget)
@@ -81,7 +82,17 @@ static int row_counts_that_differ(call c, const float *b)
     static float a[ROWS * K], want[ROWS * N], got[ROWS * N];
     for (int i = 0; i < ROWS * K; i++)
         a[i] = (float)(i * 7919 % 1000) / 500 - 1;
-    c.args = (ls_matmul_args){.batch = 1, .m = ROWS, .n = N, .k = K, .trans_b = true, .a = a, .b = b, .c = want, .lda = K, .ldb = K, .ldc = N};
+    c.args = (ls_matmul_args){.batch = 1,
+                              .m = ROWS,
+                              .n = N,
+                              .k = K,
+                              .trans_b = true,
+                              .a = a,
+                              .b = b,
+                              .c = want,
+                              .lda = K,
+                              .ldb = K,
+                              .ldc = N};
     multiply(&c);
     int differ = 0;
     c.args.c = got;
@@ -96,7 +107,8 @@ int main(int argc, char **argv)
 {
     double budget = argc > 1 ? atof(argv[1]) : 0.2;
     enum { MOST = 3072 * 1024 };
-    float *a = aligned_alloc(64, MOST * sizeof *a), *b = aligned_alloc(64, MOST * sizeof *b), *c = aligned_alloc(64, MOST * sizeof *c);
+    float *a = aligned_alloc(64, MOST * sizeof *a), *b = aligned_alloc(64, MOST * sizeof *b),
+          *c = aligned_alloc(64, MOST * sizeof *c);
     ls_team *team[2];
     call ours[2] = {0}, peer = {0};
     ls_arena *scratch;
@@ -111,11 +123,22 @@ int main(int argc, char **argv)
             return fprintf(stderr, "%s\n", ls_fail_sentence()), 1;
         ours[t].scratch = scratch;
     }
-    printf("%s\n%-26s %22s   %-19s %-19s\n", ls_numerics_id(), "f32, GFLOP/s", "m n k", "ours 1, 2 threads", "dnnl_sgemm 1, 2");
+    printf("%s\n%-26s %22s   %-19s %-19s\n", ls_numerics_id(), "f32, GFLOP/s", "m n k", "ours 1, 2 threads",
+           "dnnl_sgemm 1, 2");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
-        peer.args = (ls_matmul_args){.batch = 1, .m = s->m, .n = s->n, .k = s->k, .trans_a = s->trans_a, .trans_b = s->trans_b, .a = a, .b = b, .c = c,
-                                     .lda = s->trans_a ? s->m : s->k, .ldb = s->trans_b ? s->k : s->n, .ldc = s->n};
+        peer.args = (ls_matmul_args){.batch = 1,
+                                     .m = s->m,
+                                     .n = s->n,
+                                     .k = s->k,
+                                     .trans_a = s->trans_a,
+                                     .trans_b = s->trans_b,
+                                     .a = a,
+                                     .b = b,
+                                     .c = c,
+                                     .lda = s->trans_a ? s->m : s->k,
+                                     .ldb = s->trans_b ? s->k : s->n,
+                                     .ldc = s->n};
         double figure[4];
         for (int t = 0; t < 2; t++) {
             ours[t].args = peer.args;
@@ -123,17 +146,29 @@ int main(int argc, char **argv)
             omp_set_num_threads(t + 1);
             figure[2 + t] = rate(&peer, budget);
         }
-        printf("%-26s %8d %6d %6d   %8.1f  %8.1f  %8.1f  %8.1f\n", s->what, (int)s->m, (int)s->n, (int)s->k, figure[0], figure[1], figure[2], figure[3]);
+        printf("%-26s %8d %6d %6d   %8.1f  %8.1f  %8.1f  %8.1f\n", s->what, (int)s->m, (int)s->n, (int)s->k, figure[0],
+               figure[1], figure[2], figure[3]);
     }
     omp_set_num_threads(1);
-    printf("row counts of 1..63 whose bits differ from those of 64 rows: ours %d, dnnl_sgemm %d\n", row_counts_that_differ(ours[0], b),
-           row_counts_that_differ(peer, b));
+    printf("row counts of 1..63 whose bits differ from those of 64 rows: ours %d, dnnl_sgemm %d\n",
+           row_counts_that_differ(ours[0], b), row_counts_that_differ(peer, b));
     for (int t = 0; t < 2; t++) {
         call *one = t ? &peer : &ours[1];
-        one->args = (ls_matmul_args){.batch = 1, .m = 256, .n = 256, .k = 256, .trans_b = true, .a = a, .b = b, .c = c, .lda = 256, .ldb = 256, .ldc = 256};
+        one->args = (ls_matmul_args){.batch = 1,
+                                     .m = 256,
+                                     .n = 256,
+                                     .k = 256,
+                                     .trans_b = true,
+                                     .a = a,
+                                     .b = b,
+                                     .c = c,
+                                     .lda = 256,
+                                     .ldb = 256,
+                                     .ldc = 256};
         long before = atomic_load(&heap_calls);
         multiply(one);
-        printf("%s aligned heap blocks taken in a call: %ld\n", t ? "dnnl_sgemm:" : "ours:      ", atomic_load(&heap_calls) - before);
+        printf("%s aligned heap blocks taken in a call: %ld\n",
+               t ? "dnnl_sgemm:" : "ours:      ", atomic_load(&heap_calls) - before);
     }
     return 0;
 }

@@ -19,7 +19,7 @@ typedef struct {
     ls_tape *tape;
     ls_kv_cache *cache;
     ls_candidate *room;
-    float *logits;         /* [GROUP, V] f32 */
+    float *logits; /* [GROUP, V] f32 */
     int64_t vocabulary, context;
     ls_generate_token token;
     void *token_context;
@@ -27,7 +27,7 @@ typedef struct {
     int64_t *lengths;
     const int64_t *row_ids;
     bool ended[GROUP];
-    int32_t last[GROUP];   /* the token a row goes on from */
+    int32_t last[GROUP]; /* the token a row goes on from */
 } generation;
 
 /* Logits of the last position of `rows` rows of hidden states [rows * n, D], into g->logits. */
@@ -48,7 +48,10 @@ static void draw(generation *g, int64_t row, int64_t r, const float *logits)
 {
     const ls_generate_options *o = g->options;
     int64_t position = ls_kv_cache_length(g->cache, r);
-    ls_random stream = {.seed = o->seed, .slot = (uint32_t)(g->row_ids ? g->row_ids[row] : row), .step = (uint32_t)position, .purpose = LS_RANDOM_SAMPLE};
+    ls_random stream = {.seed = o->seed,
+                        .slot = (uint32_t)(g->row_ids ? g->row_ids[row] : row),
+                        .step = (uint32_t)position,
+                        .purpose = LS_RANDOM_SAMPLE};
     int32_t id = ls_sample(o, g->vocabulary, logits, ls_random_uniform(&stream, 0), g->room);
     if (id == o->stop_id) {
         g->ended[r] = true;
@@ -117,20 +120,30 @@ static ls_status check_prompts(const generation *g, int64_t rows, const int64_t 
     for (int64_t row = 0; row < rows; row++) {
         const int64_t n = offsets[row + 1] - offsets[row];
         if (n < 1)
-            return ls_fail(LS_EARG, "prompt %lld is empty; begin it with a token, e.g. the tokenizer's begin-of-text", (long long)row);
+            return ls_fail(LS_EARG, "prompt %lld is empty; begin it with a token, e.g. the tokenizer's begin-of-text",
+                           (long long)row);
         if (n > g->context)
-            return ls_fail(LS_EARG, "prompt %lld has %lld tokens, the model's context is %lld; shorten it", (long long)row, (long long)n, (long long)g->context);
+            return ls_fail(LS_EARG, "prompt %lld has %lld tokens, the model's context is %lld; shorten it",
+                           (long long)row, (long long)n, (long long)g->context);
         *longest = n > *longest ? n : *longest;
     }
     return LS_OK;
 }
 
-ls_status ls_generate(ls_transformer *model, ls_device *device, const ls_generate_options *options, int64_t rows, const int32_t *ids,
-                      const int64_t *offsets, const int64_t *row_ids, int32_t *out, int64_t *lengths, ls_generate_token token, void *context)
+ls_status ls_generate(ls_transformer *model, ls_device *device, const ls_generate_options *options, int64_t rows,
+                      const int32_t *ids, const int64_t *offsets, const int64_t *row_ids, int32_t *out,
+                      int64_t *lengths, ls_generate_token token, void *context)
 {
     const ls_transformer_options *o = ls_transformer_config(model);
-    generation g = {.model = model, .options = options, .vocabulary = o->vocabulary, .context = o->context, .token = token, .token_context = context,
-                    .out = out, .lengths = lengths, .row_ids = row_ids};
+    generation g = {.model = model,
+                    .options = options,
+                    .vocabulary = o->vocabulary,
+                    .context = o->context,
+                    .token = token,
+                    .token_context = context,
+                    .out = out,
+                    .lengths = lengths,
+                    .row_ids = row_ids};
     int64_t longest;
     ls_status status = check_prompts(&g, rows, offsets, &longest);
     if (status != LS_OK || rows < 1)
@@ -142,11 +155,13 @@ ls_status ls_generate(ls_transformer *model, ls_device *device, const ls_generat
     }
     ls_parameter *parameters;
     ls_transformer_parameters(model, &parameters);
-    const int64_t group = rows < GROUP ? rows : GROUP, room = g.context - longest < options->max_tokens ? g.context : longest + options->max_tokens;
+    const int64_t group = rows < GROUP ? rows : GROUP,
+                  room = g.context - longest < options->max_tokens ? g.context : longest + options->max_tokens;
     g.room = malloc((size_t)g.vocabulary * sizeof *g.room);
     g.logits = malloc((size_t)(group * g.vocabulary) * sizeof *g.logits);
     if (!g.room || !g.logits)
-        status = ls_fail(LS_EMEM, "no memory for the logits of %lld rows of %lld", (long long)group, (long long)g.vocabulary);
+        status = ls_fail(LS_EMEM, "no memory for the logits of %lld rows of %lld", (long long)group,
+                         (long long)g.vocabulary);
     if (status == LS_OK)
         status = ls_kv_cache_create(&g.cache, model, group, room, parameters[0].type);
     if (status == LS_OK)

@@ -44,7 +44,8 @@ static int64_t nucleus(const ls_candidate *candidate, int64_t count, double shar
     return count;
 }
 
-int32_t ls_sample(const ls_generate_options *options, int64_t vocabulary, const float *logits, float uniform, ls_candidate *candidate)
+int32_t ls_sample(const ls_generate_options *options, int64_t vocabulary, const float *logits, float uniform,
+                  ls_candidate *candidate)
 {
     int32_t best = greatest(vocabulary, logits);
     if (options->temperature <= 0 || !isfinite(logits[best]))

@@ -11,4 +11,5 @@ typedef struct {
 
 /* `uniform` in [0, 1) decides; temperature 0: the greatest logit, the lower id where two are equal. NaN logits are
  * never drawn. The result depends on logits, options and uniform alone. */
-int32_t ls_sample(const ls_generate_options *options, int64_t vocabulary, const float *logits, float uniform, ls_candidate *room);
+int32_t ls_sample(const ls_generate_options *options, int64_t vocabulary, const float *logits, float uniform,
+                  ls_candidate *room);

@@ -1,6 +1,7 @@
-/* Attention, forward: out = softmax(scale q k^T + mask) v without the matrix of scores (Dao et al. 2022, "FlashAttention",
- * algorithm 1): for each tile of queries the softmax is kept as a running maximum m, a running sum l and an output that
- * shrinks when m grows. lse = m + log l is all that backward needs. Tiles and their order: attention_tiles.h. */
+/* Attention, forward: out = softmax(scale q k^T + mask) v without the matrix of scores (Dao et al. 2022,
+ * "FlashAttention", algorithm 1): for each tile of queries the softmax is kept as a running maximum m, a running sum l
+ * and an output that shrinks when m grows. lse = m + log l is all that backward needs. Tiles and their order:
+ * attention_tiles.h. */
 #include "tensor/cpu/attention_tiles.h"
 
 #include "base/math.h"
@@ -38,7 +39,8 @@ static workroom room_of(const forward *f)
     return room;
 }
 
-static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const workroom *room)
+static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group,
+                       const workroom *room)
 {
     const ls_attention_args *x = plan->args;
     for (int64_t pair = 0; pair < ls_attention_pairs(plan, tile); pair++) {
@@ -46,10 +48,12 @@ static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
         float inverse = 1.0f / room->l[pair], *sum = room->out + pair * plan->padded;
         for (int64_t d = 0; d < x->width; d++)
             sum[d] = sum[d] * inverse + 0.0f; /* -0 becomes +0: unseen keys may have added +0 to it, or not */
-        plan->device->cast(plan->device, LS_F32, x->type, x->width, sum, (char *)x->out + row * x->width * (int64_t)ls_type_size(x->type));
+        plan->device->cast(plan->device, LS_F32, x->type, x->width, sum,
+                           (char *)x->out + row * x->width * (int64_t)ls_type_size(x->type));
         int64_t query = row / x->heads % x->queries;
         if (x->lse)
-            ((float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query] = (float)((double)room->m[pair] + ls_math_log((double)room->l[pair]));
+            ((float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query] =
+                (float)((double)room->m[pair] + ls_math_log((double)room->l[pair]));
     }
 }
 
@@ -81,7 +85,8 @@ static void attend_tile(void *context, int64_t item)
                 for (int64_t d = 0; d < plan->padded; d++)
                     room.out[pair * plan->padded + d] *= room.shrink[pair];
         for (int64_t d = 0; d < plan->padded; d += width)
-            plan->product->multiply(pairs, keys, room.score, 1, lanes, plan->v + at + d, plan->kv_row, room.out + d, plan->padded, !first);
+            plan->product->multiply(pairs, keys, room.score, 1, lanes, plan->v + at + d, plan->kv_row, room.out + d,
+                                    plan->padded, !first);
     }
     write_tile(plan, tile, head_group, &room);
 }

@@ -34,9 +34,17 @@ static workroom room_of(const backward *w)
     int64_t wide = LS_QUERY_TILE * w->plan.padded, square = LS_QUERY_TILE * LS_KEY_TILE;
     float *at = w->rooms + ls_team_thread_number() * w->room;
     float *tiles = at + 6 * wide, *vectors = tiles + 2 * square;
-    return (workroom){.q = at, .dout = at + wide, .out = at + 2 * wide, .dq = at + 3 * wide, .q_panels = at + 4 * wide,
-                      .dout_panels = at + 5 * wide, .p = tiles, .dp = tiles + square, .lse = vectors,
-                      .delta = vectors + LS_QUERY_TILE, .visible = (int32_t *)(vectors + 2 * LS_QUERY_TILE)};
+    return (workroom){.q = at,
+                      .dout = at + wide,
+                      .out = at + 2 * wide,
+                      .dq = at + 3 * wide,
+                      .q_panels = at + 4 * wide,
+                      .dout_panels = at + 5 * wide,
+                      .p = tiles,
+                      .dp = tiles + square,
+                      .lse = vectors,
+                      .delta = vectors + LS_QUERY_TILE,
+                      .visible = (int32_t *)(vectors + 2 * LS_QUERY_TILE)};
 }
 
 /* Eight chains over the width, added pairwise: a fixed order that is not one long wait. */
@@ -63,21 +71,23 @@ static void stage_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
         room->lse[lane] = room->delta[lane] = 0; /* lanes of padding: q and dout are 0, so they add 0 */
         if (lane >= pairs)
             continue;
-        int64_t row = ls_attention_row(plan, tile, head_group, lane), head = row % x->heads, query = row / x->heads % x->queries;
+        int64_t row = ls_attention_row(plan, tile, head_group, lane), head = row % x->heads,
+                query = row / x->heads % x->queries;
         room->lse[lane] = ((const float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query];
         room->delta[lane] = dot(x->width, room->dout + lane * plan->padded, room->out + lane * plan->padded);
     }
 }
 
 /* to[rows, padded] (+)= a^T b: rows of b lie b_row apart. k is at most 64: one chain. */
-static void add_product(const ls_attention_plan *plan, int64_t rows, int64_t k, const float *a, int64_t a_row, int64_t a_k,
-                        const float *b, int64_t b_row, float *to, int64_t to_row, bool add)
+static void add_product(const ls_attention_plan *plan, int64_t rows, int64_t k, const float *a, int64_t a_row,
+                        int64_t a_k, const float *b, int64_t b_row, float *to, int64_t to_row, bool add)
 {
     for (int64_t d = 0; d < plan->padded; d += plan->product->width)
         plan->product->multiply(rows, k, a, a_row, a_k, b + d, b_row, to + d, to_row, add);
 }
 
-static void key_tile(const backward *w, const ls_query_tile *tile, int64_t kv_head, int64_t key, int64_t keys, workroom *room)
+static void key_tile(const backward *w, const ls_query_tile *tile, int64_t kv_head, int64_t key, int64_t keys,
+                     workroom *room)
 {
     const ls_attention_plan *plan = &w->plan;
     int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile), padded = plan->padded;
@@ -89,11 +99,13 @@ static void key_tile(const backward *w, const ls_query_tile *tile, int64_t kv_he
     ls_attention_scores(plan, plan->v + at, keys, room->dout_panels, lanes, room->dp);
     plan->softmax->gradient(keys, lanes, room->p, room->dp, lanes, room->delta);
     add_product(plan, keys, pairs, room->dp, lanes, 1, room->q, padded, w->dk + at, plan->kv_row, true);
-    add_product(plan, pairs, keys, room->dp, 1, lanes, plan->k + at, plan->kv_row, room->dq, padded, key > tile->key_begin);
+    add_product(plan, pairs, keys, room->dp, 1, lanes, plan->k + at, plan->kv_row, room->dq, padded,
+                key > tile->key_begin);
 }
 
 /* gradient[i] += sum[i] * scale, through f32. */
-static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale, float *spare)
+static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale,
+                            float *spare)
 {
     const ls_attention_args *x = plan->args;
     if (x->type == LS_F32) {
@@ -119,7 +131,8 @@ static void query_tile(const backward *w, const ls_query_tile *tile, int64_t hea
     for (int64_t key = tile->key_begin; key < end; key += LS_KEY_TILE)
         key_tile(w, tile, kv_head, key, end - key < LS_KEY_TILE ? end - key : LS_KEY_TILE, &room);
     for (int64_t pair = 0; x->dq && pair < ls_attention_pairs(plan, tile); pair++)
-        add_to_gradient(plan, x->dq, ls_attention_row(plan, tile, head_group, pair) * x->width, room.dq + pair * plan->padded, (float)x->scale, room.p);
+        add_to_gradient(plan, x->dq, ls_attention_row(plan, tile, head_group, pair) * x->width,
+                        room.dq + pair * plan->padded, (float)x->scale, room.p);
 }
 
 static void segment_item(void *context, int64_t item)
@@ -143,7 +156,7 @@ static void add_keys(void *context, int64_t row)
     for (int64_t head = 0; head < x->kv_heads; head++) {
         int64_t at = row * x->kv_heads + head;
         if (x->dk)
-            add_to_gradient(plan, x->dk, at * x->width, w->dk + at * plan->padded, 1.0f, spare); /* q was scaled already */
+            add_to_gradient(plan, x->dk, at * x->width, w->dk + at * plan->padded, 1.0f, spare); /* q was scaled */
         if (x->dv)
             add_to_gradient(plan, x->dv, at * x->width, w->dv + at * plan->padded, 1.0f, spare);
     }

@@ -46,7 +46,8 @@ static void list_tiles(ls_attention_plan *plan, ls_query_tile *tiles, ls_query_s
             int64_t first_tile = plan->tile_count;
             for (int64_t at = first; at < end; at += step, plan->tile_count++)
                 if (tiles)
-                    tiles[plan->tile_count] = (ls_query_tile){batch, begin, end, at - hidden, least(step, end - at), at};
+                    tiles[plan->tile_count] =
+                        (ls_query_tile){batch, begin, end, at - hidden, least(step, end - at), at};
             if (plan->tile_count == first_tile)
                 continue;
             if (segments)
@@ -94,10 +95,14 @@ static void widen_keys(ls_attention_plan *plan, ls_arena *scratch)
     plan->v = v;
 }
 
-ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, const ls_attention_args *args, ls_arena *scratch)
+ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, const ls_attention_args *args,
+                                 ls_arena *scratch)
 {
     ls_numerics level = ((const ls_cpu *)device->self)->level;
-    *plan = (ls_attention_plan){.device = device, .args = args, .product = ls_product_kernels_of(level), .softmax = ls_softmax_tile_kernels_of(level)};
+    *plan = (ls_attention_plan){.device = device,
+                                .args = args,
+                                .product = ls_product_kernels_of(level),
+                                .softmax = ls_softmax_tile_kernels_of(level)};
     plan->tile_heads = heads_of_a_tile(args->heads / args->kv_heads);
     plan->padded = round_up(args->width, plan->product->width);
     list_tiles(plan, NULL, NULL);
@@ -123,14 +128,17 @@ int64_t ls_attention_lanes(const ls_attention_plan *plan, const ls_query_tile *t
 
 int64_t ls_attention_row(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, int64_t pair)
 {
-    int64_t query = tile->query + pair / plan->tile_heads, head = head_group * plan->tile_heads + pair % plan->tile_heads;
+    int64_t query = tile->query + pair / plan->tile_heads,
+            head = head_group * plan->tile_heads + pair % plan->tile_heads;
     return (tile->batch * plan->args->queries + query) * plan->args->heads + head;
 }
 
-void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x, float scale, float *rows, float *panels)
+void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
+                        float scale, float *rows, float *panels)
 {
     const ls_attention_args *args = plan->args;
-    int64_t pairs = ls_attention_pairs(plan, tile), lanes = ls_attention_lanes(plan, tile), width = plan->product->width;
+    int64_t pairs = ls_attention_pairs(plan, tile), lanes = ls_attention_lanes(plan, tile),
+            width = plan->product->width;
     memset(rows, 0, (size_t)(lanes * plan->padded) * sizeof *rows);
     for (int64_t pair = 0; pair < pairs; pair++) {
         int64_t from = ls_attention_row(plan, tile, head_group, pair) * args->width;
@@ -144,7 +152,8 @@ void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile
                 row[d] *= scale;
     }
     for (int64_t lane = 0; panels && lane < lanes; lane += width)
-        plan->product->pack(LS_F32, true, args->width, width, rows + lane * plan->padded, plan->padded, panels + lane * args->width);
+        plan->product->pack(LS_F32, true, args->width, width, rows + lane * plan->padded, plan->padded,
+                            panels + lane * args->width);
 }
 
 int64_t ls_attention_last_key(const ls_attention_plan *plan, const ls_query_tile *tile)
@@ -152,7 +161,8 @@ int64_t ls_attention_last_key(const ls_attention_plan *plan, const ls_query_tile
     return plan->args->causal ? least(tile->key_end, tile->position + tile->queries) : tile->key_end;
 }
 
-void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t key, int64_t keys, int32_t *visible)
+void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t key, int64_t keys,
+                          int32_t *visible)
 {
     int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
     for (int64_t lane = 0; lane < lanes; lane++) {
@@ -162,7 +172,8 @@ void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *ti
     }
 }
 
-void ls_attention_scores(const ls_attention_plan *plan, const float *x, int64_t keys, const float *panels, int64_t lanes, float *score)
+void ls_attention_scores(const ls_attention_plan *plan, const float *x, int64_t keys, const float *panels,
+                         int64_t lanes, float *score)
 {
     int64_t width = plan->product->width, deep = plan->args->width;
     for (int64_t lane = 0; lane < lanes; lane += width)

@@ -29,9 +29,9 @@ typedef struct {
     const ls_attention_args *args;
     const ls_product_kernels *product;
     const ls_softmax_tile_kernels *softmax;
-    int64_t tile_heads;   /* query heads that share a tile */
-    int64_t padded;       /* width in whole panels */
-    const float *k, *v;   /* f32; in place or a copy, so that `padded` columns may be read */
+    int64_t tile_heads;      /* query heads that share a tile */
+    int64_t padded;          /* width in whole panels */
+    const float *k, *v;      /* f32; in place or a copy, so that `padded` columns may be read */
     int64_t kv_row, kv_head; /* distances of two keys, two heads in them */
     int64_t tile_count, segment_count;
     ls_query_tile *tiles;
@@ -39,7 +39,8 @@ typedef struct {
 } ls_attention_plan;
 
 /* Everything lives on `scratch`. LS_EMEM when it is used up. */
-ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, const ls_attention_args *args, ls_arena *scratch);
+ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, const ls_attention_args *args,
+                                 ls_arena *scratch);
 
 /* Pairs (query, head) in the tile, and the same in whole panels. */
 int64_t ls_attention_pairs(const ls_attention_plan *plan, const ls_query_tile *tile);
@@ -47,13 +48,16 @@ int64_t ls_attention_lanes(const ls_attention_plan *plan, const ls_query_tile *t
 /* Row of pair `pair` in arrays [B, Tq, H]; heads start at head_group * tile_heads. */
 int64_t ls_attention_row(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, int64_t pair);
 /* rows[pair * padded ..] = x[row of the pair] * scale, f32; padding is 0. panels [NULL: none]: the same transposed. */
-void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x, float scale, float *rows, float *panels);
+void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
+                        float scale, float *rows, float *panels);
 /* One past the last key that any query of the tile sees. */
 int64_t ls_attention_last_key(const ls_attention_plan *plan, const ls_query_tile *tile);
 /* visible[lane]: how many of the keys [key, key + keys) its query sees. */
-void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t key, int64_t keys, int32_t *visible);
+void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t key, int64_t keys,
+                          int32_t *visible);
 /* score[key * lanes + lane] = sum over width of x[key, :] panels[:, lane], chunks of the width in ascending order. */
-void ls_attention_scores(const ls_attention_plan *plan, const float *x, int64_t keys, const float *panels, int64_t lanes, float *score);
+void ls_attention_scores(const ls_attention_plan *plan, const float *x, int64_t keys, const float *panels,
+                         int64_t lanes, float *score);
 
 /* f64, for gradient checks: plain loops (attention_f64.c). */
 void ls_attention_f64(ls_device *device, const ls_attention_args *args);

@@ -5,9 +5,9 @@
  *         forward     running maximum and sum of each row (softmax_tile.h);  lse = m + log l,  loss = lse - z[label]
  *         backward    d = (e^(z - lse) - [label]) weight dloss;   dw[block] += d^T x;   dx += d w[block]
  *
- * Order of sums: as in matmul.c inside a block, then blocks ascending (vocabulary for dx, rows for dw). A row's loss, lse
- * and dx depend on the row alone; skipped rows cost nothing. z has the bits of ls_cpu_matmul's x w^T in f32.
- * bf16 is widened block by block. f64 serves gradient checks: plain loops. */
+ * Order of sums: as in matmul.c inside a block, then blocks ascending (vocabulary for dx, rows for dw). A row's loss,
+ * lse and dx depend on the row alone; skipped rows cost nothing. z has the bits of ls_cpu_matmul's x w^T in f32. bf16
+ * is widened block by block. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/softmax_tile.h"
@@ -17,7 +17,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 2048, WORDS = 2048, WORDS_AT_ONCE = 128 /* of one item's softmax */, LANE_GROUP = 32 /* rows of an item */ };
+enum {
+    ROWS = 2048,
+    WORDS = 2048,
+    WORDS_AT_ONCE = 128, /* of one item's softmax */
+    LANE_GROUP = 32,     /* rows of an item */
+};
 
 typedef struct {
     ls_device *device;
@@ -71,7 +76,8 @@ static int64_t gather(blocks *b, int64_t row)
     for (b->rows = 0; row < x->rows && b->rows < ROWS; row++) {
         if (!counts(x, row))
             continue;
-        b->device->cast(b->device, x->type, LS_F32, x->width, at(x->x, x->type, row * x->width), b->x + b->rows * x->width);
+        b->device->cast(b->device, x->type, LS_F32, x->width, at(x->x, x->type, row * x->width),
+                        b->x + b->rows * x->width);
         b->index[b->rows++] = (int32_t)row;
     }
     return row;
@@ -89,8 +95,17 @@ static ls_status logits(blocks *b, int64_t first, const float **w)
         *w = b->w;
     }
     return ls_cpu_matmul(b->device,
-                         &(ls_matmul_args){.batch = 1, .m = b->words, .n = b->rows, .k = x->width, .trans_b = true, .a = *w, .b = b->x,
-                                           .c = b->z, .lda = x->width, .ldb = x->width, .ldc = b->block_rows},
+                         &(ls_matmul_args){.batch = 1,
+                                           .m = b->words,
+                                           .n = b->rows,
+                                           .k = x->width,
+                                           .trans_b = true,
+                                           .a = *w,
+                                           .b = b->x,
+                                           .c = b->z,
+                                           .lda = x->width,
+                                           .ldb = x->width,
+                                           .ldc = b->block_rows},
                          b->scratch);
 }
 
@@ -122,7 +137,8 @@ static void forward_lanes(void *context, int64_t item)
         int64_t words = least(WORDS_AT_ONCE, b->words - word);
         for (int i = 0; i < LANE_GROUP; i++)
             visible[i] = (int32_t)words;
-        b->softmax->online(words, LANE_GROUP, b->z + word * b->block_rows + lane, b->block_rows, visible, b->m + lane, b->l + lane, b->shrink + lane);
+        b->softmax->online(words, LANE_GROUP, b->z + word * b->block_rows + lane, b->block_rows, visible, b->m + lane,
+                           b->l + lane, b->shrink + lane);
     }
 }
 
@@ -152,7 +168,7 @@ static void backward_lanes(void *context, int64_t item)
 {
     const blocks *b = context;
     int64_t lane = item * LANE_GROUP, ld = b->block_rows;
-    for (int64_t first = 0; first < b->words; first += WORDS_AT_ONCE) { /* a few words at once stay in the first cache */
+    for (int64_t first = 0; first < b->words; first += WORDS_AT_ONCE) { /* what stays in the first cache */
         float *z = b->z + first * ld + lane;
         int64_t words = least(WORDS_AT_ONCE, b->words - first);
         int32_t visible[LANE_GROUP];
@@ -178,7 +194,13 @@ static ls_status backward_words(blocks *b, int64_t word)
     if (status != LS_OK)
         return status;
     run_lanes(b, backward_lanes);
-    ls_matmul_args product = {.batch = 1, .n = x->width, .a = b->z, .lda = b->block_rows, .ldb = x->width, .ldc = x->width, .accumulate = true};
+    ls_matmul_args product = {.batch = 1,
+                              .n = x->width,
+                              .a = b->z,
+                              .lda = b->block_rows,
+                              .ldb = x->width,
+                              .ldc = x->width,
+                              .accumulate = true};
     if (x->dw) {
         product.m = b->words;
         product.k = b->rows;
@@ -232,7 +254,10 @@ static ls_status backward_block(blocks *b)
 
 static ls_status each_block(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch, bool backward)
 {
-    blocks b = {.device = device, .args = args, .scratch = scratch, .softmax = ls_softmax_tile_kernels_of(((const ls_cpu *)device->self)->level)};
+    blocks b = {.device = device,
+                .args = args,
+                .scratch = scratch,
+                .softmax = ls_softmax_tile_kernels_of(((const ls_cpu *)device->self)->level)};
     ls_status status = take(&b, backward);
     for (int64_t row = 0; row < args->rows && status == LS_OK;) {
         row = gather(&b, row);

@@ -18,24 +18,32 @@
 #include <string.h>
 
 enum {
-    TILE_ROWS = 96, TILE_COLUMNS = 256, /* of C: its A chunk (96 KiB) and sums (96 KiB) stay in the second cache */
-    ENOUGH_TILES = 16,                  /* below this tiles are made smaller, to feed a team */
-    ENOUGH_WORK = 1 << 18,              /* multiply-adds worth waking a team: some 5 us of one core */
-    BLOCK = 8 << 20,                    /* bytes of packed B at once */
+    TILE_ROWS = 96,
+    TILE_COLUMNS = 256,    /* of C: its A chunk (96 KiB) and sums (96 KiB) stay in the second cache */
+    ENOUGH_TILES = 16,     /* below this tiles are made smaller, to feed a team */
+    ENOUGH_WORK = 1 << 18, /* multiply-adds worth waking a team: some 5 us of one core */
+    BLOCK = 8 << 20,       /* bytes of packed B at once */
 };
 
 typedef struct {
     ls_device *device;
     const ls_matmul_args *args;
     const ls_product_kernels *kernels;
-    const float *bias;                   /* f32, NULL: none */
+    const float *bias; /* f32, NULL: none */
     float *panels;
-    int64_t first_batch, batches;        /* in this block */
+    int64_t first_batch, batches; /* in this block */
     int64_t first_column, columns;
-    int64_t packed_batches;              /* 1 where all batches share B */
+    int64_t packed_batches; /* 1 where all batches share B */
     int64_t tile_rows, tile_columns, row_tiles, column_tiles;
-    float *tile, *row, *staged;          /* one for each thread */
+    float *tile, *row, *staged; /* one for each thread */
 } product;
+
+static const ls_unary activations[] = {
+    [LS_ACT_RELU] = LS_UNARY_RELU,
+    [LS_ACT_GELU] = LS_UNARY_GELU,
+    [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
+    [LS_ACT_SILU] = LS_UNARY_SILU,
+};
 
 static int64_t ceil_div(int64_t a, int64_t b)
 {
@@ -86,8 +94,6 @@ static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, in
     if (p->bias)
         for (int64_t q = 0; q < n; q++)
             sum[q] += p->bias[j + q];
-    static const ls_unary activations[] = {
-        [LS_ACT_RELU] = LS_UNARY_RELU, [LS_ACT_GELU] = LS_UNARY_GELU, [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH, [LS_ACT_SILU] = LS_UNARY_SILU};
     void *rounded = pre ? pre : c; /* the activation reads the rounded number, so fusing it changes no bit */
     if (x->type_c == LS_F32)
         memcpy(rounded, sum, (size_t)n * sizeof *sum);
@@ -144,7 +150,8 @@ static void multiply_tile(void *context, int64_t item)
         int64_t count = least(LS_PRODUCT_CHUNK, x->k - first);
         operand a = stage_a(p, p->first_batch + batch, i, m, first, count);
         for (int64_t q = 0; q < n; q += width)
-            p->kernels->multiply(m, count, a.at, a.row, a.k, panels + q * x->k + first * width, width, sum + q, TILE_COLUMNS, first > 0);
+            p->kernels->multiply(m, count, a.at, a.row, a.k, panels + q * x->k + first * width, width, sum + q,
+                                 TILE_COLUMNS, first > 0);
     }
     for (int64_t q = 0; q < m; q++)
         finish_row(p, p->first_batch + batch, i + q, p->first_column + j, n, sum + q * TILE_COLUMNS,
@@ -184,7 +191,8 @@ static void multiply_block(product *p)
     const ls_matmul_args *x = p->args;
     double work = (double)x->k * (double)p->columns * (double)p->batches;
     p->packed_batches = x->stride_b ? p->batches : 1;
-    run_items(p, work >= ENOUGH_WORK / 8, p->packed_batches * panels_of(p), pack_panel); /* packing: about 8 cheap steps an element */
+    /* Packing an element costs about 8 multiply-adds. */
+    run_items(p, work >= ENOUGH_WORK / 8, p->packed_batches * panels_of(p), pack_panel);
     choose_tile(p);
     run_items(p, work * (double)x->m >= ENOUGH_WORK, p->batches * p->row_tiles * p->column_tiles, multiply_tile);
 }
@@ -201,17 +209,19 @@ static ls_status multiply_f32(ls_device *device, const ls_matmul_args *x, ls_are
         p.bias = x->bias;
     }
     /* Blocks of B: whole batches while they fit, else columns of one (all batches where they share B). */
-    int64_t matrix = (x->k ? x->k : 1) * ceil_div(x->n, LS_PRODUCT_MAX_WIDTH) * LS_PRODUCT_MAX_WIDTH * (int64_t)sizeof(float);
+    int64_t matrix =
+        (x->k ? x->k : 1) * ceil_div(x->n, LS_PRODUCT_MAX_WIDTH) * LS_PRODUCT_MAX_WIDTH * (int64_t)sizeof(float);
     int64_t batches = x->stride_b ? least(x->batch, BLOCK / matrix ? BLOCK / matrix : 1) : x->batch, columns = x->n;
     if (matrix > BLOCK) {
         columns = BLOCK / (int64_t)sizeof(float) / x->k / TILE_COLUMNS * TILE_COLUMNS;
         columns = columns ? least(columns, x->n) : TILE_COLUMNS;
     }
-    int threads = ls_team_threads(device->team);
-    p.tile = ls_arena_array(scratch, float, (int64_t)threads * TILE_ROWS * TILE_COLUMNS);
-    p.row = ls_arena_array(scratch, float, (int64_t)threads * TILE_COLUMNS);
-    p.staged = ls_arena_array(scratch, float, (int64_t)threads * TILE_ROWS * LS_PRODUCT_CHUNK);
-    p.panels = ls_arena_array(scratch, float, (x->stride_b ? batches : 1) * x->k * (least(columns, x->n) + LS_PRODUCT_MAX_WIDTH));
+    const int64_t threads = ls_team_threads(device->team);
+    p.tile = ls_arena_array(scratch, float, TILE_ROWS *TILE_COLUMNS *threads);
+    p.row = ls_arena_array(scratch, float, TILE_COLUMNS *threads);
+    p.staged = ls_arena_array(scratch, float, TILE_ROWS *LS_PRODUCT_CHUNK *threads);
+    p.panels = ls_arena_array(scratch, float,
+                              (x->stride_b ? batches : 1) * x->k * (least(columns, x->n) + LS_PRODUCT_MAX_WIDTH));
     ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
@@ -247,8 +257,6 @@ static void multiply_row_f64(void *context, int64_t item)
             sum = c[j] + sum;
         pre[j] = bias ? sum + bias[j] : sum;
     }
-    static const ls_unary activations[] = {
-        [LS_ACT_RELU] = LS_UNARY_RELU, [LS_ACT_GELU] = LS_UNARY_GELU, [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH, [LS_ACT_SILU] = LS_UNARY_SILU};
     if (x->activation != LS_ACT_NONE)
         p->device->unary(p->device, activations[x->activation], LS_F64, x->n, 0, 0, pre, c);
     else if (pre != c)

@@ -3,10 +3,25 @@
 #include "models/kv_cache.h"
 #include "tests/models/workbench.h"
 
-static const ls_transformer_options gpt2 = {.style = 0, .vocabulary = 53, .layers = 2, .width = 24, .heads = 3, .context = 80, .tied = true,
-                                            .norm_eps = 1e-5, .init_std = 0.3};
-static const ls_transformer_options llama = {.style = 1, .vocabulary = 47, .layers = 2, .width = 32, .heads = 4, .kv_heads = 2, .context = 90,
-                                             .rope_base = 10000, .norm_eps = 1e-5, .init_std = 0.3};
+static const ls_transformer_options gpt2 = {.style = 0,
+                                            .vocabulary = 53,
+                                            .layers = 2,
+                                            .width = 24,
+                                            .heads = 3,
+                                            .context = 80,
+                                            .tied = true,
+                                            .norm_eps = 1e-5,
+                                            .init_std = 0.3};
+static const ls_transformer_options llama = {.style = 1,
+                                             .vocabulary = 47,
+                                             .layers = 2,
+                                             .width = 32,
+                                             .heads = 4,
+                                             .kv_heads = 2,
+                                             .context = 90,
+                                             .rope_base = 10000,
+                                             .norm_eps = 1e-5,
+                                             .init_std = 0.3};
 
 static workbench drawn(const ls_transformer_options *options, ls_type compute, int threads)
 {
@@ -41,8 +56,8 @@ static void cache_equals_full(const ls_transformer_options *options, ls_type com
             ls_tensor *hidden = ls_transformer_extend(w.model, w.tape, cache, r, 1, pieces[i], ids + r * T + at);
             ls_no_grad_end(w.tape);
             cr_assert_eq(ls_tape_status(w.tape), LS_OK, "%s", ls_fail_sentence());
-            cr_expect_eq(memcmp(hidden->data, want + (size_t)(r * T + at) * row, (size_t)pieces[i] * row), 0, "%s, row %d, positions %d to %d",
-                         ls_type_name(compute), r, at, at + pieces[i]);
+            cr_expect_eq(memcmp(hidden->data, want + (size_t)(r * T + at) * row, (size_t)pieces[i] * row), 0,
+                         "%s, row %d, positions %d to %d", ls_type_name(compute), r, at, at + pieces[i]);
         }
     ls_kv_cache_free(cache);
     free(want);
@@ -74,7 +89,8 @@ static prompts some_prompts(int64_t vocabulary)
     return p;
 }
 
-static const ls_generate_options sampled = {.max_tokens = NEW, .temperature = 0.8, .top_p = 0.9, .top_k = 20, .stop_id = 3, .seed = 42};
+static const ls_generate_options sampled = {
+    .max_tokens = NEW, .temperature = 0.8, .top_p = 0.9, .top_k = 20, .stop_id = 3, .seed = 42};
 
 Test(generate, a_rows_text_does_not_depend_on_the_other_rows)
 {
@@ -82,9 +98,12 @@ Test(generate, a_rows_text_does_not_depend_on_the_other_rows)
     prompts p = some_prompts(llama.vocabulary);
     int32_t out[ROWS * NEW], alone[NEW];
     int64_t lengths[ROWS], length, stopped = 0;
-    cr_assert_eq(ls_generate(w.model, w.device, &sampled, ROWS, p.ids, p.offsets, NULL, out, lengths, NULL, NULL), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_generate(w.model, w.device, &sampled, ROWS, p.ids, p.offsets, NULL, out, lengths, NULL, NULL),
+                 LS_OK, "%s", ls_fail_sentence());
     for (int64_t r = 0; r < ROWS; r++) {
-        cr_assert_eq(ls_generate(one.model, one.device, &sampled, 1, p.ids, p.offsets + r, &r, alone, &length, NULL, NULL), LS_OK);
+        cr_assert_eq(
+            ls_generate(one.model, one.device, &sampled, 1, p.ids, p.offsets + r, &r, alone, &length, NULL, NULL),
+            LS_OK);
         cr_expect_eq(length, lengths[r], "row %d", (int)r);
         cr_expect_eq(memcmp(alone, out + r * NEW, (size_t)length * sizeof *alone), 0, "row %d", (int)r);
         stopped += length < NEW;
@@ -108,12 +127,14 @@ Test(generate, greedy_is_the_greatest_logit_of_the_full_forward)
     int32_t out[NEW], row[ROWS + NEW];
     int64_t length;
     memcpy(row, p.ids + p.offsets[6], 7 * sizeof *row);
-    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, row, (int64_t[]){0, 7}, NULL, out, &length, NULL, NULL), LS_OK);
+    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, row, (int64_t[]){0, 7}, NULL, out, &length, NULL, NULL),
+                 LS_OK);
     cr_assert_eq(length, NEW);
     memcpy(row + 7, out, sizeof out);
     ls_tape_reset(w.tape, 1, 0, 0);
     ls_no_grad_begin(w.tape);
-    ls_tensor *logits = ls_transformer_logits(w.model, w.tape, &(ls_token_rows){.rows = 1, .tokens = 7 + NEW, .ids = row});
+    ls_tensor *logits =
+        ls_transformer_logits(w.model, w.tape, &(ls_token_rows){.rows = 1, .tokens = 7 + NEW, .ids = row});
     for (int i = 0; i < NEW; i++) {
         const float *z = (const float *)logits->data + (6 + i) * gpt2.vocabulary;
         for (int64_t v = 0; v < gpt2.vocabulary; v++)
@@ -129,11 +150,14 @@ Test(generate, ends_at_the_context_and_refuses_what_cannot_be)
     int32_t ids[100] = {0}, out[200];
     int64_t length;
     ls_generate_options greedy = {.max_tokens = 200, .top_p = 1, .stop_id = -1};
-    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, ids, (int64_t[]){0, 70}, NULL, out, &length, NULL, NULL), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, ids, (int64_t[]){0, 70}, NULL, out, &length, NULL, NULL),
+                 LS_OK, "%s", ls_fail_sentence());
     cr_assert_eq(length, 80 - 70 + 1, "the last token is drawn from the last position");
-    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, ids, (int64_t[]){0, 81}, NULL, out, &length, NULL, NULL), LS_EARG);
+    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, ids, (int64_t[]){0, 81}, NULL, out, &length, NULL, NULL),
+                 LS_EARG);
     cr_assert(strstr(ls_fail_sentence(), "81") && strstr(ls_fail_sentence(), "80"), "%s", ls_fail_sentence());
-    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, ids, (int64_t[]){0, 0}, NULL, out, &length, NULL, NULL), LS_EARG);
+    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, ids, (int64_t[]){0, 0}, NULL, out, &length, NULL, NULL),
+                 LS_EARG);
     workbench_done(&w);
 }
 
@@ -150,7 +174,9 @@ Test(generate, the_caller_can_end_a_row)
     int64_t length;
     int seen = 0;
     ls_generate_options how = {.max_tokens = NEW, .top_p = 1, .stop_id = -1};
-    cr_assert_eq(ls_generate(w.model, w.device, &how, 1, (int32_t[]){1, 2}, (int64_t[]){0, 2}, NULL, out, &length, three_tokens, &seen), LS_OK);
+    cr_assert_eq(ls_generate(w.model, w.device, &how, 1, (int32_t[]){1, 2}, (int64_t[]){0, 2}, NULL, out, &length,
+                             three_tokens, &seen),
+                 LS_OK);
     cr_assert_eq(length, 3);
     cr_assert_eq(seen, 3);
     workbench_done(&w);
@@ -170,7 +196,9 @@ Test(generate, draws_follow_the_probabilities)
     const float logits[] = {logf(0.2f), logf(0.5f), logf(0.05f), logf(0.25f)};
     int times[4];
     count(&(ls_generate_options){.temperature = 1, .top_p = 1}, logits, times);
-    cr_expect(abs(times[0] - 819) < 3 && abs(times[1] - 2048) < 3 && abs(times[2] - 205) < 3 && abs(times[3] - 1024) < 3, "%d %d %d %d", times[0], times[1], times[2], times[3]);
+    cr_expect(abs(times[0] - 819) < 3 && abs(times[1] - 2048) < 3 && abs(times[2] - 205) < 3 &&
+                  abs(times[3] - 1024) < 3,
+              "%d %d %d %d", times[0], times[1], times[2], times[3]);
     count(&(ls_generate_options){.temperature = 0.5, .top_p = 1}, logits, times); /* squares: .04 .25 .0025 .0625 */
     cr_expect(abs(times[1] - 2884) < 3 && abs(times[3] - 721) < 3, "%d %d", times[1], times[3]);
     count(&(ls_generate_options){.temperature = 1, .top_p = 1, .top_k = 2}, logits, times);

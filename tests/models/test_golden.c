@@ -26,7 +26,8 @@ static double number(int parameter, int64_t i)
 static void fill(const ls_parameter *p, float *to)
 {
     size_t length = strlen(p->name);
-    bool gain = length > 4 && !strcmp(p->name + length - 4, "gain"), bias = length > 4 && !strcmp(p->name + length - 4, "bias");
+    bool gain = length > 4 && !strcmp(p->name + length - 4, "gain"),
+         bias = length > 4 && !strcmp(p->name + length - 4, "bias");
     for (int64_t i = 0; i < p->count; i++) {
         double u = number(p->number, i);
         to[i] = (float)(gain ? 1 + 0.2 * u : bias ? 0.2 * u : 0.5 * u);
@@ -52,11 +53,17 @@ static golden golden_of(const char *path, int threads)
 {
     golden g = {.root = json_of(path)};
     const json_t *o = json_object_get(g.root, "options");
-    ls_transformer_options options = {
-        .style = strcmp(json_string_value(json_object_get(o, "style")), "gpt2") ? 1 : 0, .vocabulary = option(o, "vocabulary"),
-        .layers = option(o, "layers"), .width = option(o, "width"), .heads = option(o, "heads"), .kv_heads = option(o, "kv_heads"),
-        .hidden = option(o, "hidden"), .context = option(o, "context"), .tied = json_is_true(json_object_get(o, "tied")),
-        .rope_base = json_number_value(json_object_get(o, "rope_base")), .norm_eps = json_number_value(json_object_get(o, "norm_eps"))};
+    ls_transformer_options options = {.style = strcmp(json_string_value(json_object_get(o, "style")), "gpt2") ? 1 : 0,
+                                      .vocabulary = option(o, "vocabulary"),
+                                      .layers = option(o, "layers"),
+                                      .width = option(o, "width"),
+                                      .heads = option(o, "heads"),
+                                      .kv_heads = option(o, "kv_heads"),
+                                      .hidden = option(o, "hidden"),
+                                      .context = option(o, "context"),
+                                      .tied = json_is_true(json_object_get(o, "tied")),
+                                      .rope_base = json_number_value(json_object_get(o, "rope_base")),
+                                      .norm_eps = json_number_value(json_object_get(o, "norm_eps"))};
     g.bench = workbench_of(&options, LS_F32, threads);
     for (int i = 0; i < g.bench.count; i++)
         fill(&g.bench.parameters[i], g.bench.master + g.bench.parameters[i].offset);
@@ -97,7 +104,8 @@ static double step_loss(golden *g)
     workbench *w = &g->bench;
     ls_tape_reset(w->tape, 1, 0, 0);
     ls_tensor *hidden = ls_transformer_hidden(w->model, w->tape, &g->rows);
-    ls_tensor *loss = ls_cross_entropy_sum(w->tape, hidden, ls_transformer_head(w->model, w->tape), g->labels, g->weights, NULL);
+    ls_tensor *loss =
+        ls_cross_entropy_sum(w->tape, hidden, ls_transformer_head(w->model, w->tape), g->labels, g->weights, NULL);
     g->ready = 0;
     ls_backward(w->tape, loss, 1.0 / (double)g->unmasked, keep_gradient, g);
     cr_assert_eq(ls_tape_status(w->tape), LS_OK, "%s", ls_fail_sentence());
@@ -151,8 +159,14 @@ static void logits_and_gradients(const char *path)
     golden_done(&g);
 }
 
-Test(golden, gpt2_logits_and_gradients_are_pytorchs) { logits_and_gradients("tests/golden/gpt2.json"); }
-Test(golden, llama_logits_and_gradients_are_pytorchs) { logits_and_gradients("tests/golden/llama.json"); }
+Test(golden, gpt2_logits_and_gradients_are_pytorchs)
+{
+    logits_and_gradients("tests/golden/gpt2.json");
+}
+Test(golden, llama_logits_and_gradients_are_pytorchs)
+{
+    logits_and_gradients("tests/golden/llama.json");
+}
 
 static double norm_of(const golden *g)
 {
@@ -166,26 +180,45 @@ static void loss_curve(const char *path)
 {
     golden g = golden_of(path, 1);
     workbench *w = &g.bench;
-    const json_t *a = json_object_get(g.root, "adamw"), *betas = json_object_get(a, "betas"), *curve = json_object_get(a, "loss");
+    const json_t *a = json_object_get(g.root, "adamw"), *betas = json_object_get(a, "betas"),
+                 *curve = json_object_get(a, "loss");
     double clip = json_number_value(json_object_get(a, "clip"));
     float *first = calloc((size_t)w->elements, sizeof *first), *second = calloc((size_t)w->elements, sizeof *second);
     cr_assert_eq(json_array_size(curve), 20);
     for (size_t step = 0; step < json_array_size(curve); step++) {
-        double loss = step_loss(&g), want = json_number_at(curve, step), norm = norm_of(&g), want_norm = json_number_at(json_object_get(a, "grad_norm"), step);
+        double loss = step_loss(&g), want = json_number_at(curve, step), norm = norm_of(&g),
+               want_norm = json_number_at(json_object_get(a, "grad_norm"), step);
         cr_expect_leq(fabs(loss / want - 1), 1e-4, "step %zu: loss %.7g, PyTorch %.7g", step + 1, loss, want);
-        cr_expect_leq(fabs(norm / want_norm - 1), 1e-3, "step %zu: gradient norm %.7g, PyTorch %.7g", step + 1, norm, want_norm);
+        cr_expect_leq(fabs(norm / want_norm - 1), 1e-3, "step %zu: gradient norm %.7g, PyTorch %.7g", step + 1, norm,
+                      want_norm);
         for (int i = 0; i < w->count; i++) {
             const ls_parameter *p = &w->parameters[i];
-            w->device->optimizer_step(w->device, &(ls_optimizer_args){
-                .kind = LS_OPTIMIZER_ADAMW, .count = p->count, .step = (int64_t)step + 1, .lr = json_number_at(json_object_get(a, "lr"), step),
-                .beta1 = json_number_at(betas, 0), .beta2 = json_number_at(betas, 1), .eps = json_number_value(json_object_get(a, "eps")),
-                .weight_decay = p->no_decay ? 0 : json_number_value(json_object_get(a, "weight_decay")), .scale = fmin(1, clip / (norm + 1e-6)),
-                .gradient = g.gradient + p->offset, .master = w->master + p->offset, .first_moment = first + p->offset, .second_moment = second + p->offset});
+            w->device->optimizer_step(
+                w->device, &(ls_optimizer_args){
+                               .kind = LS_OPTIMIZER_ADAMW,
+                               .count = p->count,
+                               .step = (int64_t)step + 1,
+                               .lr = json_number_at(json_object_get(a, "lr"), step),
+                               .beta1 = json_number_at(betas, 0),
+                               .beta2 = json_number_at(betas, 1),
+                               .eps = json_number_value(json_object_get(a, "eps")),
+                               .weight_decay = p->no_decay ? 0 : json_number_value(json_object_get(a, "weight_decay")),
+                               .scale = fmin(1, clip / (norm + 1e-6)),
+                               .gradient = g.gradient + p->offset,
+                               .master = w->master + p->offset,
+                               .first_moment = first + p->offset,
+                               .second_moment = second + p->offset});
         }
     }
     free(first), free(second);
     golden_done(&g);
 }
 
-Test(golden, gpt2_learns_along_pytorchs_curve) { loss_curve("tests/golden/gpt2.json"); }
-Test(golden, llama_learns_along_pytorchs_curve) { loss_curve("tests/golden/llama.json"); }
+Test(golden, gpt2_learns_along_pytorchs_curve)
+{
+    loss_curve("tests/golden/gpt2.json");
+}
+Test(golden, llama_learns_along_pytorchs_curve)
+{
+    loss_curve("tests/golden/llama.json");
+}

@@ -11,7 +11,8 @@ static workbench stories(int threads)
 {
     ls_llama2c *file;
     ls_transformer_options options;
-    cr_assert_eq(ls_llama2c_open(&file, source_path("tests/data/stories260K/stories260K.bin"), &options), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_llama2c_open(&file, source_path("tests/data/stories260K/stories260K.bin"), &options), LS_OK, "%s",
+                 ls_fail_sentence());
     workbench w = workbench_of(&options, LS_F32, threads);
     cr_assert_eq(ls_llama2c_read(file, w.parameters, w.count, w.master), LS_OK, "%s", ls_fail_sentence());
     ls_llama2c_close(file);
@@ -35,7 +36,9 @@ Test(llama2c, stories260K_speaks_its_known_text)
     ls_generate_options greedy = {.max_tokens = TOKENS, .top_p = 1, .stop_id = -1};
     int32_t out[TOKENS];
     int64_t length;
-    cr_assert_eq(ls_generate(w.model, w.device, &greedy, 1, (int32_t[]){BOS}, (int64_t[]){0, 1}, NULL, out, &length, NULL, NULL), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(
+        ls_generate(w.model, w.device, &greedy, 1, (int32_t[]){BOS}, (int64_t[]){0, 1}, NULL, out, &length, NULL, NULL),
+        LS_OK, "%s", ls_fail_sentence());
     cr_assert_eq(length, TOKENS);
     for (size_t i = 0; i < TOKENS; i++)
         cr_assert_eq(out[i], (int32_t)json_integer_value(json_array_get(want, i)), "token %zu", i);
@@ -58,12 +61,14 @@ Test(llama2c, stories260K_has_its_known_likelihood_and_logits)
     ls_tensor *logits = ls_transformer_logits(w.model, w.tape, &rows);
     ls_no_grad_end(w.tape);
     cr_assert_eq(ls_tape_status(w.tape), LS_OK, "%s", ls_fail_sentence());
-    double mean = (double)*(const float *)sum->data / TOKENS, want = json_number_value(json_object_get(root, "mean_nll_of_ids"));
+    double mean = (double)*(const float *)sum->data / TOKENS,
+           want = json_number_value(json_object_get(root, "mean_nll_of_ids"));
     cr_expect_leq(fabs(mean - want), 1e-4, "mean negative log-likelihood %.6f, known %.6f", mean, want);
     for (int position = 0; position <= 10; position += 10) {
         const json_t *first = json_object_get(root, position ? "logits_pos10_first8" : "logits_pos0_first8");
         for (size_t i = 0; i < 8; i++)
-            cr_expect_float_eq((double)((const float *)logits->data)[position * 512 + (int)i], json_number_at(first, i), 1e-3, "position %d, logit %zu", position, i);
+            cr_expect_float_eq((double)((const float *)logits->data)[position * 512 + (int)i], json_number_at(first, i),
+                               1e-3, "position %d, logit %zu", position, i);
     }
     json_decref(root);
     workbench_done(&w);

@@ -1,7 +1,15 @@
 #include "tests/models/workbench.h"
 
-static const ls_transformer_options small = {.style = 1, .vocabulary = 301, .layers = 2, .width = 24, .heads = 4, .kv_heads = 2, .context = 16,
-                                             .rope_base = 10000, .norm_eps = 1e-5, .init_std = 0.02};
+static const ls_transformer_options small = {.style = 1,
+                                             .vocabulary = 301,
+                                             .layers = 2,
+                                             .width = 24,
+                                             .heads = 4,
+                                             .kv_heads = 2,
+                                             .context = 16,
+                                             .rope_base = 10000,
+                                             .norm_eps = 1e-5,
+                                             .init_std = 0.02};
 
 Test(parameters, each_starts_a_chunk_and_none_overlap)
 {
@@ -55,7 +63,8 @@ Test(parameters, initial_weights_have_their_distribution_and_padding_is_zero)
         if (p->init.kind == LS_INIT_ONES)
             cr_expect(mean == 1 && std == 0, "%s", p->name);
         if (p->init.kind == LS_INIT_NORMAL)
-            cr_expect(fabs(mean) < 4 * p->init.std / sqrt(n) && fabs(std / p->init.std - 1) < 4 / sqrt(2 * n), "%s: mean %g, std %g, wanted %g", p->name, mean, std, p->init.std);
+            cr_expect(fabs(mean) < 4 * p->init.std / sqrt(n) && fabs(std / p->init.std - 1) < 4 / sqrt(2 * n),
+                      "%s: mean %g, std %g, wanted %g", p->name, mean, std, p->init.std);
         int64_t end = i + 1 < w.count ? w.parameters[i + 1].offset : w.elements;
         for (int64_t j = p->offset + p->count; j < end; j++)
             cr_assert_eq(w.master[j], 0);

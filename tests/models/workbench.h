@@ -16,9 +16,9 @@ typedef struct {
     ls_transformer *model;
     ls_parameter *parameters;
     int count;
-    int64_t elements;  /* of the flat buffers */
-    float *master;     /* f32 weights; zeros to begin with */
-    void *working;     /* what forward reads: master itself in f32 */
+    int64_t elements; /* of the flat buffers */
+    float *master;    /* f32 weights; zeros to begin with */
+    void *working;    /* what forward reads: master itself in f32 */
     ls_type compute;
 } workbench;
 

@@ -34,7 +34,8 @@ static inline ls_arena *scratch_arena(void)
 
 static inline void *array_of(ls_type type, int64_t count)
 {
-    void *x = calloc((size_t)(count ? count : 1), ls_type_size(type)); /* zeros, and no more than asked for: ASan sees overruns */
+    void *x = calloc((size_t)(count ? count : 1),
+                     ls_type_size(type)); /* zeros, and no more than asked for: ASan sees overruns */
     cr_assert_not_null(x);
     return x;
 }

@@ -7,9 +7,17 @@ typedef struct {
 
 /* One key, odd widths, borders of tiles, grouped queries, queries at the end of the keys, no mask. */
 static const shape shapes[] = {
-    {1, 1, 1, 1, 1, 1, .causal = true}, {2, 7, 7, 3, 3, 5, .causal = true}, {1, 65, 65, 2, 2, 64, .causal = true}, {2, 64, 64, 4, 2, 16, .causal = false}, {1, 130, 130, 6, 2, 24, .causal = true},
-    {2, 3, 70, 4, 1, 8, .causal = true}, {1, 1, 200, 4, 4, 33, .causal = true}, {2, 90, 90, 4, 2, 16, .causal = true, .packed = true}, {1, 200, 200, 2, 1, 48, .causal = false, .packed = true},
-    {1, 20, 20, 80, 1, 8, .causal = true}, {1, 40, 40, 1, 1, 300, .causal = true},
+    {1, 1, 1, 1, 1, 1, .causal = true},
+    {2, 7, 7, 3, 3, 5, .causal = true},
+    {1, 65, 65, 2, 2, 64, .causal = true},
+    {2, 64, 64, 4, 2, 16, .causal = false},
+    {1, 130, 130, 6, 2, 24, .causal = true},
+    {2, 3, 70, 4, 1, 8, .causal = true},
+    {1, 1, 200, 4, 4, 33, .causal = true},
+    {2, 90, 90, 4, 2, 16, .causal = true, .packed = true},
+    {1, 200, 200, 2, 1, 48, .causal = false, .packed = true},
+    {1, 20, 20, 80, 1, 8, .causal = true},
+    {1, 40, 40, 1, 1, 300, .causal = true},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -28,25 +36,47 @@ static int32_t *segments_of(const shape *s)
     return segment;
 }
 
-static int64_t q_count(const shape *s) { return s->batch * s->queries * s->heads * s->width; }
-static int64_t k_count(const shape *s) { return s->batch * s->keys * s->kv_heads * s->width; }
-static ls_type sums(ls_type type) { return type == LS_F64 ? LS_F64 : LS_F32; }
+static int64_t q_count(const shape *s)
+{
+    return s->batch * s->queries * s->heads * s->width;
+}
+static int64_t k_count(const shape *s)
+{
+    return s->batch * s->keys * s->kv_heads * s->width;
+}
+static ls_type sums(ls_type type)
+{
+    return type == LS_F64 ? LS_F64 : LS_F32;
+}
 
 /* dq, dk, dv start from numbers, for backward adds to what is there. */
 static ls_attention_args arguments(const shape *s, ls_type type)
 {
-    return (ls_attention_args){
-        .type = type, .batch = s->batch, .queries = s->queries, .keys = s->keys, .heads = s->heads, .kv_heads = s->kv_heads,
-        .width = s->width, .causal = s->causal, .scale = 1 / sqrt((double)s->width), .segments = s->packed ? segments_of(s) : NULL,
-        .q = numbers(type, q_count(s), 1, 1), .k = numbers(type, k_count(s), 2, 1), .v = numbers(type, k_count(s), 3, 1),
-        .out = array_of(type, q_count(s)), .lse = array_of(sums(type), s->batch * s->heads * s->queries),
-        .dout = numbers(type, q_count(s), 4, 1), .dq = numbers(type, q_count(s), 5, 0.1), .dk = numbers(type, k_count(s), 6, 0.1),
-        .dv = numbers(type, k_count(s), 7, 0.1)};
+    return (ls_attention_args){.type = type,
+                               .batch = s->batch,
+                               .queries = s->queries,
+                               .keys = s->keys,
+                               .heads = s->heads,
+                               .kv_heads = s->kv_heads,
+                               .width = s->width,
+                               .causal = s->causal,
+                               .scale = 1 / sqrt((double)s->width),
+                               .segments = s->packed ? segments_of(s) : NULL,
+                               .q = numbers(type, q_count(s), 1, 1),
+                               .k = numbers(type, k_count(s), 2, 1),
+                               .v = numbers(type, k_count(s), 3, 1),
+                               .out = array_of(type, q_count(s)),
+                               .lse = array_of(sums(type), s->batch * s->heads * s->queries),
+                               .dout = numbers(type, q_count(s), 4, 1),
+                               .dq = numbers(type, q_count(s), 5, 0.1),
+                               .dk = numbers(type, k_count(s), 6, 0.1),
+                               .dv = numbers(type, k_count(s), 7, 0.1)};
 }
 
 static void release(ls_attention_args *x)
 {
-    void *all[] = {(void *)x->segments, (void *)x->q, (void *)x->k, (void *)x->v, x->out, x->lse, (void *)x->dout, x->dq, x->dk, x->dv};
+    void *all[] = {(void *)x->segments, (void *)x->q, (void *)x->k, (void *)x->v, x->out, x->lse,
+                   (void *)x->dout,     x->dq,        x->dk,        x->dv};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -56,13 +86,15 @@ typedef struct {
 } wanted;
 
 /* One query's probabilities and its part of every gradient, by the textbook's softmax Jacobian. */
-static void reference_query(const ls_attention_args *x, const wanted *w, int64_t b, int64_t i, int64_t h, double *p, double *dp)
+static void reference_query(const ls_attention_args *x, const wanted *w, int64_t b, int64_t i, int64_t h, double *p,
+                            double *dp)
 {
     int64_t D = x->width, kv = h / (x->heads / x->kv_heads), position = i + x->keys - x->queries;
     int64_t at = ((b * x->queries + i) * x->heads + h) * D;
     double top = -INFINITY, sum = 0, mean = 0;
     for (int64_t j = 0; j < x->keys; j++) {
-        bool seen = (!x->causal || j <= position) && (!x->segments || x->segments[b * x->keys + j] == x->segments[b * x->keys + position]);
+        bool seen = (!x->causal || j <= position) &&
+                    (!x->segments || x->segments[b * x->keys + j] == x->segments[b * x->keys + position]);
         double s = 0;
         for (int64_t d = 0; d < D; d++)
             s += get(x->type, x->q, at + d) * get(x->type, x->k, ((b * x->keys + j) * x->kv_heads + kv) * D + d);
@@ -106,8 +138,9 @@ static void agrees_with_f64(ls_type type)
     for (int n = 0; n < SHAPES; n++) {
         const shape *s = &shapes[n];
         ls_attention_args x = arguments(s, type);
-        wanted w = {doubles_of(type, NULL, q_count(s)), doubles_of(type, NULL, s->batch * s->heads * s->queries), doubles_of(type, x.dq, q_count(s)),
-                    doubles_of(type, x.dk, k_count(s)), doubles_of(type, x.dv, k_count(s))};
+        wanted w = {doubles_of(type, NULL, q_count(s)), doubles_of(type, NULL, s->batch * s->heads * s->queries),
+                    doubles_of(type, x.dq, q_count(s)), doubles_of(type, x.dk, k_count(s)),
+                    doubles_of(type, x.dv, k_count(s))};
         double *room = calloc((size_t)s->keys * 2, sizeof *room);
         for (int64_t b = 0; b < s->batch; b++)
             for (int64_t i = 0; i < s->queries; i++)
@@ -117,9 +150,12 @@ static void agrees_with_f64(ls_type type)
         cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
         double limit = tolerance(type) * (type == LS_BF16 ? 2 : 1); /* bf16: out is rounded before backward reads it */
         cr_expect_leq(relative_error(type, x.out, w.out, q_count(s)), limit, "shape %d: out", n);
-        cr_expect_leq(relative_error(sums(type), x.lse, w.lse, s->batch * s->heads * s->queries), 1e-6, "shape %d: lse", n);
-        cr_expect_leq(relative_error(type, x.dq, w.dq, q_count(s)), limit, "shape %d: dq %g", n, relative_error(type, x.dq, w.dq, q_count(s)));
-        cr_expect_leq(relative_error(type, x.dk, w.dk, k_count(s)), limit, "shape %d: dk %g", n, relative_error(type, x.dk, w.dk, k_count(s)));
+        cr_expect_leq(relative_error(sums(type), x.lse, w.lse, s->batch * s->heads * s->queries), 1e-6, "shape %d: lse",
+                      n);
+        cr_expect_leq(relative_error(type, x.dq, w.dq, q_count(s)), limit, "shape %d: dq %g", n,
+                      relative_error(type, x.dq, w.dq, q_count(s)));
+        cr_expect_leq(relative_error(type, x.dk, w.dk, k_count(s)), limit, "shape %d: dk %g", n,
+                      relative_error(type, x.dk, w.dk, k_count(s)));
         cr_expect_leq(relative_error(type, x.dv, w.dv, k_count(s)), limit, "shape %d: dv", n);
         cr_assert_eq(ls_arena_used(scratch), 0, "scratch was not given back");
         free(w.out), free(w.lse), free(w.dq), free(w.dk), free(w.dv), free(room);
@@ -129,14 +165,24 @@ static void agrees_with_f64(ls_type type)
     device_done(device);
 }
 
-Test(attention, agrees_with_f64_in_f32) { agrees_with_f64(LS_F32); }
-Test(attention, agrees_with_f64_in_bf16) { agrees_with_f64(LS_BF16); }
-Test(attention, agrees_with_f64_in_f64) { agrees_with_f64(LS_F64); }
+Test(attention, agrees_with_f64_in_f32)
+{
+    agrees_with_f64(LS_F32);
+}
+Test(attention, agrees_with_f64_in_bf16)
+{
+    agrees_with_f64(LS_BF16);
+}
+Test(attention, agrees_with_f64_in_f64)
+{
+    agrees_with_f64(LS_F64);
+}
 
 static bool same(const ls_attention_args *a, const ls_attention_args *b, const shape *s)
 {
     size_t size = ls_type_size(a->type), q = (size_t)q_count(s) * size, k = (size_t)k_count(s) * size;
-    return !memcmp(a->out, b->out, q) && !memcmp(a->dq, b->dq, q) && !memcmp(a->dk, b->dk, k) && !memcmp(a->dv, b->dv, k);
+    return !memcmp(a->out, b->out, q) && !memcmp(a->dq, b->dq, q) && !memcmp(a->dk, b->dk, k) &&
+           !memcmp(a->dv, b->dv, k);
 }
 
 Test(attention, any_team_gives_the_same_bits)
@@ -161,10 +207,12 @@ Test(attention, any_team_gives_the_same_bits)
 }
 
 /* The segment [begin, end) of row 0 as a call of its own; what the packed call gave it must be there again. */
-static void segment_alone(ls_device *device, ls_arena *scratch, const ls_attention_args *packed, int64_t begin, int64_t end)
+static void segment_alone(ls_device *device, ls_arena *scratch, const ls_attention_args *packed, int64_t begin,
+                          int64_t end)
 {
     const size_t size = ls_type_size(packed->type);
-    const size_t q_row = (size_t)(packed->heads * packed->width) * size, k_row = (size_t)(packed->kv_heads * packed->width) * size;
+    const size_t q_row = (size_t)(packed->heads * packed->width) * size,
+                 k_row = (size_t)(packed->kv_heads * packed->width) * size;
     ls_attention_args x = *packed;
     int64_t length = end - begin;
     x.batch = 1;
@@ -181,11 +229,18 @@ static void segment_alone(ls_device *device, ls_arena *scratch, const ls_attenti
     x.dv = array_of(x.type, length * x.kv_heads * x.width);
     cr_assert_eq(device->attention(device, &x, scratch), LS_OK);
     cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK);
-    const struct { const char *name; const void *alone, *among; size_t row; } all[] = {
-        {"out", x.out, packed->out, q_row}, {"dq", x.dq, packed->dq, q_row}, {"dk", x.dk, packed->dk, k_row}, {"dv", x.dv, packed->dv, k_row}};
+    const struct {
+        const char *name;
+        const void *alone, *among;
+        size_t row;
+    } all[] = {{"out", x.out, packed->out, q_row},
+               {"dq", x.dq, packed->dq, q_row},
+               {"dk", x.dk, packed->dk, k_row},
+               {"dv", x.dv, packed->dv, k_row}};
     for (int i = 0; i < 4; i++)
-        cr_expect_eq(memcmp(all[i].alone, (const char *)all[i].among + (size_t)begin * all[i].row, (size_t)length * all[i].row), 0, "%s: %s of segment [%d, %d)",
-                     ls_type_name(x.type), all[i].name, (int)begin, (int)end);
+        cr_expect_eq(
+            memcmp(all[i].alone, (const char *)all[i].among + (size_t)begin * all[i].row, (size_t)length * all[i].row),
+            0, "%s: %s of segment [%d, %d)", ls_type_name(x.type), all[i].name, (int)begin, (int)end);
     free(x.out), free(x.lse), free(x.dq), free(x.dk), free(x.dv);
 }
 
@@ -212,7 +267,8 @@ Test(attention, a_packed_row_gives_the_bits_of_its_parts_alone)
     device_done(device);
 }
 
-/* Decoding: the last n queries alone, and earlier ones against the keys they could see, give what the whole call gave. */
+/* Decoding: the last n queries alone, and earlier ones against the keys they could see, give what the whole call gave.
+ */
 Test(attention, a_query_alone_gives_the_bits_of_the_whole_call)
 {
     const shape s = {1, 150, 150, 6, 2, 20, .causal = true};
@@ -232,7 +288,9 @@ Test(attention, a_query_alone_gives_the_bits_of_the_whole_call)
                 x.out = out;
                 x.lse = NULL;
                 cr_assert_eq(device->attention(device, &x, scratch), LS_OK);
-                cr_expect_eq(memcmp(out, (const char *)whole.out + (size_t)(last - queries) * row, (size_t)queries * row), 0, "%d queries of %d keys", (int)queries, (int)last);
+                cr_expect_eq(
+                    memcmp(out, (const char *)whole.out + (size_t)(last - queries) * row, (size_t)queries * row), 0,
+                    "%d queries of %d keys", (int)queries, (int)last);
             }
         free(out);
         release(&whole);

@@ -7,18 +7,35 @@ typedef struct {
 
 /* One of each, odd sizes, more rows and words than a block (2048 each), all rows skipped (masked beyond). */
 static const shape shapes[] = {
-    {1, 1, 1, .masked = false}, {1, 7, 2, .masked = false}, {5, 3, 11, .weights = true}, {33, 16, 300, .weights = true, .masked = true}, {70, 20, 2049, .masked = true}, {64, 8, 4500, .masked = false}, {2100, 4, 37, .weights = true, .masked = true}, {31, 300, 129, .weights = true},
+    {1, 1, 1, .masked = false},
+    {1, 7, 2, .masked = false},
+    {5, 3, 11, .weights = true},
+    {33, 16, 300, .weights = true, .masked = true},
+    {70, 20, 2049, .masked = true},
+    {64, 8, 4500, .masked = false},
+    {2100, 4, 37, .weights = true, .masked = true},
+    {31, 300, 129, .weights = true},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-static ls_type sums(ls_type type) { return type == LS_F64 ? LS_F64 : LS_F32; }
+static ls_type sums(ls_type type)
+{
+    return type == LS_F64 ? LS_F64 : LS_F32;
+}
 
 static ls_cross_entropy_args arguments(const shape *s, ls_type type)
 {
-    ls_cross_entropy_args x = {.type = type, .rows = s->rows, .width = s->width, .vocabulary = s->vocabulary, .dloss = 0.37,
-                               .x = numbers(type, s->rows * s->width, 1, 1), .w = numbers(type, s->vocabulary * s->width, 2, 0.7),
-                               .losses = array_of(sums(type), s->rows), .lse = array_of(sums(type), s->rows),
-                               .dx = numbers(type, s->rows * s->width, 3, 0.1), .dw = numbers(sums(type), s->vocabulary * s->width, 4, 0.1)};
+    ls_cross_entropy_args x = {.type = type,
+                               .rows = s->rows,
+                               .width = s->width,
+                               .vocabulary = s->vocabulary,
+                               .dloss = 0.37,
+                               .x = numbers(type, s->rows * s->width, 1, 1),
+                               .w = numbers(type, s->vocabulary * s->width, 2, 0.7),
+                               .losses = array_of(sums(type), s->rows),
+                               .lse = array_of(sums(type), s->rows),
+                               .dx = numbers(type, s->rows * s->width, 3, 0.1),
+                               .dw = numbers(sums(type), s->vocabulary * s->width, 4, 0.1)};
     int32_t *labels = calloc((size_t)s->rows, sizeof *labels);
     float *weights = calloc((size_t)s->rows, sizeof *weights);
     for (int64_t i = 0; i < s->rows; i++) {
@@ -83,7 +100,8 @@ static void agrees_with_f64(ls_type type)
     for (int n = 0; n < SHAPES; n++) {
         const shape *s = &shapes[n];
         ls_cross_entropy_args x = arguments(s, type);
-        double *losses = doubles_of(type, NULL, s->rows), *dx = doubles_of(type, x.dx, s->rows * s->width), *dw = doubles_of(sums(type), x.dw, s->vocabulary * s->width);
+        double *losses = doubles_of(type, NULL, s->rows), *dx = doubles_of(type, x.dx, s->rows * s->width),
+               *dw = doubles_of(sums(type), x.dw, s->vocabulary * s->width);
         reference(&x, losses, dx, dw);
         cr_assert_eq(device->cross_entropy(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
         cr_assert_eq(device->cross_entropy_backward(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
@@ -102,9 +120,18 @@ static void agrees_with_f64(ls_type type)
     device_done(device);
 }
 
-Test(cross_entropy, agrees_with_f64_in_f32) { agrees_with_f64(LS_F32); }
-Test(cross_entropy, agrees_with_f64_in_bf16) { agrees_with_f64(LS_BF16); }
-Test(cross_entropy, agrees_with_f64_in_f64) { agrees_with_f64(LS_F64); }
+Test(cross_entropy, agrees_with_f64_in_f32)
+{
+    agrees_with_f64(LS_F32);
+}
+Test(cross_entropy, agrees_with_f64_in_bf16)
+{
+    agrees_with_f64(LS_BF16);
+}
+Test(cross_entropy, agrees_with_f64_in_f64)
+{
+    agrees_with_f64(LS_F64);
+}
 
 Test(cross_entropy, any_team_gives_the_same_bits)
 {
@@ -118,9 +145,12 @@ Test(cross_entropy, any_team_gives_the_same_bits)
                 x[t] = arguments(s, type);
                 cr_assert_eq(device[t]->cross_entropy(device[t], &x[t], scratch), LS_OK);
                 cr_assert_eq(device[t]->cross_entropy_backward(device[t], &x[t], scratch), LS_OK);
-                cr_expect_eq(memcmp(x[0].losses, x[t].losses, (size_t)s->rows * 4), 0, "losses, shape %d, %d threads", n, t + 1);
-                cr_expect_eq(memcmp(x[0].dx, x[t].dx, (size_t)(s->rows * s->width) * ls_type_size(type)), 0, "dx, shape %d, %d threads", n, t + 1);
-                cr_expect_eq(memcmp(x[0].dw, x[t].dw, (size_t)(s->vocabulary * s->width) * 4), 0, "dw, shape %d, %d threads", n, t + 1);
+                cr_expect_eq(memcmp(x[0].losses, x[t].losses, (size_t)s->rows * 4), 0, "losses, shape %d, %d threads",
+                             n, t + 1);
+                cr_expect_eq(memcmp(x[0].dx, x[t].dx, (size_t)(s->rows * s->width) * ls_type_size(type)), 0,
+                             "dx, shape %d, %d threads", n, t + 1);
+                cr_expect_eq(memcmp(x[0].dw, x[t].dw, (size_t)(s->vocabulary * s->width) * 4), 0,
+                             "dw, shape %d, %d threads", n, t + 1);
             }
             for (int t = 0; t < 3; t++)
                 release(&x[t]);

@@ -1,5 +1,5 @@
-/* A step takes nothing from the heap: no call of the allocator at all while the matrix kernels run, not even one that is
- * given back at once. The allocator is counted by standing in front of it, which ASan does not allow. */
+/* A step takes nothing from the heap: no call of the allocator at all while the matrix kernels run, not even one that
+ * is given back at once. The allocator is counted by standing in front of it, which ASan does not allow. */
 #include "tests/tensor/numbers.h"
 
 #include <errno.h>
@@ -84,18 +84,60 @@ Test(heap, is_left_alone_by_products_attention_and_cross_entropy)
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
     for (ls_type type = LS_F32; type <= LS_BF16; type++) {
-        void *x = numbers(type, ROWS * DEEP, 1, 1), *w = numbers(type, WORDS * DEEP, 2, 1), *y = array_of(type, ROWS * WORDS), *z = array_of(type, ROWS * DEEP);
-        float *dw = array_of(LS_F32, WORDS * DEEP), *lse = array_of(LS_F32, ROWS * HEADS), *losses = array_of(LS_F32, ROWS);
+        void *x = numbers(type, ROWS * DEEP, 1, 1), *w = numbers(type, WORDS * DEEP, 2, 1),
+             *y = array_of(type, ROWS * WORDS), *z = array_of(type, ROWS * DEEP);
+        float *dw = array_of(LS_F32, WORDS * DEEP), *lse = array_of(LS_F32, ROWS * HEADS),
+              *losses = array_of(LS_F32, ROWS);
         int32_t labels[ROWS] = {0};
-        ls_matmul_args product = {.batch = 1, .m = ROWS, .n = WORDS, .k = DEEP, .trans_b = true, .type_ab = type, .type_c = type, .a = x, .b = w, .c = y,
-                                  .lda = DEEP, .ldb = DEEP, .ldc = WORDS, .activation = LS_ACT_SILU};
+        ls_matmul_args product = {.batch = 1,
+                                  .m = ROWS,
+                                  .n = WORDS,
+                                  .k = DEEP,
+                                  .trans_b = true,
+                                  .type_ab = type,
+                                  .type_c = type,
+                                  .a = x,
+                                  .b = w,
+                                  .c = y,
+                                  .lda = DEEP,
+                                  .ldb = DEEP,
+                                  .ldc = WORDS,
+                                  .activation = LS_ACT_SILU};
         cr_expect_eq(calls_of(products, device, &product, scratch), 0, "matmul, %s", ls_type_name(type));
-        ls_attention_args attention = {.type = type, .batch = 1, .queries = ROWS, .keys = ROWS, .heads = HEADS, .kv_heads = HEADS, .width = DEEP / HEADS,
-                                       .causal = true, .scale = 0.2, .q = x, .k = x, .v = x, .out = z, .lse = lse, .dout = x, .dq = y, .dk = y, .dv = y};
-        cr_expect_eq(calls_of(attention_both_ways, device, &attention, scratch), 0, "attention, %s", ls_type_name(type));
-        ls_cross_entropy_args loss = {.type = type, .rows = ROWS, .width = DEEP, .vocabulary = WORDS, .x = x, .w = w, .labels = labels, .losses = losses,
-                                      .lse = lse, .dloss = 1, .dx = z, .dw = dw};
-        cr_expect_eq(calls_of(cross_entropy_both_ways, device, &loss, scratch), 0, "cross-entropy, %s", ls_type_name(type));
+        ls_attention_args attention = {.type = type,
+                                       .batch = 1,
+                                       .queries = ROWS,
+                                       .keys = ROWS,
+                                       .heads = HEADS,
+                                       .kv_heads = HEADS,
+                                       .width = DEEP / HEADS,
+                                       .causal = true,
+                                       .scale = 0.2,
+                                       .q = x,
+                                       .k = x,
+                                       .v = x,
+                                       .out = z,
+                                       .lse = lse,
+                                       .dout = x,
+                                       .dq = y,
+                                       .dk = y,
+                                       .dv = y};
+        cr_expect_eq(calls_of(attention_both_ways, device, &attention, scratch), 0, "attention, %s",
+                     ls_type_name(type));
+        ls_cross_entropy_args loss = {.type = type,
+                                      .rows = ROWS,
+                                      .width = DEEP,
+                                      .vocabulary = WORDS,
+                                      .x = x,
+                                      .w = w,
+                                      .labels = labels,
+                                      .losses = losses,
+                                      .lse = lse,
+                                      .dloss = 1,
+                                      .dx = z,
+                                      .dw = dw};
+        cr_expect_eq(calls_of(cross_entropy_both_ways, device, &loss, scratch), 0, "cross-entropy, %s",
+                     ls_type_name(type));
         free(x), free(w), free(y), free(z), free(dw), free(lse), free(losses);
     }
     ls_arena_free(scratch);

@@ -10,18 +10,35 @@ typedef struct {
 
 /* Borders of tiles, panels and chunks on each level, one row or column, and sums longer than a chunk. */
 static const shape shapes[] = {
-    {1, 1, 1, 1, .bias = false}, {1, 1, 17, 3, .bias = false}, {1, 5, 7, 9, .trans_b = true}, {1, 7, 1, 300, .bias = false}, {1, 6, 32, 256, .bias = false}, {1, 97, 257, 257, .trans_a = true},
-    {1, 33, 65, 513, .trans_b = true, .bias = true, .activation = LS_ACT_GELU_TANH}, {1, 16, 64, 2000, .trans_a = true, .accumulate = true},
-    {1, 300, 20, 31, .trans_a = true, .trans_b = true}, {3, 13, 40, 50, .trans_b = true}, {4, 9, 33, 270, .shared_b = true, .accumulate = true},
-    {2, 100, 300, 64, .bias = true, .activation = LS_ACT_RELU}, {1, 64, 64, 64, .accumulate = true, .bias = true, .activation = LS_ACT_SILU},
+    {1, 1, 1, 1, .bias = false},
+    {1, 1, 17, 3, .bias = false},
+    {1, 5, 7, 9, .trans_b = true},
+    {1, 7, 1, 300, .bias = false},
+    {1, 6, 32, 256, .bias = false},
+    {1, 97, 257, 257, .trans_a = true},
+    {1, 33, 65, 513, .trans_b = true, .bias = true, .activation = LS_ACT_GELU_TANH},
+    {1, 16, 64, 2000, .trans_a = true, .accumulate = true},
+    {1, 300, 20, 31, .trans_a = true, .trans_b = true},
+    {3, 13, 40, 50, .trans_b = true},
+    {4, 9, 33, 270, .shared_b = true, .accumulate = true},
+    {2, 100, 300, 64, .bias = true, .activation = LS_ACT_RELU},
+    {1, 64, 64, 64, .accumulate = true, .bias = true, .activation = LS_ACT_SILU},
     {1, 2, 3, 0, .bias = true},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static ls_matmul_args arguments(const shape *s, ls_type type, ls_type type_c)
 {
-    ls_matmul_args x = {.batch = s->batch, .m = s->m, .n = s->n, .k = s->k, .trans_a = s->trans_a, .trans_b = s->trans_b,
-                        .accumulate = s->accumulate, .type_ab = type, .type_c = type_c, .type_bias = type == LS_F64 ? LS_F64 : LS_F32,
+    ls_matmul_args x = {.batch = s->batch,
+                        .m = s->m,
+                        .n = s->n,
+                        .k = s->k,
+                        .trans_a = s->trans_a,
+                        .trans_b = s->trans_b,
+                        .accumulate = s->accumulate,
+                        .type_ab = type,
+                        .type_c = type_c,
+                        .type_bias = type == LS_F64 ? LS_F64 : LS_F32,
                         .activation = s->activation};
     x.lda = (s->trans_a ? s->m : s->k) + 3; /* rows need not be dense */
     x.ldb = (s->trans_b ? s->k : s->n) + 1;
@@ -100,7 +117,8 @@ static void agrees_with_f64(ls_type type, ls_type type_c)
             cr_expect_leq(error_of(&x, x.pre, pre), limit, "shape %d, %s: pre", i, ls_type_name(type));
         void *before = numbers(type_c, x.batch * x.stride_c, 4, 1);
         for (int64_t row = 0; row < x.batch * x.m; row++) /* what lies between the rows is not ours */
-            cr_assert_eq(get(type_c, x.c, row * x.ldc + x.n), get(type_c, before, row * x.ldc + x.n), "shape %d, row %d", i, (int)row);
+            cr_assert_eq(get(type_c, x.c, row * x.ldc + x.n), get(type_c, before, row * x.ldc + x.n),
+                         "shape %d, row %d", i, (int)row);
         free(before);
         cr_assert_eq(ls_arena_used(scratch), 0, "scratch was not given back");
         free(pre);
@@ -110,10 +128,22 @@ static void agrees_with_f64(ls_type type, ls_type type_c)
     device_done(device);
 }
 
-Test(matmul, agrees_with_f64_in_f32) { agrees_with_f64(LS_F32, LS_F32); }
-Test(matmul, agrees_with_f64_in_bf16) { agrees_with_f64(LS_BF16, LS_BF16); }
-Test(matmul, agrees_with_f64_in_bf16_added_to_f32) { agrees_with_f64(LS_BF16, LS_F32); }
-Test(matmul, agrees_with_f64_in_f64) { agrees_with_f64(LS_F64, LS_F64); }
+Test(matmul, agrees_with_f64_in_f32)
+{
+    agrees_with_f64(LS_F32, LS_F32);
+}
+Test(matmul, agrees_with_f64_in_bf16)
+{
+    agrees_with_f64(LS_BF16, LS_BF16);
+}
+Test(matmul, agrees_with_f64_in_bf16_added_to_f32)
+{
+    agrees_with_f64(LS_BF16, LS_F32);
+}
+Test(matmul, agrees_with_f64_in_f64)
+{
+    agrees_with_f64(LS_F64, LS_F64);
+}
 
 Test(matmul, any_team_gives_the_same_bits)
 {
@@ -126,7 +156,8 @@ Test(matmul, any_team_gives_the_same_bits)
             for (int t = 1; t < 3; t++) {
                 ls_matmul_args more = arguments(&shapes[i], type, type);
                 cr_assert_eq(device[t]->matmul(device[t], &more, scratch), LS_OK);
-                cr_expect_eq(memcmp(one.c, more.c, (size_t)(one.batch * one.stride_c) * ls_type_size(type)), 0, "shape %d, %d threads", i, t + 1);
+                cr_expect_eq(memcmp(one.c, more.c, (size_t)(one.batch * one.stride_c) * ls_type_size(type)), 0,
+                             "shape %d, %d threads", i, t + 1);
                 release(&more);
             }
             release(&one);
@@ -144,9 +175,21 @@ Test(matmul, a_row_alone_gives_the_bits_it_has_among_others)
     ls_arena *scratch = scratch_arena();
     for (ls_type type = LS_F32; type <= LS_BF16; type++) {
         size_t size = ls_type_size(type);
-        char *a = numbers(type, M * K, 1, 1), *b = numbers(type, N * K, 2, 1), *c = array_of(type, M * N), *row = array_of(type, M * N);
-        ls_matmul_args x = {.batch = 1, .m = M, .n = N, .k = K, .trans_b = true, .type_ab = type, .type_c = type, .a = a, .b = b, .c = c,
-                            .lda = K, .ldb = K, .ldc = N};
+        char *a = numbers(type, M * K, 1, 1), *b = numbers(type, N * K, 2, 1), *c = array_of(type, M * N),
+             *row = array_of(type, M * N);
+        ls_matmul_args x = {.batch = 1,
+                            .m = M,
+                            .n = N,
+                            .k = K,
+                            .trans_b = true,
+                            .type_ab = type,
+                            .type_c = type,
+                            .a = a,
+                            .b = b,
+                            .c = c,
+                            .lda = K,
+                            .ldb = K,
+                            .ldc = N};
         cr_assert_eq(device->matmul(device, &x, scratch), LS_OK);
         for (int64_t count = 1; count <= 17; count += 4)
             for (int64_t first = 0; first + count <= M; first += 13) {
@@ -154,7 +197,8 @@ Test(matmul, a_row_alone_gives_the_bits_it_has_among_others)
                 x.m = count;
                 x.c = row;
                 cr_assert_eq(device->matmul(device, &x, scratch), LS_OK);
-                cr_expect_eq(memcmp(row, c + (size_t)(first * N) * size, (size_t)(count * N) * size), 0, "rows %d to %d", (int)first, (int)(first + count));
+                cr_expect_eq(memcmp(row, c + (size_t)(first * N) * size, (size_t)(count * N) * size), 0,
+                             "rows %d to %d", (int)first, (int)(first + count));
             }
         free(a), free(b), free(c), free(row);
     }
@@ -194,7 +238,8 @@ Test(matmul, a_large_matrix_is_packed_in_blocks)
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
     float *a = numbers(LS_F32, M * K, 1, 1), *b = numbers(LS_F32, (int64_t)N * K, 2, 1), *c = array_of(LS_F32, M * N);
-    ls_matmul_args x = {.batch = 1, .m = M, .n = N, .k = K, .trans_b = true, .a = a, .b = b, .c = c, .lda = K, .ldb = K, .ldc = N};
+    ls_matmul_args x = {
+        .batch = 1, .m = M, .n = N, .k = K, .trans_b = true, .a = a, .b = b, .c = c, .lda = K, .ldb = K, .ldc = N};
     cr_assert_eq(device->matmul(device, &x, scratch), LS_OK);
     cr_assert_lt(ls_arena_high(scratch), (size_t)16 << 20, "B was packed whole");
     for (int64_t j = 0; j < N; j += 37)
@@ -214,9 +259,22 @@ Test(matmul, batches_that_share_c_add_up_in_order)
     enum { BATCH = 5, M = 8, N = 24, K = 40 };
     ls_device *device = device_of(3);
     ls_arena *scratch = scratch_arena();
-    float *a = numbers(LS_F32, BATCH * M * K, 1, 1), *b = numbers(LS_F32, BATCH * N * K, 2, 1), *c = array_of(LS_F32, M * N), *want = array_of(LS_F32, M * N);
-    ls_matmul_args x = {.batch = BATCH, .m = M, .n = N, .k = K, .a = a, .b = b, .c = c, .lda = K, .ldb = N, .ldc = N,
-                        .stride_a = M * K, .stride_b = K * N, .stride_c = 0, .accumulate = true};
+    float *a = numbers(LS_F32, BATCH * M * K, 1, 1), *b = numbers(LS_F32, BATCH * N * K, 2, 1),
+          *c = array_of(LS_F32, M * N), *want = array_of(LS_F32, M * N);
+    ls_matmul_args x = {.batch = BATCH,
+                        .m = M,
+                        .n = N,
+                        .k = K,
+                        .a = a,
+                        .b = b,
+                        .c = c,
+                        .lda = K,
+                        .ldb = N,
+                        .ldc = N,
+                        .stride_a = M * K,
+                        .stride_b = K * N,
+                        .stride_c = 0,
+                        .accumulate = true};
     cr_assert_eq(device->matmul(device, &x, scratch), LS_OK);
     x.batch = 1;
     x.c = want;

@@ -32,8 +32,12 @@ Test(product, each_element_is_one_chain_in_ascending_k_on_every_level)
                     for (int64_t i = 0; i < ROWS; i++)
                         for (int64_t j = 0; j < WIDTH; j++) {
                             bool inside = i < m && j < kernels->width;
-                            float sum = inside ? chain(level, k, a + i * a_row, a_k, b + j, WIDTH) : 0, want = !inside ? 7 : m % 2 ? 7 + sum : sum;
-                            cr_assert_eq(memcmp(&c[i * WIDTH + j], &want, sizeof want), 0, "level %d, m %d, k %d: (%d, %d)", level, (int)m, (int)k, (int)i, (int)j);
+                            float sum = inside ? chain(level, k, a + i * a_row, a_k, b + j, WIDTH) : 0,
+                                  want = !inside ? 7
+                                         : m % 2 ? 7 + sum
+                                                 : sum;
+                            cr_assert_eq(memcmp(&c[i * WIDTH + j], &want, sizeof want), 0,
+                                         "level %d, m %d, k %d: (%d, %d)", level, (int)m, (int)k, (int)i, (int)j);
                         }
                 }
     }
@@ -55,7 +59,8 @@ Test(product, packing_turns_widens_and_pads)
                         for (int64_t p = 0; p < k; p++)
                             for (int64_t j = 0; j < kernels->width; j++) {
                                 double want = j < n ? get(type, b, transposed ? j * LD + p : p * LD + j) : 0;
-                                cr_assert_eq((double)panel[p * kernels->width + j], want, "level %d, %s: (%d, %d)", level, ls_type_name(type), (int)p, (int)j);
+                                cr_assert_eq((double)panel[p * kernels->width + j], want, "level %d, %s: (%d, %d)",
+                                             level, ls_type_name(type), (int)p, (int)j);
                             }
                     }
             free(b);
@@ -68,7 +73,8 @@ Test(product, a_running_softmax_agrees_with_f64_and_hides_the_unseen)
     enum { KEYS = 40, QUERIES = 32 };
     for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++) {
         const ls_softmax_tile_kernels *kernels = ls_softmax_tile_kernels_of(level);
-        float *score = numbers(LS_F32, 2 * KEYS * QUERIES, 4, 8), m[QUERIES], l[QUERIES], shrink[QUERIES], *s = malloc(2 * KEYS * QUERIES * sizeof *s);
+        float *score = numbers(LS_F32, 2 * KEYS * QUERIES, 4, 8), m[QUERIES], l[QUERIES], shrink[QUERIES],
+              *s = malloc(2 * KEYS * QUERIES * sizeof *s);
         memcpy(s, score, 2 * KEYS * QUERIES * sizeof *s);
         int32_t visible[2][QUERIES];
         for (int i = 0; i < QUERIES; i++) {
@@ -91,7 +97,8 @@ Test(product, a_running_softmax_agrees_with_f64_and_hides_the_unseen)
                     cr_assert_eq(s[j * QUERIES + i], 0);
             }
             cr_expect_eq((double)m[i], top);
-            cr_expect_leq(fabs((double)l[i] / sum - 1), 1e-6, "level %d, query %d: %g, wanted %g", level, i, (double)l[i], sum);
+            cr_expect_leq(fabs((double)l[i] / sum - 1), 1e-6, "level %d, query %d: %g, wanted %g", level, i,
+                          (double)l[i], sum);
             if (i < 5)
                 cr_expect_eq(shrink[i], 1, "nothing new: nothing shrinks");
         }

@@ -24,9 +24,9 @@ typedef int32_t lanes_i __attribute__((vector_size(4 * LANES)));
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
 /* Named so that tables of the levels do not collide: level_symbol(ls_product_kernels) is ls_product_kernels_avx2. */
-#define LANES_PASTE(name, level) name##_##level
+#define LANES_PASTE(name, level)  name##_##level
 #define LANES_SYMBOL(name, level) LANES_PASTE(name, level)
-#define level_symbol(name) LANES_SYMBOL(name, LS_LEVEL)
+#define level_symbol(name)        LANES_SYMBOL(name, LS_LEVEL)
 
 LANES_INLINE lanes lanes_load(const float *x)
 {

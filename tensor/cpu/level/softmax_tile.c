@@ -33,7 +33,8 @@ static void online(int64_t keys, int64_t queries, float *score, int64_t ld, cons
     }
 }
 
-static void probability(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *visible, const float *lse)
+static void probability(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *visible,
+                        const float *lse)
 {
     for (int64_t i = 0; i < queries; i += LANES) {
         lanes_i seen = load_visible(visible + i);
@@ -55,4 +56,5 @@ static void gradient(int64_t keys, int64_t queries, const float *p, float *dp, i
 }
 
 extern const ls_softmax_tile_kernels level_symbol(ls_softmax_tile_kernels);
-const ls_softmax_tile_kernels level_symbol(ls_softmax_tile_kernels) = {.online = online, .probability = probability, .gradient = gradient};
+const ls_softmax_tile_kernels level_symbol(ls_softmax_tile_kernels) = {
+    .online = online, .probability = probability, .gradient = gradient};
