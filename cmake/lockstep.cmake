@@ -16,6 +16,9 @@ if(LS_TSAN)
   target_compile_options(ls_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
   target_link_options(ls_flags INTERFACE -fsanitize=thread)
 endif()
+if(LS_FUZZ) # clang's warnings are not gcc's, and this build is for finding crashes
+  target_compile_options(ls_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error)
+endif()
 
 # ls_library(base SOURCES a.c b.c KNOWS other layers and packages): the layer's static library, ls_base.
 function(ls_library layer)

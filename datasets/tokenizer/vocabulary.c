@@ -115,7 +115,7 @@ static bool grow_ids(ls_vocabulary *vocabulary, int64_t size)
 
 static bool grow_text(ls_vocabulary *vocabulary, size_t length)
 {
-    if (length <= vocabulary->text_room - vocabulary->text_used)
+    if (vocabulary->text && length <= vocabulary->text_room - vocabulary->text_used) /* never NULL, even for "" */
         return true;
     size_t room = 2 * vocabulary->text_room + length + 4096;
     char *text = realloc(vocabulary->text, room);

@@ -1,9 +1,7 @@
 /* Any bytes as a tokenizer file: either they are refused with a sentence that names the file, or they make a tokenizer
  * that gives text back. The same bytes go to every reader: by content (tokenizer.json, tiktoken, llama2.c), as a
  * vocabulary and as merges, and as tokenizer_config.json. Built into tests/datasets/test_tokenizer_bad_files.c, which
- * replays the seeds and damages them, and by the preset `fuzz` with clang's libFuzzer: cmake --preset fuzz && cmake
- * --build --preset fuzz --target fuzz_tokenizer build/fuzz/tests/fuzz_tokenizer -max_len=8192 CORPUS
- * tests/fuzz/seeds/tokenizer */
+ * replays the seeds and damages them, and by the preset `fuzz` with clang's libFuzzer (tests/fuzz/CMakeLists.txt). */
 #include "datasets/tokenizer/parts.h"
 
 #include <stdlib.h>
