@@ -1,15 +1,19 @@
 /* HDF5 glue. See hdf5.h. */
 #include "datasets/hdf5.h"
+#include "datasets/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are mapped as they lie in the file: little-endian");
+
+enum { GROWS_BY = 4 << 20 };
 
 /* HDF5 prints a stack of errors unless told not to; the setting is the calling thread's. */
 static void be_quiet(void)
@@ -36,24 +40,60 @@ static const char *reason(char text[256])
 static ls_status write_failed(const char *path, const char *what)
 {
     char why[256];
-    reason(why);
-    if (strstr(why, strerror(ENOSPC)))
-        return ls_fail(LS_ESPACE, "%s: no space left while writing %s; free some, or choose another disk", path, what);
-    return ls_fail(LS_EIO, "%s: cannot write %s (%s)", path, what, why);
+    return ls_fail(LS_EMEM, "%s: HDF5 cannot lay out %s in memory (%s)", path, what, reason(why));
 }
 
-ls_status ls_h5_create(const char *path, hid_t *file)
+/* HDF5's core driver keeps a file in memory of ours, and leaves it to us when the file is closed: only then are its
+ * bytes final (a copy by H5Fget_file_image has a wrong checksum in its superblock). */
+
+static void *image_malloc(size_t size, H5FD_file_image_op_t why, void *output)
+{
+    (void)why, (void)output;
+    return malloc(size);
+}
+
+static void *image_realloc(void *bytes, size_t size, H5FD_file_image_op_t why, void *output)
+{
+    (void)why, (void)output;
+    return realloc(bytes, size);
+}
+
+static herr_t image_free(void *bytes, H5FD_file_image_op_t why, void *context)
+{
+    ls_h5_output *output = context;
+    if (why == H5FD_FILE_IMAGE_OP_FILE_CLOSE)
+        output->bytes = bytes;
+    else
+        free(bytes);
+    return 0;
+}
+
+static void *share_output(void *output)
+{
+    return output;
+}
+
+static herr_t unshare_output(void *output)
+{
+    (void)output;
+    return 0;
+}
+
+ls_status ls_h5_create(ls_h5_output *output, const char *path)
 {
     be_quiet();
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    *output = (ls_h5_output){.path = path};
+    H5FD_file_image_callbacks_t callbacks = {.image_malloc = image_malloc, .image_realloc = image_realloc, .image_free = image_free,
+                                             .udata_copy = share_output, .udata_free = unshare_output, .udata = output};
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
     H5Pset_alignment(access, 1, 64);
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-    H5Pset_file_locking(access, false, true); /* network disks without locks; the folder is locked instead */
-    hid_t creation = H5Pcreate(H5P_FILE_CREATE);
+    H5Pset_fapl_core(access, GROWS_BY, false);
+    H5Pset_file_image_callbacks(access, &callbacks);
     H5Pset_obj_track_times(creation, false); /* of the root group */
-    *file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    ls_status status = *file < 0 ? write_failed(path, "the file") : LS_OK; /* any other call forgets the reason */
+    output->id = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
+    ls_status status = output->id < 0 ? write_failed(path, "the file") : LS_OK; /* any other call forgets the reason */
     H5Pclose(creation);
     H5Pclose(access);
     return status;
@@ -69,16 +109,16 @@ static hid_t attribute_type(const ls_h5_attribute *row)
     return type;
 }
 
-ls_status ls_h5_write_header(hid_t file, const char *path, const ls_h5_attribute *rows, const void *header)
+ls_status ls_h5_write_header(ls_h5_output *output, const ls_h5_attribute *rows, const void *header)
 {
     be_quiet();
     ls_status status = LS_OK;
     hid_t scalar = H5Screate(H5S_SCALAR);
     for (const ls_h5_attribute *row = rows; row->name && status == LS_OK; row++) {
         hid_t type = attribute_type(row);
-        hid_t attribute = H5Acreate2(file, row->name, type, scalar, H5P_DEFAULT, H5P_DEFAULT);
+        hid_t attribute = H5Acreate2(output->id, row->name, type, scalar, H5P_DEFAULT, H5P_DEFAULT);
         if (attribute < 0 || H5Awrite(attribute, type, (const char *)header + row->offset) < 0)
-            status = write_failed(path, row->name);
+            status = write_failed(output->path, row->name);
         H5Aclose(attribute);
         H5Tclose(type);
     }
@@ -86,42 +126,46 @@ ls_status ls_h5_write_header(hid_t file, const char *path, const ls_h5_attribute
     return status;
 }
 
-ls_status ls_h5_write_array(hid_t file, const char *path, const char *name, hid_t type, int64_t count, const void *data)
+ls_status ls_h5_write_array(ls_h5_output *output, const char *name, hid_t type, int64_t count, const void *data)
 {
     be_quiet();
     hsize_t length = (hsize_t)count;
     hid_t space = H5Screate_simple(1, &length, NULL), plan = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_obj_track_times(plan, false);
     H5Pset_fill_time(plan, H5D_FILL_TIME_NEVER);
-    hid_t array = H5Dcreate2(file, name, type, space, H5P_DEFAULT, plan, H5P_DEFAULT);
+    hid_t array = H5Dcreate2(output->id, name, type, space, H5P_DEFAULT, plan, H5P_DEFAULT);
     bool good = array >= 0 && H5Dwrite(array, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
-    ls_status status = good ? LS_OK : write_failed(path, name); /* before a close clears the reason */
+    ls_status status = good ? LS_OK : write_failed(output->path, name); /* before a close clears the reason */
     H5Dclose(array);
     H5Pclose(plan);
     H5Sclose(space);
     return status;
 }
 
-ls_status ls_h5_finish(hid_t file, const char *path)
+ls_status ls_h5_finish(ls_h5_output *output)
 {
+    enum { END_OF_FILE = 28 }; /* where superblock 2 keeps the end's address ("HDF5 File Format Specification", II.A) */
     be_quiet();
-    if (H5Fclose(file) < 0)
-        return write_failed(path, "its end");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) {
-        ls_status status = ls_fail(errno == ENOSPC ? LS_ESPACE : LS_EIO, "%s: cannot reach the disk (%s)", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return status;
-    }
-    close(fd);
-    return LS_OK;
+    const ssize_t most = H5Fflush(output->id, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(output->id, NULL, 0) : -1;
+    ls_status status;
+    uint64_t bytes = 0; /* closing gives back what was allocated ahead */
+    if (most > END_OF_FILE + 8 && H5Fclose(output->id) >= 0 && output->bytes)
+        memcpy(&bytes, (const char *)output->bytes + END_OF_FILE, sizeof bytes);
+    if (bytes == 0 || bytes > (uint64_t)most)
+        status = write_failed(output->path, "the file");
+    else
+        status = ls_data_file_write(output->path, output->bytes, (size_t)bytes);
+    free(output->bytes);
+    *output = (ls_h5_output){.id = H5I_INVALID_HID};
+    return status;
 }
 
-void ls_h5_abandon(hid_t file)
+void ls_h5_abandon(ls_h5_output *output)
 {
     be_quiet();
-    H5Fclose(file);
+    H5Fclose(output->id);
+    free(output->bytes);
+    *output = (ls_h5_output){.id = H5I_INVALID_HID};
 }
 
 static ls_status map_file(ls_h5_input *input)

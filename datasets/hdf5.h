@@ -29,15 +29,24 @@ typedef struct {
     size_t bytes;
 } ls_h5_input;
 
+/* A file being made. It is laid out in memory and put on the disk by our own hand: after a write of its own that failed
+ * (a full disk), HDF5 1.10 can neither close the file nor end the process without a crash. */
+typedef struct {
+    hid_t id;
+    const char *path;
+    void *bytes; /* the file, once HDF5 has closed it */
+} ls_h5_output;
+
 /* A new file, with checksums over HDF5's own structures (superblock 2), arrays at 64-byte borders, no time stamps: its
- * bytes are a function of what is written. `path` must live until ls_h5_finish. */
-ls_status ls_h5_create(const char *path, hid_t *file);
-ls_status ls_h5_write_header(hid_t file, const char *path, const ls_h5_attribute *rows, const void *header);
-ls_status ls_h5_write_array(hid_t file, const char *path, const char *name, hid_t type, int64_t count, const void *data);
-/* Closes and fsyncs: after LS_OK the file's bytes are on the disk. */
-ls_status ls_h5_finish(hid_t file, const char *path);
-/* Closes a file that will be thrown away. */
-void ls_h5_abandon(hid_t file);
+ * bytes are a function of what is written. Nothing is on the disk before ls_h5_finish. `path` must live until then, and
+ * the output must not move. LS_EMEM. */
+ls_status ls_h5_create(ls_h5_output *output, const char *path);
+ls_status ls_h5_write_header(ls_h5_output *output, const ls_h5_attribute *rows, const void *header);
+ls_status ls_h5_write_array(ls_h5_output *output, const char *name, hid_t type, int64_t count, const void *data);
+/* Writes the file to its path and fsyncs; the output is gone, also on failure. LS_ESPACE, LS_EIO, LS_EMEM. */
+ls_status ls_h5_finish(ls_h5_output *output);
+/* Forgets a file that was not finished. */
+void ls_h5_abandon(ls_h5_output *output);
 
 /* Opens and maps. Its attribute `format` must be `format`, and its attribute `schema` at most `newest`.
  * LS_ENOTFOUND; LS_EFORMAT: not HDF5, or another program's; LS_ECORRUPT: truncated or damaged; LS_EVERSION.

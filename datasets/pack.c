@@ -36,14 +36,20 @@ typedef struct {
     slot *slot;      /* [BATCH_RECORDS] */
     int64_t records; /* in this batch */
     int64_t samples; /* seen so far: the number that decides about the holdout */
-    double begun;
+    double begun, cpu_begun;
 } packer;
 
-static double seconds(void)
+static double seconds(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void tell_time(const packer *p)
+{
+    p->report->seconds = seconds(CLOCK_MONOTONIC) - p->begun;
+    p->report->cpu_seconds = seconds(CLOCK_PROCESS_CPUTIME_ID) - p->cpu_begun;
 }
 
 static ls_status check_options(const ls_pack_options *o)
@@ -210,9 +216,7 @@ static ls_status write_sample(packer *p, slot *s)
 
 static ls_status run_batch(packer *p)
 {
-    const double from = seconds();
     ls_team_run(p->team, p->records, encode, p);
-    p->report->encode_seconds += seconds() - from;
     ls_status status = LS_OK;
     for (int64_t i = 0; i < p->records; i++) {
         if (status == LS_OK)
@@ -220,7 +224,7 @@ static ls_status run_batch(packer *p)
         ls_pack_record_free(&p->slot[i].record);
     }
     p->records = 0;
-    p->report->seconds = seconds() - p->begun;
+    tell_time(p);
     if (status == LS_OK && p->options->progress)
         p->options->progress(p->options->context, p->report);
     return status;
@@ -290,7 +294,8 @@ static void free_packer(packer *p)
 ls_status ls_pack(const ls_pack_options *options, ls_pack_report *report)
 {
     *report = (ls_pack_report){0};
-    packer p = {.options = options, .report = report, .begun = seconds()};
+    packer p = {.options = options, .report = report, .begun = seconds(CLOCK_MONOTONIC),
+                .cpu_begun = seconds(CLOCK_PROCESS_CPUTIME_ID)};
     ls_status status;
     if ((status = check_options(options)) == LS_OK && (status = open_tokenizers(&p)) == LS_OK)
         status = open_writers(&p);
@@ -298,7 +303,7 @@ ls_status ls_pack(const ls_pack_options *options, ls_pack_report *report)
         status = pack_file(&p, options->input[i]);
     if (status == LS_OK)
         status = commit(&p);
-    report->seconds = seconds() - p.begun;
+    tell_time(&p);
     free_packer(&p);
     return status;
 }

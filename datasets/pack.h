@@ -43,7 +43,7 @@ typedef struct ls_pack_report {
     int64_t longest;    /* tokens */
     char longest_at[512]; /* "file:line" */
     int64_t vocabulary;
-    double seconds, encode_seconds; /* all; in the team, all threads at once */
+    double seconds, cpu_seconds; /* that passed; of processor time, all threads */
     int threads;
 } ls_pack_report;
 

@@ -58,6 +58,7 @@
  *     (--force) the old set is removed                     the new set; leftovers under NAME.partial */
 #include "datasets/shard.h"
 #include "base/hash.h"
+#include "datasets/file.h"
 #include "datasets/shard_format.h"
 
 #include <stdatomic.h>
@@ -425,7 +426,7 @@ static ls_status verify_tokenizer(const ls_shards *set)
     if (!set->tokenizer_path)
         return LS_OK;
     uint64_t sum;
-    ls_status status = ls_file_sum(set->tokenizer_path, &sum);
+    ls_status status = ls_data_file_sum(set->tokenizer_path, &sum);
     if (status == LS_OK && sum != set->header.tokenizer_sum)
         status = ls_fail(LS_ECORRUPT, "%s: not the tokenizer that the data set was packed with; copy it again, or pack again",
                          set->tokenizer_path);

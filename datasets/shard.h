@@ -20,7 +20,7 @@ typedef struct {
     const char *template_name;   /* how conversations became tokens (datasets/template.h); NULL: "" */
     uint64_t tokenizer_hash;
     int64_t vocabulary;
-    int64_t samples_per_shard;   /* 0: 65536. A shard also ends before it would pass 32 Mi tokens */
+    int64_t samples_per_shard;   /* 0: 65536. A shard also ends before it would pass 16 Mi tokens */
     const char *tokenizer_path;  /* a file, copied beside the shards; NULL: none */
     const char *tokenizer_name;  /* its name there; NULL: tokenizer.json */
     bool replace;                /* an older data set of that name is replaced at commit; other folders never */

@@ -44,7 +44,3 @@ int64_t ls_shard_blocks(int64_t tokens);
 /* folder/shard-00042.h5, malloc'ed; NULL: no memory. */
 char *ls_shard_path(const char *folder, int64_t number);
 char *ls_path_join(const char *folder, const char *name);
-/* XXH3 of a whole file. LS_ENOTFOUND, LS_EIO. */
-ls_status ls_file_sum(const char *path, uint64_t *sum);
-/* Copies a file, fsyncs it, and gives the sum of its bytes. */
-ls_status ls_file_copy(const char *from, const char *to, uint64_t *sum);

@@ -2,6 +2,7 @@
  * The format and what a reader sees if power fails at each line: the essay at the top of shard.c.
  * Must never write into a folder that carries the data set's name. */
 #include "base/hash.h"
+#include "datasets/file.h"
 #include "datasets/folder.h"
 #include "datasets/shard_format.h"
 
@@ -12,7 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { DEFAULT_SAMPLES = 65536, MOST_TOKENS = 32 << 20 };
+enum { DEFAULT_SAMPLES = 65536, MOST_TOKENS = 16 << 20 }; /* 80 MiB; three times that in memory while it is written */
 
 struct ls_shard_writer {
     char *folder, *partial;
@@ -116,7 +117,7 @@ static ls_status copy_tokenizer(ls_shard_writer *w, const char *from)
     if (!from)
         return LS_OK;
     char *to = ls_path_join(w->partial, w->header.tokenizer);
-    ls_status status = to ? ls_file_copy(from, to, &w->header.tokenizer_sum) : ls_fail(LS_EMEM, "%s: no memory for a path", w->partial);
+    ls_status status = to ? ls_data_file_copy(from, to, &w->header.tokenizer_sum) : ls_fail(LS_EMEM, "%s: no memory for a path", w->partial);
     free(to);
     return status;
 }
@@ -154,7 +155,7 @@ ls_status ls_shard_writer_open(ls_shard_writer **out, const char *folder, const 
     return status;
 }
 
-/* HDF5 reports a full disk late and in its own words; asked first, the sentence can say how much is missing. */
+/* Asked before any work: so the sentence can say how much is missing. */
 static ls_status check_space(const ls_shard_writer *w, int64_t bytes)
 {
     struct statvfs disk;
@@ -177,20 +178,20 @@ static void sum_blocks(const ls_shard_writer *w, uint64_t *block_sum)
 
 static ls_status write_file(ls_shard_writer *w, const char *path, const ls_shard_header *header, const uint64_t *block_sum)
 {
-    hid_t file;
-    ls_status status = ls_h5_create(path, &file);
+    ls_h5_output file;
+    ls_status status = ls_h5_create(&file, path);
     if (status != LS_OK)
         return status;
-    if ((status = ls_h5_write_header(file, path, ls_shard_header_rows, header)) != LS_OK ||
-        (status = ls_h5_write_array(file, path, "tokens", H5T_STD_I32LE, w->count, w->tokens)) != LS_OK ||
-        (status = ls_h5_write_array(file, path, "loss_mask", H5T_STD_U8LE, w->count, w->loss_mask)) != LS_OK ||
-        (status = ls_h5_write_array(file, path, "offset", H5T_STD_I64LE, w->samples + 1, w->offset)) != LS_OK ||
-        (status = ls_h5_write_array(file, path, "counted", H5T_STD_I64LE, w->samples, w->counted)) != LS_OK ||
-        (status = ls_h5_write_array(file, path, "block_sum", H5T_STD_U64LE, ls_shard_blocks(w->count), block_sum)) != LS_OK) {
-        ls_h5_abandon(file);
+    if ((status = ls_h5_write_header(&file, ls_shard_header_rows, header)) != LS_OK ||
+        (status = ls_h5_write_array(&file, "tokens", H5T_STD_I32LE, w->count, w->tokens)) != LS_OK ||
+        (status = ls_h5_write_array(&file, "loss_mask", H5T_STD_U8LE, w->count, w->loss_mask)) != LS_OK ||
+        (status = ls_h5_write_array(&file, "offset", H5T_STD_I64LE, w->samples + 1, w->offset)) != LS_OK ||
+        (status = ls_h5_write_array(&file, "counted", H5T_STD_I64LE, w->samples, w->counted)) != LS_OK ||
+        (status = ls_h5_write_array(&file, "block_sum", H5T_STD_U64LE, ls_shard_blocks(w->count), block_sum)) != LS_OK) {
+        ls_h5_abandon(&file);
         return status;
     }
-    return ls_h5_finish(file, path);
+    return ls_h5_finish(&file);
 }
 
 /* Adds the file just written to the list. */
@@ -269,7 +270,7 @@ ls_status ls_shard_writer_add_text(ls_shard_writer *w, const int32_t *tokens, co
     return LS_OK;
 }
 
-static ls_status write_list(hid_t file, const char *path, const ls_shard_writer *w, int64_t *column)
+static ls_status write_list(ls_h5_output *file, const ls_shard_writer *w, int64_t *column)
 {
     static const struct {
         const char *name;
@@ -282,7 +283,7 @@ static ls_status write_list(hid_t file, const char *path, const ls_shard_writer 
     for (int c = 0; c < 4 && status == LS_OK; c++) {
         for (int64_t i = 0; i < w->header.shards; i++)
             memcpy(&column[i], (const char *)&w->entry[i] + columns[c].offset, sizeof *column);
-        status = ls_h5_write_array(file, path, columns[c].name, c == 3 ? H5T_STD_U64LE : H5T_STD_I64LE, w->header.shards, column);
+        status = ls_h5_write_array(file, columns[c].name, c == 3 ? H5T_STD_U64LE : H5T_STD_I64LE, w->header.shards, column);
     }
     return status;
 }
@@ -294,14 +295,14 @@ static ls_status write_dataset_file(ls_shard_writer *w)
     w->header.header_sum = ls_dataset_header_sum(&w->header);
     char *path = ls_path_join(w->partial, LS_DATASET_FILE);
     int64_t *column = calloc((size_t)w->header.shards, sizeof *column);
-    hid_t file;
-    ls_status status = path && column ? ls_h5_create(path, &file) : ls_fail(LS_EMEM, "%s: no memory for its list", w->partial);
+    ls_h5_output file;
+    ls_status status = path && column ? ls_h5_create(&file, path) : ls_fail(LS_EMEM, "%s: no memory for its list", w->partial);
     if (status == LS_OK) {
-        if ((status = ls_h5_write_header(file, path, ls_dataset_header_rows, &w->header)) != LS_OK ||
-            (status = write_list(file, path, w, column)) != LS_OK)
-            ls_h5_abandon(file);
+        if ((status = ls_h5_write_header(&file, ls_dataset_header_rows, &w->header)) != LS_OK ||
+            (status = write_list(&file, w, column)) != LS_OK)
+            ls_h5_abandon(&file);
         else
-            status = ls_h5_finish(file, path);
+            status = ls_h5_finish(&file);
     }
     free(column);
     free(path);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     ls_pack_options pack;
@@ -108,7 +109,7 @@ static void show_progress(void *context, const ls_pack_report *r)
 {
     arguments *given = context;
     char line[160];
-    if (r->seconds - given->progressed < 0.2)
+    if (r->seconds - given->progressed < (isatty(STDERR_FILENO) ? 0.2 : 10)) /* a log file gets a line now and then */
         return;
     given->progressed = r->seconds;
     snprintf(line, sizeof line, "pack: %lld samples, %.1f M tokens, %.1f MB/s", (long long)(r->kept.samples + r->held.samples),
@@ -136,8 +137,8 @@ static void print_summary(const ls_pack_options *o, const ls_pack_report *r)
     printf("longest sample: %lld tokens (%s); vocabulary %lld\n", (long long)r->longest, r->longest_at, (long long)r->vocabulary);
     if (r->empty)
         printf("left out: %lld records without text%s\n", (long long)r->empty, o->response ? ", or without a response" : "");
-    printf("%.1f MB of text in %.2f s: %.1f MB/s on %d thread%s, %.2f bytes a token\n", megabytes, r->seconds,
-           megabytes / fmax(r->seconds, 1e-9), r->threads, r->threads == 1 ? "" : "s",
+    printf("%.1f MB of text in %.2f s on %d thread%s (%.1f MB/s a core), %.2f bytes a token\n", megabytes, r->seconds, r->threads,
+           r->threads == 1 ? "" : "s", megabytes / fmax(r->cpu_seconds, 1e-9),
            (double)r->text_bytes / (double)(r->kept.tokens + r->held.tokens));
 }
 

@@ -185,16 +185,16 @@ static void rewrite_dataset(void (*change)(ls_dataset_header *header), const ls_
     memcpy(list, entry, (size_t)shards * sizeof *list);
     header.list_sum = ls_shard_list_sum(list, shards);
     header.header_sum = ls_dataset_header_sum(&header);
-    hid_t file;
-    cr_assert_eq(ls_h5_create(path, &file), LS_OK);
-    cr_assert_eq(ls_h5_write_header(file, path, ls_dataset_header_rows, &header), LS_OK);
+    ls_h5_output file;
+    cr_assert_eq(ls_h5_create(&file, path), LS_OK);
+    cr_assert_eq(ls_h5_write_header(&file, ls_dataset_header_rows, &header), LS_OK);
     static const char *const names[] = {"shard_samples", "shard_tokens", "shard_bytes", "shard_sum"};
     for (int c = 0; c < 4; c++) {
         for (int64_t i = 0; i < shards; i++)
             memcpy(&column[i], (const char *)&list[i] + 8 * c, 8);
-        cr_assert_eq(ls_h5_write_array(file, path, names[c], c == 3 ? H5T_STD_U64LE : H5T_STD_I64LE, shards, column), LS_OK);
+        cr_assert_eq(ls_h5_write_array(&file, names[c], c == 3 ? H5T_STD_U64LE : H5T_STD_I64LE, shards, column), LS_OK);
     }
-    cr_assert_eq(ls_h5_finish(file, path), LS_OK);
+    cr_assert_eq(ls_h5_finish(&file), LS_OK);
     free(column);
     free(list);
 }
@@ -289,15 +289,15 @@ Test(bad_shards, an_index_that_points_outside_is_refused_though_its_sums_are_rig
         header.index_sum = ls_shard_index_sum(offset, counted, 2, &sum, 1);
         header.header_sum = ls_shard_header_sum(&header);
         const char *path = fixture_path("set/shard-00000.h5");
-        hid_t file;
-        cr_assert_eq(ls_h5_create(path, &file), LS_OK);
-        cr_assert_eq(ls_h5_write_header(file, path, ls_shard_header_rows, &header), LS_OK);
-        cr_assert_eq(ls_h5_write_array(file, path, "tokens", H5T_STD_I32LE, 10, tokens), LS_OK);
-        cr_assert_eq(ls_h5_write_array(file, path, "loss_mask", H5T_STD_U8LE, 10, mask), LS_OK);
-        cr_assert_eq(ls_h5_write_array(file, path, "offset", H5T_STD_I64LE, 3, offset), LS_OK);
-        cr_assert_eq(ls_h5_write_array(file, path, "counted", H5T_STD_I64LE, 2, counted), LS_OK);
-        cr_assert_eq(ls_h5_write_array(file, path, "block_sum", H5T_STD_U64LE, 1, &sum), LS_OK);
-        cr_assert_eq(ls_h5_finish(file, path), LS_OK);
+        ls_h5_output file;
+        cr_assert_eq(ls_h5_create(&file, path), LS_OK);
+        cr_assert_eq(ls_h5_write_header(&file, ls_shard_header_rows, &header), LS_OK);
+        cr_assert_eq(ls_h5_write_array(&file, "tokens", H5T_STD_I32LE, 10, tokens), LS_OK);
+        cr_assert_eq(ls_h5_write_array(&file, "loss_mask", H5T_STD_U8LE, 10, mask), LS_OK);
+        cr_assert_eq(ls_h5_write_array(&file, "offset", H5T_STD_I64LE, 3, offset), LS_OK);
+        cr_assert_eq(ls_h5_write_array(&file, "counted", H5T_STD_I64LE, 2, counted), LS_OK);
+        cr_assert_eq(ls_h5_write_array(&file, "block_sum", H5T_STD_U64LE, 1, &sum), LS_OK);
+        cr_assert_eq(ls_h5_finish(&file), LS_OK);
         size_t bytes;
         free(fixture_read(path, &bytes));
         const ls_shard_entry one = {2, 10, (int64_t)bytes, header.header_sum};
@@ -330,11 +330,12 @@ Test(bad_shards, compressed_arrays_are_refused_with_a_reason)
     const char *path = fixture_path("zipped.h5");
     const int32_t values[64] = {1};
     const hsize_t length = 64;
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    ls_h5_output file;
+    cr_assert_eq(ls_h5_create(&file, path), LS_OK);
     hid_t space = H5Screate_simple(1, &length, NULL), plan = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_chunk(plan, 1, &length);
     H5Pset_deflate(plan, 4);
-    hid_t array = H5Dcreate2(file, "tokens", H5T_STD_I32LE, space, H5P_DEFAULT, plan, H5P_DEFAULT);
+    hid_t array = H5Dcreate2(file.id, "tokens", H5T_STD_I32LE, space, H5P_DEFAULT, plan, H5P_DEFAULT);
     H5Dwrite(array, H5T_STD_I32LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values);
     H5Dclose(array);
     H5Pclose(plan);
@@ -344,8 +345,8 @@ Test(bad_shards, compressed_arrays_are_refused_with_a_reason)
         int64_t schema;
     } id = {"lockstep-shard", 1};
     const ls_h5_attribute rows[] = {{"format", LS_H5_TEXT, 0, 32}, {"schema", LS_H5_I64, 32, 0}, {NULL, 0, 0, 0}};
-    cr_assert_eq(ls_h5_write_header(file, path, rows, &id), LS_OK);
-    cr_assert_eq(ls_h5_finish(file, path), LS_OK);
+    cr_assert_eq(ls_h5_write_header(&file, rows, &id), LS_OK);
+    cr_assert_eq(ls_h5_finish(&file), LS_OK);
     ls_h5_input input;
     const void *data;
     cr_assert_eq(ls_h5_open(&input, path, LS_SHARD_FORMAT, 1), LS_OK, "%s", ls_fail_sentence());

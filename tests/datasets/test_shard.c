@@ -1,10 +1,13 @@
 #include "tests/datasets/fixture.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TestSuite(shard, .fini = fixture_clean);
@@ -214,13 +217,78 @@ Test(shard, the_tokenizer_travels_with_the_set)
     cr_assert(strstr(ls_fail_sentence(), "tokenizer.json"));
 }
 
-Test(shard, a_read_only_disk_is_named)
+Test(shard, a_place_that_cannot_be_written_is_named)
 {
-    if (geteuid() == 0)
-        cr_skip_test("root writes everywhere");
-    cr_assert_eq(mkdir(fixture_path("locked"), 0555), 0);
     ls_shard_writer *writer;
     const ls_shard_options options = {.kind = "text", .vocabulary = 10};
-    cr_assert_eq(ls_shard_writer_open(&writer, fixture_path("locked/set"), &options), LS_EIO);
-    cr_assert(strstr(ls_fail_sentence(), "locked/set.partial"));
+    cr_assert_eq(ls_shard_writer_open(&writer, "/proc/set", &options), LS_EIO); /* read-only for everyone */
+    cr_assert(strstr(ls_fail_sentence(), "/proc/set.partial: cannot make this folder"), "%s", ls_fail_sentence());
+}
+
+Test(shard, a_disk_that_fills_up_is_named_and_leaves_nothing)
+{
+    ls_shard_writer *writer;
+    ls_status status = LS_OK;
+    const ls_shard_options options = {.kind = "text", .vocabulary = 10, .samples_per_shard = 100};
+    const struct rlimit small = {40000, RLIM_INFINITY}; /* no file may grow past this: a write fails as on a full disk */
+    cr_assert_eq(ls_shard_writer_open(&writer, fixture_path("set"), &options), LS_OK);
+    signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int32_t tokens[200] = {0};
+    uint8_t mask[200] = {0};
+    for (int i = 0; i < 300 && status == LS_OK; i++)
+        status = ls_shard_writer_add_text(writer, tokens, mask, i < 100 ? 10 : 200); /* the second shard is too large */
+    cr_assert_eq(status, LS_EIO);
+    cr_assert(strstr(ls_fail_sentence(), "set.partial/shard-00001.h5: cannot write its "), "%s", ls_fail_sentence());
+    ls_shard_writer_discard(writer);
+    cr_assert(strstr(ls_fail_sentence(), "cannot write its "), "the reason outlives the cleaning up");
+    cr_assert_not(exists(fixture_path("set")));
+    cr_assert_not(exists(fixture_path("set.partial")));
+}
+
+/* Writes sets of 1, 2, 3, ... samples under one name, for ever. */
+static _Noreturn void write_for_ever(int samples)
+{
+    const ls_shard_options options = {.kind = "text", .vocabulary = 100, .samples_per_shard = 2, .replace = true};
+    for (;; samples = samples % 7 + 1) {
+        ls_shard_writer *writer;
+        const int32_t tokens[] = {samples, samples, samples}; /* tells which writing it is */
+        const uint8_t mask[] = {1, 1, 1};
+        if (ls_shard_writer_open(&writer, fixture_path("set"), &options) != LS_OK)
+            _exit(1);
+        for (int i = 0; i < samples; i++)
+            if (ls_shard_writer_add_text(writer, tokens, mask, 3) != LS_OK)
+                _exit(1);
+        if (ls_shard_writer_commit(writer) != LS_OK)
+            _exit(1);
+    }
+}
+
+Test(shard, killed_anywhere_the_name_carries_a_whole_set, .timeout = 60)
+{
+    fixture_pack("set", lengths, 1, 0, false);
+    int changed = 0;
+    int64_t before = 0; /* none of the child's yet */
+    for (int kill_number = 0; kill_number < 25; kill_number++) {
+        const pid_t child = fork();
+        if (child == 0)
+            write_for_ever(kill_number % 7 + 1);
+        usleep((useconds_t)(2000 + kill_number * 7919 % 90000));
+        cr_assert_eq(kill(child, SIGKILL), 0);
+        int how;
+        cr_assert_eq(waitpid(child, &how, 0), child);
+        cr_assert(WIFSIGNALED(how), "the child failed by itself, exit code %d", WEXITSTATUS(how));
+        ls_shards *shards;
+        cr_assert_eq(ls_shards_open(&shards, fixture_path("set"), true), LS_OK, "kill %d: %s", kill_number, ls_fail_sentence());
+        const int64_t samples = ls_shards_samples(shards);
+        const int32_t *tokens;
+        const uint8_t *mask;
+        int64_t count;
+        cr_assert_eq(ls_shards_text(shards, samples - 1, &tokens, &mask, &count), LS_OK);
+        cr_assert(count == 3 && (before == 0 || tokens[0] == samples), "all of one writing");
+        changed += samples != before;
+        before = tokens[0] == samples ? samples : 0;
+        ls_shards_free(shards);
+    }
+    cr_assert_gt(changed, 1, "sets were exchanged all the while");
 }

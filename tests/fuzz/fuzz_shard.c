@@ -69,17 +69,16 @@ static void make_lie(input *in, lie *l)
 
 static bool write_shard(const char *path, const lie *l)
 {
-    hid_t file;
-    if (ls_h5_create(path, &file) != LS_OK)
+    ls_h5_output file;
+    if (ls_h5_create(&file, path) != LS_OK)
         return false;
-    const bool good = ls_h5_write_header(file, path, ls_shard_header_rows, &l->header) == LS_OK &&
-                      ls_h5_write_array(file, path, "tokens", H5T_STD_I32LE, l->stored_tokens, l->tokens) == LS_OK &&
-                      ls_h5_write_array(file, path, "loss_mask", H5T_STD_U8LE, l->stored_tokens, l->mask) == LS_OK &&
-                      ls_h5_write_array(file, path, "offset", H5T_STD_I64LE, l->stored_samples + 1, l->offset) == LS_OK &&
-                      ls_h5_write_array(file, path, "counted", H5T_STD_I64LE, l->stored_samples, l->counted) == LS_OK &&
-                      ls_h5_write_array(file, path, "block_sum", H5T_STD_U64LE, 1, &l->block_sum) == LS_OK;
-    ls_h5_abandon(file); /* closes without the fsync that a real writer pays for */
-    return good;
+    const bool good = ls_h5_write_header(&file, ls_shard_header_rows, &l->header) == LS_OK &&
+                      ls_h5_write_array(&file, "tokens", H5T_STD_I32LE, l->stored_tokens, l->tokens) == LS_OK &&
+                      ls_h5_write_array(&file, "loss_mask", H5T_STD_U8LE, l->stored_tokens, l->mask) == LS_OK &&
+                      ls_h5_write_array(&file, "offset", H5T_STD_I64LE, l->stored_samples + 1, l->offset) == LS_OK &&
+                      ls_h5_write_array(&file, "counted", H5T_STD_I64LE, l->stored_samples, l->counted) == LS_OK &&
+                      ls_h5_write_array(&file, "block_sum", H5T_STD_U64LE, 1, &l->block_sum) == LS_OK;
+    return ls_h5_finish(&file) == LS_OK && good;
 }
 
 static bool write_list(input *in, const char *path, const lie *l, int64_t bytes)
@@ -90,16 +89,15 @@ static bool write_list(input *in, const char *path, const lie *l, int64_t bytes)
                            .unmasked = number(in, l->header.unmasked), .vocabulary = number(in, l->header.vocabulary), .tokenizer_hash = 7};
     h.list_sum = ls_shard_list_sum(&entry, 1);
     h.header_sum = ls_dataset_header_sum(&h);
-    hid_t file;
-    if (ls_h5_create(path, &file) != LS_OK)
+    ls_h5_output file;
+    if (ls_h5_create(&file, path) != LS_OK)
         return false;
-    const bool good = ls_h5_write_header(file, path, ls_dataset_header_rows, &h) == LS_OK &&
-                      ls_h5_write_array(file, path, "shard_samples", H5T_STD_I64LE, 1, &entry.samples) == LS_OK &&
-                      ls_h5_write_array(file, path, "shard_tokens", H5T_STD_I64LE, 1, &entry.tokens) == LS_OK &&
-                      ls_h5_write_array(file, path, "shard_bytes", H5T_STD_I64LE, 1, &entry.bytes) == LS_OK &&
-                      ls_h5_write_array(file, path, "shard_sum", H5T_STD_U64LE, 1, &entry.sum) == LS_OK;
-    ls_h5_abandon(file);
-    return good;
+    const bool good = ls_h5_write_header(&file, ls_dataset_header_rows, &h) == LS_OK &&
+                      ls_h5_write_array(&file, "shard_samples", H5T_STD_I64LE, 1, &entry.samples) == LS_OK &&
+                      ls_h5_write_array(&file, "shard_tokens", H5T_STD_I64LE, 1, &entry.tokens) == LS_OK &&
+                      ls_h5_write_array(&file, "shard_bytes", H5T_STD_I64LE, 1, &entry.bytes) == LS_OK &&
+                      ls_h5_write_array(&file, "shard_sum", H5T_STD_U64LE, 1, &entry.sum) == LS_OK;
+    return ls_h5_finish(&file) == LS_OK && good;
 }
 
 static void check(bool holds)
