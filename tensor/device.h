@@ -113,7 +113,7 @@ struct ls_device {
     /* dx += dy * f'(x); y is f(x) */
     void (*unary_backward)(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
     void (*binary)(ls_device *device, ls_binary op, ls_type type, const ls_strides *shape, const void *a, const void *b, void *y);
-    /* da +=, db += [each may be NULL], summed over repeated elements in ascending order of the result's index.
+    /* da +=, db += [each may be NULL]; a repeated element's gradient is summed in a fixed order (tensor/cpu/binary.c).
      * min/max: where a and b are equal the gradient goes half to each (as PyTorch). */
     void (*binary_backward)(ls_device *device, ls_binary op, ls_type type, const ls_strides *shape, const void *a, const void *b, const void *dy, void *da, void *db, ls_arena *scratch);
     /* y = condition ? a : b, all [n]; backward adds dy to da or db */
@@ -126,7 +126,8 @@ struct ls_device {
     /* y[i] = x[i] / (1 - p) where uniform(stream, first + i) >= p, else 0. Its own backward with dy as x, dx += . */
     void (*dropout)(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
 
-    /* over the middle of [outer, length, inner]; sums in 16 virtual lanes, then lanes in order */
+    /* over the middle of [outer, length, inner]; a row (inner = 1) in pieces of LS_CHUNK: each over 16 virtual lanes,
+     * then lanes in order, then pieces in order in f64; columns in ascending order. max and min: a NaN wins. */
     void (*reduce)(ls_device *device, ls_reduce op, ls_type type, int64_t outer, int64_t length, int64_t inner, const void *x, void *y);
     /* dx += ; max/min: to the first extreme element */
     void (*reduce_backward)(ls_device *device, ls_reduce op, ls_type type, int64_t outer, int64_t length, int64_t inner, const void *x, const void *y, const void *dy, void *dx);

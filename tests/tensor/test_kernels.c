@@ -1,37 +1,41 @@
+/* The CPU device's kernels: bits over levels and threads, and values against the naive device. */
+#include "tensor/cpu/cpu.h"
 #include "tests/tensor/kernel_cases.h"
+#include "tests/tensor/reference_device.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROOM = 64 << 20 };
-
-/* Every entry's outputs at one level and thread count. */
-static size_t run(const kernel_case *c, ls_numerics level, int threads, ls_type type, int64_t n, char *out)
+/* One case at one level and thread count. */
+static kernel_output run(const kernel_case *c, ls_numerics level, int threads, ls_type type, int64_t n)
 {
+    kernel_output out = kernel_output_create();
     ls_team *team;
     ls_device *device;
     cr_assert_eq(ls_team_create(&team, threads, 1), LS_OK);
     cr_assert_eq(ls_device_create_cpu(&device, team), LS_OK);
     ((ls_cpu *)device->self)->kernels = ls_cpu_kernels(level);
-    size_t bytes = c->run(device, type, n, out);
-    cr_assert_lt(bytes, ROOM);
+    c->run(device, type, n, &out);
     device->free(device);
     ls_team_free(team);
-    return bytes;
+    return out;
 }
 
 static const ls_type types[] = {LS_F32, LS_BF16, LS_F64};
 
 static void same(const kernel_case *c, ls_numerics level, int threads, ls_type type, int64_t n)
 {
-    char *want = calloc(1, ROOM), *got = calloc(1, ROOM); /* zeros between the outputs */
-    size_t bytes = run(c, LS_NUMERICS_GENERIC, 1, type, n, want);
-    cr_assert_eq(run(c, level, threads, type, n, got), bytes);
-    for (size_t i = 0; i < bytes; i++)
-        cr_assert_eq(want[i], got[i], "%s, %s, n = %d, level %d, %d threads: differs at byte %zu of %zu", c->name,
-                     ls_type_name(type), (int)n, (int)level, threads, i, bytes);
-    free(want), free(got);
+    kernel_output want = run(c, LS_NUMERICS_GENERIC, 1, type, n), got = run(c, level, threads, type, n);
+    cr_assert_eq(got.arrays, want.arrays);
+    for (int i = 0; i < want.arrays; i++) {
+        size_t at = want.array[i].at, bytes = (size_t)want.array[i].count * ls_type_size(want.array[i].type);
+        cr_assert_eq(memcmp(want.bytes + at, got.bytes + at, bytes), 0, "%s %d, %s, n = %d: level %d with %d threads differs",
+                     want.array[i].entry, want.array[i].variant, ls_type_name(type), (int)n, (int)level, threads);
+    }
+    cr_assert_eq(memcmp(want.bytes, got.bytes, want.used), 0, "%s wrote between its arrays", c->name);
+    kernel_output_free(&want), kernel_output_free(&got);
 }
 
 /* Sizes around lanes, vectors and nothing at all. */
@@ -54,15 +58,39 @@ Test(kernels, threads_do_not_change_a_bit)
                 same(&kernel_cases[c], LS_NUMERICS_GENERIC, threads, types[t], threads == 2 ? 40001 : 70000);
 }
 
-/* What the two tests above lean on: outputs are written, and a different order would show. */
-Test(kernels, the_cases_are_not_empty)
+/* Numbers of at most `size` may differ by `relative` of their size and, near 0, by `absolute`. */
+static void compare(const kernel_output *want, const kernel_output *got, ls_type type, double relative, double absolute)
 {
-    char *one = malloc(ROOM), *other = malloc(ROOM);
-    for (int c = 0; c < kernel_case_count; c++) {
-        size_t bytes = run(&kernel_cases[c], LS_NUMERICS_GENERIC, 1, LS_F32, 4099, one);
-        cr_assert_gt(bytes, 4099);
-        cr_assert_neq(run(&kernel_cases[c], LS_NUMERICS_GENERIC, 1, LS_BF16, 4099, other) == bytes &&
-                          !memcmp(one, other, bytes), true);
+    cr_assert_eq(got->arrays, want->arrays);
+    for (int i = 0; i < want->arrays; i++) {
+        const ls_type own = want->array[i].type;
+        const char *w = want->bytes + want->array[i].at, *g = got->bytes + got->array[i].at;
+        if (own == LS_I32) {
+            cr_assert_eq(memcmp(w, g, (size_t)want->array[i].count * 4), 0, "%s %d", want->array[i].entry,
+                         want->array[i].variant);
+            continue;
+        }
+        for (int64_t k = 0; k < want->array[i].count; k++) {
+            double a = reference_get(own, w, k), b = reference_get(own, g, k);
+            cr_assert((isnan(a) && isnan(b)) || a == b || fabs(a - b) <= relative * fabs(a) + absolute,
+                      "%s %d, %s: element %d of %d is %.9g, not %.9g", want->array[i].entry, want->array[i].variant,
+                      ls_type_name(type), (int)k, (int)want->array[i].count, b, a);
+        }
     }
-    free(one), free(other);
+}
+
+/* Every entry but the flat buffers against loops in f64 that were written apart from it. */
+Test(kernels, values_are_those_of_the_naive_device)
+{
+    static const int64_t sizes[] = {1, 17, 700, 4099};
+    static const double relative[] = {2e-5, 2e-2, 1e-9}, absolute[] = {2e-5, 4e-2, 1e-9};
+    for (int c = 0; c < kernel_case_count - 1; c++)
+        for (int t = 0; t < 3; t++)
+            for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+                kernel_output want = kernel_output_create();
+                kernel_cases[c].run(reference_device(), types[t], sizes[s], &want);
+                kernel_output got = run(&kernel_cases[c], ls_cpu_best_level(), 1, types[t], sizes[s]);
+                compare(&want, &got, types[t], relative[t], absolute[t]);
+                kernel_output_free(&want), kernel_output_free(&got);
+            }
 }

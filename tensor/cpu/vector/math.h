@@ -91,9 +91,8 @@ static inline real real_tanh(real x)
     p = p * z - 0x1.b8444ap-5f;
     p = p * z + 0x1.110768p-3f;
     p = p * z - 0x1.555534p-2f;
-    real small = x + x * (z * p);
-    real large = __builtin_copysignf(1.0f - 2.0f / (real_exp(2.0f * size) + 1.0f), x);
-    return size < 0.625f ? small : large;
+    real small = size + size * (z * p), large = 1.0f - 2.0f / (real_exp(2.0f * size) + 1.0f);
+    return __builtin_copysignf(size < 0.625f ? small : large, x);
 }
 
 /* e^(-x^2 / 2) to the last places: x^2 = h^2 + (x - h)(x + h) with h the upper 12 bits of x, so that h^2 is exact. */
@@ -103,34 +102,33 @@ static inline real half_gaussian(real size)
     return exp_of_sum(-0.5f * (h * h), -0.5f * ((size - h) * (size + h)));
 }
 
-/* Phi(x) = erfc(-x / sqrt 2) / 2. z = |x| / sqrt 2 < 1: erf z = z P(z^2), |error| < 2^-29. Else
- * erfc z = e^(-z^2) t Q(t), t = 1 / (1 + z/2), |error| < 2^-31. Beyond |x| = 14.4 the smaller tail is 0. */
+/* Phi(x) = erfc(-x / sqrt 2) / 2. z = |x| / sqrt 2 < 1/2: erf z = z P(z^2), |error| < 2^-29. Else
+ * erfc z = e^(-z^2) t Q(t), t = 1 / (1 + z/2), |error| < 2^-33. Beyond |x| = 14.4 the smaller tail is 0. */
 static inline real normal_cdf(real x)
 {
     real size = __builtin_fabsf(x);
     size = size > 14.4f ? 14.4f : size;
     real z = size * 0x1.6a09e6p-1f, square = z * z;
-    real p = 0x1.496a3ep-14f;
-    p = p * square - 0x1.a3f702p-11f;
-    p = p * square + 0x1.5405b2p-8f;
-    p = p * square - 0x1.b7f90cp-6f;
-    p = p * square + 0x1.ce2cf8p-4f;
-    p = p * square - 0x1.81273ep-2f;
+    real p = 0x1.33f222p-8f;
+    p = p * square - 0x1.b63fd6p-6f;
+    p = p * square + 0x1.ce23bcp-4f;
+    p = p * square - 0x1.81272ep-2f;
     p = p * square + 0x1.20dd74p+0f;
     real half_erf = 0.5f * (z * p);
     real t = 1.0f / (1.0f + 0.5f * z);
-    real q = -0x1.2212c0p-4f;
-    q = q * t + 0x1.c7ecf6p-3f;
-    q = q * t - 0x1.93bfb6p-3f;
-    q = q * t - 0x1.9a1c86p-6f;
-    q = q * t + 0x1.7a9b60p-8f;
-    q = q * t + 0x1.3202eep-4f;
-    q = q * t + 0x1.6ecb88p-3f;
-    q = q * t + 0x1.f89256p-3f;
-    q = q * t + 0x1.20e802p-2f;
-    q = q * t + 0x1.20dd12p-2f;
+    real q = 0x1.ff3b90p-5f;
+    q = q * t - 0x1.4f2842p-2f;
+    q = q * t + 0x1.5fc152p-1f;
+    q = q * t - 0x1.5e6308p-1f;
+    q = q * t + 0x1.35c4fap-2f;
+    q = q * t - 0x1.21c040p-3f;
+    q = q * t + 0x1.e97330p-4f;
+    q = q * t + 0x1.5c2e9ap-3f;
+    q = q * t + 0x1.fafb56p-3f;
+    q = q * t + 0x1.20d102p-2f;
+    q = q * t + 0x1.20ddd2p-2f;
     real tail = 0.5f * (half_gaussian(size) * (t * q));
-    real lower = z < 1.0f ? 0.5f - half_erf : tail; /* Phi(-|x|) */
+    real lower = z < 0.5f ? 0.5f - half_erf : tail; /* Phi(-|x|) */
     return x > 0.0f ? 1.0f - lower : lower;
 }
 
