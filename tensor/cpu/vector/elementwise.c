@@ -101,7 +101,7 @@ void KERNEL(binary)(ls_binary op, int64_t n, const void *a_, int64_t step_a, con
 }
 
 /* Where both are equal, min and max share the gradient. */
-static inline real share(bool wins, bool ties)
+always_inline real share(bool wins, bool ties)
 {
     return (real)wins + (real)0.5 * (real)ties;
 }

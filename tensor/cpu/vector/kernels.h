@@ -26,7 +26,7 @@ typedef struct {
     /* g = dy * derivative by operand 0 (a) or 1 (b) */
     void (*binary_gradient)(ls_binary op, int operand, int64_t n, const void *a, int64_t step_a, const void *b, int64_t step_b, const void *dy, void *real_g);
 
-    /* reduce.c. partial: sum (SUM, MEAN), sum of squares (NORM), MAX or MIN of at most LS_CHUNK elements, in lanes */
+    /* reduce.c. partial: sum (SUM, MEAN), sum of squares (NORM), MAX or MIN of any number of elements, in lanes */
     double (*reduce_partial)(ls_reduce op, int64_t n, const void *x);
     double (*reduce_real)(int64_t n, const void *real);     /* sum of any number of reals, in lanes */
     void (*reduce_store)(ls_reduce op, int64_t length, double total, void *y); /* y[0] from all partials together */

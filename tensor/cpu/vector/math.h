@@ -9,25 +9,25 @@
 
 #include <math.h>
 
-static inline real real_sqrt(real x)
+always_inline real real_sqrt(real x)
 {
     return sizeof(real) == 4 ? (real)__builtin_sqrtf((float)x) : (real)__builtin_sqrt((double)x);
 }
 
 #if defined(LS_ELEMENT_F64)
 
-static inline real real_exp(real x) { return exp(x); }
-static inline real real_log(real x) { return log(x); }
-static inline real real_log1p(real x) { return log1p(x); }
-static inline real real_tanh(real x) { return tanh(x); }
-static inline real normal_cdf(real x) { return 0.5 * erfc(-x * 0x1.6a09e667f3bcdp-1); }
-static inline real normal_pdf(real x) { return 0x1.9884533d43651p-2 * exp(-0.5 * x * x); }
+always_inline real real_exp(real x) { return exp(x); }
+always_inline real real_log(real x) { return log(x); }
+always_inline real real_log1p(real x) { return log1p(x); }
+always_inline real real_tanh(real x) { return tanh(x); }
+always_inline real normal_cdf(real x) { return 0.5 * erfc(-x * 0x1.6a09e667f3bcdp-1); }
+always_inline real normal_pdf(real x) { return 0x1.9884533d43651p-2 * exp(-0.5 * x * x); }
 
 #else
 
 /* e^(high + low), |low| tiny. With n = round(x / ln 2), r = x - n ln 2, |r| <= 0.3466:
  * e^r = 1 + r + r^2 P(r), |error| < 2^-28; times 2^n in two steps, so that denormal results are rounded once. */
-static inline real exp_of_sum(real high, real low)
+always_inline real exp_of_sum(real high, real low)
 {
     real x = high < -105.0f ? -105.0f : high > 90.0f ? 90.0f : high;
     real shifted = x * 0x1.715476p+0f + 0x1.8p+23f; /* adding 1.5 * 2^23 rounds to an integer, kept in the low bits */
@@ -44,13 +44,13 @@ static inline real exp_of_sum(real high, real low)
     return p * float_of((uint32_t)(half + 127) << 23) * float_of((uint32_t)(k - half + 127) << 23);
 }
 
-static inline real real_exp(real x)
+always_inline real real_exp(real x)
 {
     return exp_of_sum(x, 0.0f);
 }
 
 /* x = 2^k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + f^3 P(f), |error| < 2^-30. */
-static inline real real_log(real x)
+always_inline real real_log(real x)
 {
     bool denormal = x < 0x1p-126f;
     real scaled = denormal ? x * 0x1p+23f : x;
@@ -76,14 +76,14 @@ static inline real real_log(real x)
 }
 
 /* log(1 + x) for x in [0, 1]: the rounding of 1 + x is put back. */
-static inline real real_log1p(real x)
+always_inline real real_log1p(real x)
 {
     real u = 1.0f + x;
     return real_log(u) + (x - (u - 1.0f)) / u;
 }
 
 /* |x| < 0.625: x + x^3 P(x^2), |error| < 2^-27; else 1 - 2 / (e^(2|x|) + 1) with the sign of x. */
-static inline real real_tanh(real x)
+always_inline real real_tanh(real x)
 {
     real size = __builtin_fabsf(x), z = x * x;
     real p = -0x1.76ac22p-8f;
@@ -96,7 +96,7 @@ static inline real real_tanh(real x)
 }
 
 /* e^(-x^2 / 2) to the last places: x^2 = h^2 + (x - h)(x + h) with h the upper 12 bits of x, so that h^2 is exact. */
-static inline real half_gaussian(real size)
+always_inline real half_gaussian(real size)
 {
     real h = float_of(bits_of(size) & UINT32_C(0xfffff000));
     return exp_of_sum(-0.5f * (h * h), -0.5f * ((size - h) * (size + h)));
@@ -104,7 +104,7 @@ static inline real half_gaussian(real size)
 
 /* Phi(x) = erfc(-x / sqrt 2) / 2. z = |x| / sqrt 2 < 1/2: erf z = z P(z^2), |error| < 2^-29. Else
  * erfc z = e^(-z^2) t Q(t), t = 1 / (1 + z/2), |error| < 2^-33. Beyond |x| = 14.4 the smaller tail is 0. */
-static inline real normal_cdf(real x)
+always_inline real normal_cdf(real x)
 {
     real size = __builtin_fabsf(x);
     size = size > 14.4f ? 14.4f : size;
@@ -132,7 +132,7 @@ static inline real normal_cdf(real x)
     return x > 0.0f ? 1.0f - lower : lower;
 }
 
-static inline real normal_pdf(real x)
+always_inline real normal_pdf(real x)
 {
     real size = __builtin_fabsf(x);
     return 0x1.988454p-2f * half_gaussian(size > 14.4f ? 14.4f : size);
@@ -140,19 +140,19 @@ static inline real normal_pdf(real x)
 
 #endif
 
-static inline real real_abs(real x)
+always_inline real real_abs(real x)
 {
     return sizeof(real) == 4 ? (real)__builtin_fabsf((float)x) : (real)__builtin_fabs((double)x);
 }
 
 /* Both sides from e^-|x|, which cannot overflow. */
-static inline real real_sigmoid(real x)
+always_inline real real_sigmoid(real x)
 {
     real e = real_exp(-real_abs(x)), q = 1 / (1 + e);
     return x < 0 ? e * q : q;
 }
 
-static inline real real_softplus(real x)
+always_inline real real_softplus(real x)
 {
     return (x < 0 ? 0 : x) + real_log1p(real_exp(-real_abs(x)));
 }

@@ -78,24 +78,25 @@ typedef struct {
 static void norm_row_backward(const norm_gradient *n, const element *x, const element *dy, real mean, real inverse,
                               element *dx)
 {
-    real gain_buffer[BLOCK], gradient[BLOCK], product[BLOCK];
+    real gain_buffer[BLOCK], gradient[BLOCK], product[BLOCK], *dgain = n->dgain, *dbias = n->dbias;
     lanes sum = {0}, sum_product = {0};
     for (int64_t begin = 0; begin < n->width; begin += BLOCK) {
         int64_t count = at_most(n->width - begin, BLOCK);
         const real *g = parameter(n->gain, n->gain_real, begin, count, 1, gain_buffer);
-        for (int64_t i = 0; i < count; i++) {
+        INDEPENDENT for (int64_t i = 0; i < count; i++)
+        {
             const real d = load(dy + begin + i), xhat = (load(x + begin + i) - mean) * inverse;
             gradient[i] = d * g[i];
             product[i] = d * g[i] * xhat;
         }
         lanes_add(&sum, gradient, count);
         lanes_add(&sum_product, product, count);
-        if (n->dgain)
-            for (int64_t i = 0; i < count; i++)
-                n->dgain[begin + i] += load(dy + begin + i) * ((load(x + begin + i) - mean) * inverse);
-        if (n->dbias)
-            for (int64_t i = 0; i < count; i++)
-                n->dbias[begin + i] += load(dy + begin + i);
+        if (dgain)
+            INDEPENDENT for (int64_t i = 0; i < count; i++)
+                dgain[begin + i] += load(dy + begin + i) * ((load(x + begin + i) - mean) * inverse);
+        if (dbias)
+            INDEPENDENT for (int64_t i = 0; i < count; i++)
+                dbias[begin + i] += load(dy + begin + i);
     }
     const real mean_g = n->rms ? 0 : lanes_total(&sum) / (real)n->width;
     const real mean_product = lanes_total(&sum_product) / (real)n->width;

@@ -32,26 +32,24 @@ static double sum_of_squares(int64_t n, const element *x)
     return lanes_total(&sum);
 }
 
-/* The greater of both; a NaN wins over all. The lesser is -greater(-a, -b). */
-static inline real greater(real a, real b)
+/* n >= 1. The least is the greatest of the negated numbers, negated. */
+static double extreme(int64_t n, const element *x, bool least)
 {
-    return (a > b) | (a != a) ? a : b;
-}
-
-static double greatest(int64_t n, const element *x, real sign)
-{
-    real lane[LANES];
-    for (int k = 0; k < LANES; k++)
-        lane[k] = sign * load(x + at_most(k, n - 1));
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++)
-            lane[k] = greater(sign * load(x + i + k), lane[k]);
-    for (; i < n; i++)
-        lane[0] = greater(sign * load(x + i), lane[0]);
-    for (int k = 1; k < LANES; k++)
-        lane[0] = greater(lane[k], lane[0]);
-    return sign * lane[0];
+    real buffer[BLOCK];
+    lanes best;
+    const real sign = least ? -1 : 1;
+    for (int lane = 0; lane < LANES; lane++)
+        best.lane[lane] = sign * load(x);
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        int64_t count = at_most(n - begin, BLOCK);
+        for (int64_t i = 0; least && i < count; i++)
+            buffer[i] = -load(x + begin + i);
+        lanes_greatest(&best, least ? buffer : as_reals(x + begin, count, buffer), count);
+    }
+    real total = best.lane[0];
+    for (int lane = 1; lane < LANES; lane++)
+        total = greater(best.lane[lane], total);
+    return sign * total;
 }
 
 double KERNEL(reduce_partial)(ls_reduce op, int64_t n, const void *x)
@@ -60,8 +58,8 @@ double KERNEL(reduce_partial)(ls_reduce op, int64_t n, const void *x)
     case LS_REDUCE_SUM:
     case LS_REDUCE_MEAN: return sum_of(n, x);
     case LS_REDUCE_NORM: return sum_of_squares(n, x);
-    case LS_REDUCE_MAX: return greatest(n, x, 1);
-    case LS_REDUCE_MIN: return greatest(n, x, -1);
+    case LS_REDUCE_MAX: return extreme(n, x, false);
+    case LS_REDUCE_MIN: return extreme(n, x, true);
     case LS_REDUCE_COUNT: break;
     }
     return 0;
@@ -113,13 +111,13 @@ void KERNEL(reduce_columns)(ls_reduce op, int64_t length, int64_t inner, int64_t
 }
 
 /* The gradient of an extreme goes to the first element that is it. */
-static void extreme_backward(int64_t length, int64_t inner, const element *x, const element *y, const element *dy,
+static void to_first_extreme(int64_t length, int64_t inner, const element *x, const element *y, const element *dy,
                              element *dx)
 {
-    const real extreme = load(y);
+    const real found = load(y);
     for (int64_t row = 0; row < length; row++) {
         const real v = load(x + row * inner);
-        if (v == extreme || (v != v && extreme != extreme)) {
+        if (v == found || (v != v && found != found)) {
             dx[row * inner] = store(load(dx + row * inner) + load(dy));
             return;
         }
@@ -134,7 +132,7 @@ void KERNEL(reduce_columns_backward)(ls_reduce op, int64_t length, int64_t inner
     element *dx = dx_;
     if (op == LS_REDUCE_MAX || op == LS_REDUCE_MIN) {
         for (int64_t j = begin; j < end; j++)
-            extreme_backward(length, inner, x + j, y + j, dy + j, dx + j);
+            to_first_extreme(length, inner, x + j, y + j, dy + j, dx + j);
         return;
     }
     const real share = op == LS_REDUCE_MEAN ? 1 / (real)length : 1;

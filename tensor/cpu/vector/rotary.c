@@ -5,14 +5,14 @@
 
 enum { PAIRS = 64 }; /* handled together; frequencies, sines and cosines stand on the stack */
 
-static inline uint64_t f64_bits(double x)
+always_inline uint64_t f64_bits(double x)
 {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline double f64_of(uint64_t bits)
+always_inline double f64_of(uint64_t bits)
 {
     double x;
     memcpy(&x, &bits, sizeof x);
@@ -46,17 +46,28 @@ static void sincos_block(int n, double position, const double *frequency, real *
     }
 }
 
-/* Pairs (x[i * step], x[i * step + apart]). */
-static void rotate(int n, int64_t step, int64_t apart, const real *cosine, const real *sine, const element *x,
-                   element *y, bool accumulate)
+/* Pairs (x[i * step], x[i * step + apart]), n <= PAIRS. Three loops: converting bf16 inside one loop does not vectorise. */
+always_inline void rotate(int n, int64_t step, int64_t apart, const real *cosine, const real *sine, const element *x,
+                          element *y, bool accumulate)
 {
-    INDEPENDENT for (int i = 0; i < n; i++)
-    {
-        const real a = load(x + i * step), b = load(x + i * step + apart);
-        const real c = a * cosine[i] - b * sine[i], d = a * sine[i] + b * cosine[i];
-        const real old_c = accumulate ? load(y + i * step) : 0, old_d = accumulate ? load(y + i * step + apart) : 0;
-        y[i * step] = store(accumulate ? old_c + c : c);
-        y[i * step + apart] = store(accumulate ? old_d + d : d);
+    real a[PAIRS], b[PAIRS];
+    for (int i = 0; i < n; i++) {
+        a[i] = load(x + i * step);
+        b[i] = load(x + i * step + apart);
+    }
+    for (int i = 0; i < n; i++) {
+        const real c = a[i] * cosine[i] - b[i] * sine[i], d = a[i] * sine[i] + b[i] * cosine[i];
+        a[i] = c;
+        b[i] = d;
+    }
+    if (accumulate)
+        for (int i = 0; i < n; i++) {
+            a[i] += load(y + i * step);
+            b[i] += load(y + i * step + apart);
+        }
+    for (int i = 0; i < n; i++) {
+        y[i * step] = store(a[i]);
+        y[i * step + apart] = store(b[i]);
     }
 }
 

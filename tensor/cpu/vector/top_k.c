@@ -26,10 +26,28 @@ static void sift_down(const element *x, int32_t *heap, int64_t size, int64_t hol
     heap[hole] = item;
 }
 
+/* Arg-max: the vectorised maximum, and then its first place. */
+static int32_t first_greatest(int64_t length, const element *x)
+{
+    real found = (real)KERNEL(reduce_partial)(LS_REDUCE_MAX, length, x);
+    for (int64_t i = 0; i < length; i++) {
+        const real v = load(x + i);
+        if (v == found || (v != v && found != found))
+            return (int32_t)i;
+    }
+    return 0;
+}
+
 void KERNEL(top_k)(int64_t length, int64_t k, const void *x_, void *values_, int32_t *index)
 {
     const element *x = x_;
     element *values = values_;
+    if (k == 1) {
+        index[0] = first_greatest(length, x);
+        if (values)
+            values[0] = x[index[0]];
+        return;
+    }
     for (int64_t i = 0; i < k; i++)
         index[i] = (int32_t)i;
     for (int64_t i = k / 2 - 1; i >= 0; i--)

@@ -3,18 +3,18 @@
 #include "tensor/cpu/vector/prototypes.h"
 
 /* GPT-2's GELU: x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3); this form keeps the negative tail. */
-static inline real gelu_tanh_argument(real x)
+always_inline real gelu_tanh_argument(real x)
 {
     return (real)1.5957691216057308 * (x + (real)0.044715 * (x * x * x));
 }
 
-static inline real gelu_tanh_slope(real x)
+always_inline real gelu_tanh_slope(real x)
 {
     real s = real_sigmoid(gelu_tanh_argument(x));
     return s + x * (s * (1 - s)) * ((real)1.5957691216057308 * (1 + (real)(3 * 0.044715) * (x * x)));
 }
 
-static inline real silu_slope(real x)
+always_inline real silu_slope(real x)
 {
     real s = real_sigmoid(x);
     return s * (1 + x * (1 - s));

@@ -13,17 +13,20 @@
 #define LS_PASTE(name, variant) LS_PASTE_(name, variant)
 #define KERNEL(name) LS_PASTE(name, LS_VARIANT)
 
+/* Refusing to inline would make a call of a vector loop's body, and the loop scalar: 40 times slower. */
+#define always_inline static inline __attribute__((always_inline))
+
 /* No iteration of the next loop reads what another one writes. x == y is allowed, other overlaps are not. */
 #define INDEPENDENT _Pragma("GCC ivdep")
 
-static inline uint32_t bits_of(float x)
+always_inline uint32_t bits_of(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline float float_of(uint32_t bits)
+always_inline float float_of(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof x);
@@ -31,7 +34,7 @@ static inline float float_of(uint32_t bits)
 }
 
 /* To nearest, ties to even; a NaN stays one (rounding could carry it to infinity). */
-static inline uint16_t bf16_of(float x)
+always_inline uint16_t bf16_of(float x)
 {
     uint32_t bits = bits_of(x);
     uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
@@ -41,18 +44,18 @@ static inline uint16_t bf16_of(float x)
 #if defined(LS_ELEMENT_F32)
 typedef float real;
 typedef float element;
-static inline real load(const element *x) { return *x; }
-static inline element store(real x) { return x; }
+always_inline real load(const element *x) { return *x; }
+always_inline element store(real x) { return x; }
 #elif defined(LS_ELEMENT_BF16)
 typedef float real;
 typedef uint16_t element;
-static inline real load(const element *x) { return float_of((uint32_t)*x << 16); }
-static inline element store(real x) { return bf16_of(x); }
+always_inline real load(const element *x) { return float_of((uint32_t)*x << 16); }
+always_inline element store(real x) { return bf16_of(x); }
 #elif defined(LS_ELEMENT_F64)
 typedef double real;
 typedef double element;
-static inline real load(const element *x) { return *x; }
-static inline element store(real x) { return x; }
+always_inline real load(const element *x) { return *x; }
+always_inline element store(real x) { return x; }
 #else
 #error "the build must define the element type"
 #endif
@@ -72,12 +75,20 @@ enum {
 };
 typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
 
+typedef __typeof__((vector){0} > (vector){0}) mask;
+
 typedef struct {
     real lane[LANES];
 } lanes;
 
+/* The greater of both; a NaN wins over all. */
+always_inline real greater(real a, real b)
+{
+    return (a > b) | (a != a) ? a : b;
+}
+
 /* Adds x[i] to lane i % 16. Call it with whole multiples of 16 until the row's last piece. */
-static inline void lanes_add(lanes *sum, const real *x, int64_t n)
+always_inline void lanes_add(lanes *sum, const real *x, int64_t n)
 {
     vector part[PARTS], v;
     memcpy(part, sum->lane, sizeof part);
@@ -92,7 +103,24 @@ static inline void lanes_add(lanes *sum, const real *x, int64_t n)
         sum->lane[lane] += x[i];
 }
 
-static inline real lanes_total(const lanes *sum)
+/* Keeps the greatest x[i] of each lane; a NaN wins over all. The rest after the last 16 goes to lanes 0, 1, ... */
+always_inline void lanes_greatest(lanes *best, const real *x, int64_t n)
+{
+    vector part[PARTS], v;
+    memcpy(part, best->lane, sizeof part);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int p = 0; p < PARTS; p++) {
+            memcpy(&v, x + i + p * WIDTH, sizeof v);
+            const mask wins = (v > part[p]) | (v != v);
+            part[p] = (vector)(((mask)v & wins) | ((mask)part[p] & ~wins));
+        }
+    memcpy(best->lane, part, sizeof part);
+    for (int lane = 0; i < n; i++, lane++)
+        best->lane[lane] = greater(x[i], best->lane[lane]);
+}
+
+always_inline real lanes_total(const lanes *sum)
 {
     real total = sum->lane[0];
     for (int lane = 1; lane < LANES; lane++)
@@ -100,13 +128,13 @@ static inline real lanes_total(const lanes *sum)
     return total;
 }
 
-static inline int64_t at_most(int64_t n, int64_t limit)
+always_inline int64_t at_most(int64_t n, int64_t limit)
 {
     return n < limit ? n : limit;
 }
 
 /* x[0 .. n) as reals, n <= BLOCK: in place where they are reals already, else in `buffer`. */
-static inline const real *as_reals(const element *x, int64_t n, real buffer[BLOCK])
+always_inline const real *as_reals(const element *x, int64_t n, real buffer[BLOCK])
 {
 #if defined(LS_ELEMENT_BF16)
     for (int64_t i = 0; i < n; i++)
