@@ -25,5 +25,6 @@ ls_test(launch/test_ckpt SOURCES launch/fixture.c KNOWS ls_datasets ls_checkpoin
 add_dependencies(launch_test_ckpt lockstep)
 add_dependencies(launch_prove_test_prove lockstep launch_prove_faulty_lockstep)
 ls_test(launch/test_data SOURCES datasets/fixture.c KNOWS ls_launch)
+ls_test(launch/test_data_tokenizer SOURCES datasets/fixture.c KNOWS ls_launch)
 ls_test(launch/test_generate SOURCES launch/fixture.c KNOWS ls_datasets)
 add_dependencies(launch_test_generate lockstep)
