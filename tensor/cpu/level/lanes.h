@@ -20,6 +20,7 @@
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t lanes_i __attribute__((vector_size(4 * LANES)));
+typedef uint32_t lanes_u __attribute__((vector_size(4 * LANES))); /* exponents wrap without being undefined */
 
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
@@ -86,8 +87,8 @@ LANES_INLINE lanes lanes_exp(lanes x)
     p = lanes_fma(p, r, lanes_all(1.6666665459e-1f));
     p = lanes_fma(p, r, lanes_all(5.0000001201e-1f));
     p = lanes_fma(p, r * r, r) + 1.0f;
-    lanes_i exponent = ((lanes_i)shifted - (lanes_i)magic) << 23;
-    lanes y = (lanes)((lanes_i)p + exponent);
+    lanes_u exponent = ((lanes_u)shifted - (lanes_u)magic) << 23; /* far below -87 it wraps; the choice drops it */
+    lanes y = (lanes)((lanes_u)p + exponent);
     y = lanes_choose(x < -87.0f, (lanes){0}, y);
     return lanes_choose(x == x, y, x);
 }
