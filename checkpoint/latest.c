@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/joining.h"
+#include "checkpoint/rounds.h"
 #include "checkpoint/verify.h"
 
 #include <stdlib.h>
@@ -31,6 +32,11 @@ static ls_status propose(const ls_folder_row *rows, int count, const char *run, 
     return LS_OK;
 }
 
+static ls_status verify_round(void *verifier, bool *done)
+{
+    return ls_verifier_read(verifier, LS_ROUND_BYTES, done);
+}
+
 /* LS_OK on all ranks, or the same failure on all. */
 static ls_status check(ls_world *world, const proposal *p)
 {
@@ -38,9 +44,12 @@ static ls_status check(ls_world *world, const proposal *p)
     ls_status status = ls_agree(world, ls_joining_read(p->path, &manifest), phase);
     if (status == LS_OK)
         status = ls_same_everywhere(world, &manifest->xxh3, sizeof manifest->xxh3, "the checkpoint to start from");
-    if (status == LS_OK)
-        status =
-            ls_agree(world, ls_verify_files(p->path, manifest, ls_world_rank(world), ls_world_ranks(world)), phase);
+    if (status == LS_OK) {
+        ls_verifier v;
+        ls_status mine = ls_verifier_open(&v, p->path, manifest, ls_world_rank(world), ls_world_ranks(world));
+        status = ls_rounds(world, mine, verify_round, &v, phase);
+        ls_verifier_close(&v);
+    }
     ls_manifest_free(manifest);
     return status;
 }

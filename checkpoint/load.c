@@ -5,11 +5,13 @@
 
 #include "checkpoint/joining.h"
 #include "checkpoint/reader.h"
+#include "checkpoint/rounds.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static const char phase[] = "checkpoint load";
+enum { FILL_CHUNKS = 1024 }; /* read at a time: 16 MiB of f32 */
 
 static void print_shape(char *text, size_t room, ls_type type, int ndim, const int64_t *shape)
 {
@@ -73,19 +75,42 @@ static ls_status check_place(const ls_state_entry *entry)
                    (long long)entry->begin, (long long)end, (long long)elements, LS_CHUNK);
 }
 
-static ls_status fill(const char *path, const ls_manifest *m, ls_state_tree *tree)
-{
+typedef struct {
+    ls_state_tree *tree;
+    const ls_manifest *manifest;
     ls_reader reader;
-    ls_status status = ls_reader_open(&reader, path, m);
-    for (int i = 0; status == LS_OK && i < ls_state_count(tree); i++) {
-        const ls_state_entry *entry = ls_state_at(tree, i);
-        if (entry->kind == LS_STATE_GRADIENT)
-            continue;
-        status = check_place(entry);
-        if (status == LS_OK)
-            status = ls_reader_read(&reader, ls_manifest_find(m, entry->name), entry->begin, entry->held, entry->data);
+    int entry;    /* number of the next one */
+    int64_t have; /* elements of it that are read */
+} filler;
+
+/* The next elements of the entry at hand, whole chunks but for the last. */
+static ls_status fill_some(filler *f, int64_t *budget)
+{
+    const ls_state_entry *entry = ls_state_at(f->tree, f->entry);
+    int64_t size = (int64_t)ls_type_size(entry->type);
+    int64_t count = entry->kind == LS_STATE_GRADIENT ? 0 : entry->held - f->have;
+    ls_status status = count > 0 && f->have == 0 ? check_place(entry) : LS_OK;
+    if (count > FILL_CHUNKS * LS_CHUNK)
+        count = FILL_CHUNKS * LS_CHUNK;
+    if (status == LS_OK && count > 0)
+        status = ls_reader_read(&f->reader, ls_manifest_find(f->manifest, entry->name), entry->begin + f->have, count,
+                                (char *)entry->data + f->have * size);
+    *budget -= count * size;
+    f->have += count;
+    if (count == 0 || f->have == entry->held) {
+        f->entry++;
+        f->have = 0;
     }
-    ls_reader_close(&reader);
+    return status;
+}
+
+static ls_status fill_round(void *context, bool *done)
+{
+    filler *f = context;
+    ls_status status = LS_OK;
+    for (int64_t budget = LS_ROUND_BYTES; status == LS_OK && budget > 0 && f->entry < ls_state_count(f->tree);)
+        status = fill_some(f, &budget);
+    *done = f->entry == ls_state_count(f->tree);
     return status;
 }
 
@@ -97,8 +122,11 @@ ls_status ls_checkpoint_load(ls_world *world, ls_state_tree *tree, const char *p
         status = ls_same_everywhere(world, &manifest->xxh3, sizeof manifest->xxh3, "the checkpoint to load");
     if (status == LS_OK)
         status = ls_agree(world, ls_fail_at(match_all(manifest, tree), "%s", path), phase);
-    if (status == LS_OK)
-        status = ls_agree(world, fill(path, manifest, tree), phase);
+    if (status == LS_OK) {
+        filler f = {.tree = tree, .manifest = manifest};
+        status = ls_rounds(world, ls_reader_open(&f.reader, path, manifest), fill_round, &f, phase);
+        ls_reader_close(&f.reader);
+    }
     ls_manifest_free(manifest);
     return status;
 }

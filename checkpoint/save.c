@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "checkpoint/commit.h"
 #include "checkpoint/rank_file.h"
+#include "checkpoint/rounds.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,8 +15,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* Bytes a rank writes between two words with the others. A disk of 100 MB/s is silent for less than a second. */
-static const int64_t round_bytes = INT64_C(64) << 20;
 static const char phase[] = "checkpoint save";
 
 typedef struct {
@@ -79,24 +78,16 @@ static ls_status begin(saver *s)
     return status == LS_OK ? ls_broadcast(s->world, &s->whole, sizeof s->whole, 0, phase) : status;
 }
 
-/* Lines 3 and 4, in rounds, until all are done or one has failed. */
+/* Lines 3 and 4. */
+static ls_status write_round(void *context, bool *done)
+{
+    const saver *s = context;
+    return ls_rank_file_write(s->file, LS_ROUND_BYTES, done);
+}
+
 static ls_status write_files(saver *s)
 {
-    bool done = false, *all = calloc((size_t)s->ranks, sizeof *all);
-    ls_status status = all ? ls_rank_file_create(s->file, s->commit.partial) : ls_fail(LS_EMEM, "no memory");
-    status = ls_agree(s->world, status, phase);
-    for (bool all_done = false; status == LS_OK && !all_done;) {
-        if (!done)
-            status = ls_rank_file_write(s->file, round_bytes, &done);
-        status = ls_agree(s->world, status, phase);
-        if (status == LS_OK)
-            status = ls_all_gather_bytes(s->world, &done, sizeof done, all, phase);
-        all_done = true;
-        for (int r = 0; r < s->ranks; r++)
-            all_done = all_done && all[r];
-    }
-    free(all);
-    return status;
+    return ls_rounds(s->world, ls_rank_file_create(s->file, s->commit.partial), write_round, s, phase);
 }
 
 typedef struct {

@@ -61,43 +61,83 @@ static ls_status name_damage(const char *folder, const ls_manifest *m, int64_t f
     return status;
 }
 
-static ls_status verify_file(const char *folder, const ls_manifest *m, int64_t file, char *piece)
+ls_status ls_verifier_open(ls_verifier *v, const char *folder, const ls_manifest *m, int64_t first, int64_t stride)
 {
-    const ls_file_row *row = &m->file[file];
-    char path[LS_PATH];
-    int fd;
-    ls_status status = open_listed(folder, row, path, &fd);
+    *v = (ls_verifier){.folder = folder, .manifest = m, .file = first, .stride = stride, .fd = -1};
+    v->piece = malloc(PIECE);
+    return v->piece ? LS_OK : ls_fail(LS_EMEM, "%s: no memory to check it", folder);
+}
+
+static void close_file(ls_verifier *v)
+{
+    if (v->fd >= 0)
+        close(v->fd);
+    ls_hasher_free(v->hasher);
+    v->fd = -1;
+    v->hasher = NULL;
+}
+
+void ls_verifier_close(ls_verifier *v)
+{
+    close_file(v);
+    free(v->piece);
+}
+
+static ls_status begin_file(ls_verifier *v)
+{
+    ls_status status = open_listed(v->folder, &v->manifest->file[v->file], v->path, &v->fd);
     if (status != LS_OK)
         return status;
-    ls_hasher *hasher = ls_hasher_create(LS_HASH_SEED);
-    if (!hasher)
-        status = ls_fail(LS_EMEM, "%s: no memory to check it", path);
-    for (int64_t at = 0; status == LS_OK && at < row->bytes; at += PIECE) {
-        size_t size = row->bytes - at < PIECE ? (size_t)(row->bytes - at) : PIECE;
-        status = ls_disk_read(fd, path, piece, size, at);
+    v->at = 0;
+    v->hasher = ls_hasher_create(LS_HASH_SEED);
+    return v->hasher ? LS_OK : ls_fail(LS_EMEM, "%s: no memory to check it", v->path);
+}
+
+static ls_status end_file(ls_verifier *v)
+{
+    const ls_file_row *row = &v->manifest->file[v->file];
+    uint64_t hash = ls_hasher_digest(v->hasher);
+    close_file(v);
+    ls_status status = hash == row->xxh3 ? LS_OK : name_damage(v->folder, v->manifest, v->file, v->piece);
+    if (status == LS_OK && hash != row->xxh3)
+        status = ls_fail(
+            LS_ECORRUPT,
+            "%s: a header, or the space between tensors, is not as it was written (XXH3 is %016llx, was %016llx)",
+            v->path, (unsigned long long)hash, (unsigned long long)row->xxh3);
+    v->file += v->stride;
+    return status;
+}
+
+ls_status ls_verifier_read(ls_verifier *v, int64_t budget, bool *done)
+{
+    ls_status status = LS_OK;
+    while (status == LS_OK && v->file < v->manifest->files && budget > 0) {
+        int64_t bytes = v->manifest->file[v->file].bytes;
+        if (v->fd < 0)
+            status = begin_file(v);
+        int64_t size = bytes - v->at < PIECE ? bytes - v->at : PIECE;
         if (status == LS_OK)
-            ls_hasher_add(hasher, piece, size);
+            status = ls_disk_read(v->fd, v->path, v->piece, (size_t)size, v->at);
+        if (status != LS_OK)
+            break;
+        ls_hasher_add(v->hasher, v->piece, (size_t)size);
+        v->at += size;
+        budget -= size > 0 ? size : 1;
+        if (v->at == bytes)
+            status = end_file(v);
     }
-    close(fd);
-    uint64_t hash = status == LS_OK ? ls_hasher_digest(hasher) : 0;
-    ls_hasher_free(hasher);
-    if (status != LS_OK || hash == row->xxh3)
-        return status;
-    status = name_damage(folder, m, file, piece);
-    return status != LS_OK ? status
-                           : ls_fail(LS_ECORRUPT,
-                                     "%s: a header, or the space between tensors, is not as it was written "
-                                     "(XXH3 is %016llx, was %016llx)",
-                                     path, (unsigned long long)hash, (unsigned long long)row->xxh3);
+    *done = v->file >= v->manifest->files;
+    return status;
 }
 
 ls_status ls_verify_files(const char *folder, const ls_manifest *m, int64_t first, int64_t stride)
 {
-    char *piece = malloc(PIECE);
-    ls_status status = piece ? LS_OK : ls_fail(LS_EMEM, "%s: no memory to check it", folder);
-    for (int64_t f = first; status == LS_OK && f < m->files; f += stride)
-        status = verify_file(folder, m, f, piece);
-    free(piece);
+    ls_verifier v;
+    bool done;
+    ls_status status = ls_verifier_open(&v, folder, m, first, stride);
+    if (status == LS_OK)
+        status = ls_verifier_read(&v, INT64_MAX, &done);
+    ls_verifier_close(&v);
     return status;
 }
 

@@ -3,6 +3,7 @@ set(ls_checkpoint_fixture checkpoint/fixture.c checkpoint/state.c)
 ls_test(checkpoint/test_save_load SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
 ls_test(checkpoint/test_joining SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint m)
 ls_test(checkpoint/test_damage SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
+ls_test(checkpoint/test_rounds SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
 ls_test(checkpoint/test_hash SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
 
 # tests/checkpoint/faults.c stands in for these calls.
