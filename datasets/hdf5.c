@@ -61,10 +61,12 @@ static void *image_realloc(void *bytes, size_t size, H5FD_file_image_op_t why, v
 static herr_t image_free(void *bytes, H5FD_file_image_op_t why, void *context)
 {
     ls_h5_output *output = context;
-    if (why == H5FD_FILE_IMAGE_OP_FILE_CLOSE)
+    if (why == H5FD_FILE_IMAGE_OP_FILE_CLOSE) {
+        free(output->bytes); /* of a file that stands at the path: HDF5 looks at it first, and closes it again */
         output->bytes = bytes;
-    else
+    } else {
         free(bytes);
+    }
     return 0;
 }
 
