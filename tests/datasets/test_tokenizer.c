@@ -186,7 +186,7 @@ Test(tokenizer, a_failed_write_leaves_nothing)
     snprintf(path, sizeof path, "%s/tokenizer.json.partial", folder);
     cr_assert_neq(access(path, F_OK), 0, "no half-written file is left");
     ls_tokenizer_free(tokenizer);
-    tokenizer = open_tokenizer(source_path("tests/data/llama2c-tokenizer/tok512.bin"));
+    tokenizer = open_tokenizer(source_path("tests/data/stories260K/tok512.bin"));
     cr_assert_eq(ls_tokenizer_write(tokenizer, path), LS_EARG);
     ls_tokenizer_free(tokenizer);
 }

@@ -145,7 +145,7 @@ static ls_status open_bytes(const void *bytes, size_t size)
 Test(tokenizer_bad_files, llama2c_sizes)
 {
     size_t size;
-    char *bytes = read_whole(source_path("tests/data/llama2c-tokenizer/tok512.bin"), &size);
+    char *bytes = read_whole(source_path("tests/data/stories260K/tok512.bin"), &size);
     cr_assert_eq(open_bytes(bytes, size), LS_OK);
     cr_assert_eq(open_bytes(bytes, size - 1), LS_EFORMAT);
     cr_assert(strstr(ls_fail_sentence(), "token 511 has 3 bytes"), "%s", ls_fail_sentence());
@@ -251,6 +251,6 @@ Test(tokenizer_bad_files, seeds_whole_cut_and_damaged, .timeout = 100)
 Test(tokenizer_bad_files, real_files_cut_and_damaged, .timeout = 100)
 {
     damage(source_path("tests/data/tiny-tokenizers/qwen2-style/tiny_bpe_tokenizer.json"), 20);
-    damage(source_path("tests/data/llama2c-tokenizer/tok512.bin"), 50);
+    damage(source_path("tests/data/stories260K/tok512.bin"), 50);
     damage(source_path("tests/data/tiny-tokenizers/llama3-style/tiktoken_small.model"), 20);
 }

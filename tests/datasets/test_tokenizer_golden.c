@@ -122,11 +122,11 @@ Test(tokenizer_golden, plain_text_keys_without_merges)
  * documentation prints. */
 Test(tokenizer_golden, llama2c_scores)
 {
-    ls_tokenizer *tokenizer = open_tokenizer(source_path("tests/data/llama2c-tokenizer/tok512.bin"));
+    ls_tokenizer *tokenizer = open_tokenizer(source_path("tests/data/stories260K/tok512.bin"));
     cr_assert_eq(ls_tokenizer_size(tokenizer), 512);
     cr_assert_eq(ls_tokenizer_bos(tokenizer), 1);
     cr_assert_eq(ls_tokenizer_eot(tokenizer), 2);
-    json_t *golden = json_load_file(source_path("tests/data/llama2c-tokenizer/greedy.json"), 0, NULL);
+    json_t *golden = json_load_file(source_path("tests/data/stories260K/greedy.json"), 0, NULL);
     const json_t *want = json_object_get(golden, "ids"), *text = json_object_get(golden, "text");
     ls_ids ids = encode(tokenizer, json_string_value(text), json_string_length(text), false);
     cr_assert_eq(ids.count, (int64_t)json_array_size(want));
@@ -152,7 +152,7 @@ Test(tokenizer_golden, llama2c_scores)
 Test(tokenizer_golden, llama2c_falls_back_to_bytes)
 {
     static const int32_t want[] = {0xe6 + 3, 0x98 + 3, 0xa5 + 3, 0xff + 3};
-    ls_tokenizer *tokenizer = open_tokenizer(source_path("tests/data/llama2c-tokenizer/tok512.bin"));
+    ls_tokenizer *tokenizer = open_tokenizer(source_path("tests/data/stories260K/tok512.bin"));
     ls_ids ids = encode(tokenizer, "\xe6\x98\xa5\xff", 4, false);
     cr_assert_eq(ids.count, 5); /* and the blank */
     cr_assert_eq(memcmp(ids.id + 1, want, sizeof want), 0);
