@@ -133,7 +133,7 @@ static void *run(void *argument)
         if (moved)
             busy = ls_now();
         double idle = ls_now() - busy;
-        if (idle > SPIN_SECONDS)
+        if (idle > SPIN_SECONDS && bell == own_bell(world)) /* a job may have taken the board down, and its bell with it */
             ls_bell_wait(bell, seen, !far ? BEAT_SECONDS : idle < 1e-3 ? 50e-6 : 200e-6);
     }
     return NULL;
