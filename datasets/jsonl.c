@@ -1,5 +1,6 @@
 /* See jsonl.h. jansson parses; the line, its number and the sentence are ours. */
 #include "datasets/jsonl.h"
+#include "datasets/flat_json.h"
 #include "datasets/utf8.h"
 
 #include <errno.h>
@@ -13,6 +14,8 @@ struct ls_jsonl {
     FILE *file;
     char *line; /* getline's buffer */
     size_t line_room;
+    char *scratch; /* of line_room, for ls_flat_json */
+    size_t scratch_room;
     int64_t number; /* of `line`, from 1 */
     json_t *object; /* of `line` */
 };
@@ -48,8 +51,19 @@ void ls_jsonl_close(ls_jsonl *reader)
     if (reader->file)
         fclose(reader->file);
     free(reader->line);
+    free(reader->scratch);
     free(reader->path);
     free(reader);
+}
+
+static json_t *parse_quickly(ls_jsonl *reader, const char *text, size_t bytes)
+{
+    if (reader->scratch_room < bytes) {
+        free(reader->scratch);
+        reader->scratch = malloc(reader->line_room);
+        reader->scratch_room = reader->scratch ? reader->line_room : 0;
+    }
+    return reader->scratch ? ls_flat_json(text, bytes, reader->scratch) : NULL;
 }
 
 /* Parses one line, blanks cut off at both ends. */
@@ -61,6 +75,9 @@ static ls_status parse_line(ls_jsonl *reader, const char *text, size_t bytes)
                        "%s:%lld: byte %lld of the line (0x%02x) is not UTF-8; convert the file with `iconv -t UTF-8`",
                        reader->path, (long long)reader->number, (long long)(text - reader->line) + (long long)valid + 1,
                        (unsigned)(unsigned char)text[valid]);
+    reader->object = parse_quickly(reader, text, bytes);
+    if (reader->object)
+        return LS_OK;
     json_error_t error;
     reader->object = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     if (!reader->object)

@@ -1,4 +1,5 @@
 # datasets
+ls_test(datasets/test_flat_json KNOWS ls_datasets)
 ls_test(datasets/test_jsonl KNOWS ls_datasets)
 ls_test(datasets/test_tokenizer_golden SOURCES datasets/tokenizer_fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_tokenizer_peer SOURCES datasets/tokenizer_fixture.c KNOWS ls_datasets)
