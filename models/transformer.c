@@ -140,18 +140,6 @@ ls_tensor *ls_transformer_logits(ls_transformer *model, ls_tape *tape, const ls_
     return ls_linear(tape, hidden, ls_transformer_head(model, tape), NULL, LS_ACT_NONE);
 }
 
-double ls_transformer_flops_per_token(const ls_transformer *model, int64_t tokens)
-{
-    const ls_transformer_options *o = &model->options;
-    double weights = (double)(o->vocabulary * o->width); /* the head's product; the embedding's look-up costs nothing */
-    for (int i = 0; i < model->count; i++) {
-        const ls_parameter *p = &model->parameters[i];
-        if (p->ndim == 2 && p != model->token && p != model->position && p != model->head)
-            weights += (double)p->count;
-    }
-    return 6 * weights + 12.0 * (double)(o->layers * o->width * tokens); /* Chowdhery et al. 2022 (PaLM), appendix B */
-}
-
 const ls_transformer_options *ls_transformer_config(const ls_transformer *model)
 {
     return &model->options;

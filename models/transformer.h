@@ -38,7 +38,5 @@ typedef struct {
 ls_tensor *ls_transformer_hidden(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows);
 ls_tensor *ls_transformer_head(ls_transformer *model, ls_tape *tape); /* [V, D] */
 ls_tensor *ls_transformer_logits(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows); /* [B*T, V] */
-/* FLOPs of forward + backward per token at context T: 6 N + attention (for MFU). */
-double ls_transformer_flops_per_token(const ls_transformer *model, int64_t tokens);
 const ls_transformer_options *ls_transformer_config(const ls_transformer *model);
 

@@ -28,8 +28,6 @@ typedef struct ls_task {
     ls_tensor *(*evaluate)(void *self, ls_tape *tape, const ls_grain *grain);
     /* Registers what it remembers between steps. */
     ls_status (*state)(void *self, ls_state_tree *tree);
-    double (*flops_per_token)(void *self, int64_t tokens);
-    ls_transformer *(*model)(void *self); /* for generate and eval; NULL: not a language model */
 } ls_task;
 
 /* All tasks of this binary, NULL-terminated; train/tasks/tasks.c. */

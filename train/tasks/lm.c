@@ -37,13 +37,3 @@ ls_tensor *ls_lm_loss(void *self, ls_tape *tape, const ls_grain *grain)
     ls_tensor *hidden = ls_transformer_hidden(self, tape, &rows); /* [B*T, D] */
     return ls_cross_entropy_sum(tape, hidden, ls_transformer_head(self, tape), grain->labels, NULL, NULL);
 }
-
-double ls_lm_flops_per_token(void *self, int64_t tokens)
-{
-    return ls_transformer_flops_per_token(self, tokens);
-}
-
-ls_transformer *ls_lm_model(void *self)
-{
-    return self;
-}

@@ -9,5 +9,3 @@ void ls_lm_free(void *self);
 int ls_lm_parameters(void *self, ls_parameter **parameters);
 /* Sum over counted labels of -log p(label): the loop divides by the step's count. */
 ls_tensor *ls_lm_loss(void *self, ls_tape *tape, const ls_grain *grain);
-double ls_lm_flops_per_token(void *self, int64_t tokens);
-ls_transformer *ls_lm_model(void *self);

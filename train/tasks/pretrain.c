@@ -12,5 +12,5 @@ extern const ls_task ls_task_pretrain;
 const ls_task ls_task_pretrain = {
     .name = "pretrain", .sentence = "next-token prediction over a stream of documents",
     .init = ls_lm_init, .free = ls_lm_free, .parameters = ls_lm_parameters, .rows = pretrain_rows,
-    .grain_loss = ls_lm_loss, .flops_per_token = ls_lm_flops_per_token, .model = ls_lm_model,
+    .grain_loss = ls_lm_loss,
 };

@@ -8,5 +8,5 @@ extern const ls_task ls_task_sft;
 const ls_task ls_task_sft = {
     .name = "sft", .sentence = "supervised fine-tuning: prompts masked, responses learnt",
     .init = ls_lm_init, .free = ls_lm_free, .parameters = ls_lm_parameters,
-    .grain_loss = ls_lm_loss, .flops_per_token = ls_lm_flops_per_token, .model = ls_lm_model,
+    .grain_loss = ls_lm_loss,
 };
