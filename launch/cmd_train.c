@@ -135,7 +135,9 @@ static int run(int argc, char **argv)
     ls_log_identity(ls_world_rank(world), ls_world_ranks(world));
     ls_recipe *recipe = NULL;
     status = prepare(world, &given, &recipe);
-    const bool together = status != LS_OK; /* ls_agree: all ranks are here with the same sentence */
+    /* ls_agree: all ranks are here with the same sentence. But a rank that left the last exchange early may have failed
+     * in training already; who hears of that here has to leave by the failure's own exit code. */
+    const bool together = status != LS_OK && status != LS_ECOMM && status != LS_ETIMEOUT;
     if (!status && given.dry_run)
         status = ls_train_estimate(world, ls_recipe_config(recipe));
     else if (!status)
