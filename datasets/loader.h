@@ -37,6 +37,11 @@ typedef struct {
     const int32_t *segments;      /* [B, T], 0.. in a row; -1 in padding */
     const int64_t *samples;       /* [B], id of the row's first sample, for error messages */
     int64_t counted;              /* labels >= 0 */
+    /* Data sets of images (tokens is 1, labels [B], the other arrays above are NULL): */
+    const float *pixels;          /* [B, H, W, C], augmented and normalised */
+    int64_t height, width, channels;
+    const int32_t *mixed_labels;  /* [B]; NULL without mixup (Zhang et al. 2018): row b is share[b] of its own image ... */
+    const float *share;           /* [B]  ... and 1 - share[b] of one with label mixed_labels[b] */
 } ls_grain;
 
 typedef struct ls_data ls_data;

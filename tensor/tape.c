@@ -64,6 +64,14 @@ void ls_tape_reset(ls_tape *tape, uint64_t seed, uint32_t step, uint32_t slot)
     tape->seed = seed;
     tape->step = step;
     tape->slot = slot;
+    tape->grain = 0;
+    tape->grains = 1;
+}
+
+void ls_tape_fold(ls_tape *tape, int64_t grain, int64_t grains)
+{
+    tape->grain = grain;
+    tape->grains = grains;
 }
 
 /* ---- errors ---- */

@@ -45,6 +45,7 @@ struct ls_tape {
 
     uint64_t seed;
     uint32_t step, slot;
+    int64_t grain, grains; /* ls_tape_fold */
     ls_tape_position now;
 
     ls_use_record **uses; /* open addressing by the parameter's address; never walked, so addresses do not show */

@@ -37,6 +37,8 @@ typedef struct ls_parameter {
     ls_type type;           /* of the working copy: f32, bf16 (never for ndim <= 1), f64 in checks */
     void *data;             /* working copy */
     bool frozen, no_decay;
+    bool statistic;         /* a running statistic (batch norm): it has no gradient and no optimiser; see ls_tape_fold */
+    double momentum;        /* of a statistic: its share of each new grain */
     double lr_scale;
     struct { enum { LS_INIT_ZEROS, LS_INIT_ONES, LS_INIT_NORMAL } kind; double std; } init;
 } ls_parameter;
@@ -51,6 +53,11 @@ ls_status ls_tape_create(ls_tape **tape, ls_device *device, size_t arena_bytes);
 void ls_tape_free(ls_tape *tape);
 /* Forgets all tensors and the sticky error. (step, slot) feed the counter RNG: slot is the grain's first sample. */
 void ls_tape_reset(ls_tape *tape, uint64_t seed, uint32_t step, uint32_t slot);
+/* Where the forward pass stands in its step, for running statistics. Folding grain statistics s_0 .. s_{G-1} in grain order,
+ * r <- (1 - m) r + m s_g, is r (1 - m)^G + sum_g m (1 - m)^(G-1-g) s_g; so each grain hands its term of the sum to `ready` as
+ * if it were the statistic's gradient, the fixed tree adds the terms as it adds gradients, and the step's end adds r's
+ * part. Clipping and the loss's scale leave them alone. After a reset: grain 0 of 1. */
+void ls_tape_fold(ls_tape *tape, int64_t grain, int64_t grains);
 ls_status ls_tape_status(const ls_tape *tape); /* LS_OK or the first error, its sentence set again for this thread */
 ls_status ls_tape_raise(ls_tape *tape, ls_status code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 ls_arena *ls_tape_arena(ls_tape *tape);
