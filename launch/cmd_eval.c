@@ -4,12 +4,12 @@
  *     --gsm8k FILE    exact match on GSM8K problems, greedy, with 95 % intervals (train/answers.h)
  * The first two are exact; the third is a sample, so its interval is always printed. */
 #include "datasets/shard.h"
+#include "launch/arguments.h"
 #include "launch/command.h"
 #include "launch/gsm8k.h"
 #include "launch/model_folder.h"
 #include "launch/score.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +17,8 @@
 #include <string.h>
 
 typedef struct {
-    const char *folder, *data, *nll, *gsm8k;
+    ls_folder_arguments from;
+    const char *data, *nll, *gsm8k;
     ls_gsm8k_options how;
     int64_t limit;
     int threads;
@@ -60,18 +61,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_THREADS: given->threads = (int)count_argument(state, "threads", value); return 0;
     case 'n': given->limit = given->how.limit = count_argument(state, "limit", value); return 0;
     case 'm': given->how.max_tokens = count_argument(state, "max-tokens", value); return 0;
-    case ARGP_KEY_ARG:
-        if (given->folder)
-            argp_error(state, "one folder at a time: %s", value);
-        given->folder = value;
-        return 0;
     case ARGP_KEY_END:
-        if (!given->folder)
-            argp_error(state, "which model? Name a run folder or an imported one");
         if (!given->data && !given->nll && !given->gsm8k)
             argp_error(state, "evaluate on what? --data, --nll or --gsm8k");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
+        return ls_folder_argument(&given->from, key, value, state);
+    default: return ls_folder_argument(&given->from, key, value, state);
     }
 }
 
@@ -192,7 +186,7 @@ static int run(int argc, char **argv)
     arguments given = {.how = {.max_tokens = 256, .template_name = "plain"}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
-    ls_status status = ls_model_folder_open(&folder, given.folder, given.threads);
+    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads);
     if (!status && given.data)
         status = eval_data(&given, &folder);
     if (!status && given.nll)

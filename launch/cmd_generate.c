@@ -1,11 +1,11 @@
 /* `lockstep generate`: text from a trained or imported model. One prompt is streamed to the terminal as it is drawn;
  * the prompts of a file are drawn in batches and printed in order. Row r's token at position t comes from the counter
  * RNG (seed, r, t), so the batch a prompt falls into changes nothing. */
+#include "launch/arguments.h"
 #include "launch/command.h"
 #include "launch/model_folder.h"
 #include "models/generate/generate.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,8 @@
 enum { BATCH = 16 };
 
 typedef struct {
-    const char *folder, *prompt, *prompts, *template_name;
+    ls_folder_arguments from;
+    const char *prompt, *prompts, *template_name;
     ls_template template; /* opened when template_name is set */
     ls_generate_options how;
     int threads;
@@ -59,18 +60,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_TEMPLATE: given->template_name = value; return 0;
     case KEY_IDS: given->ids = true; return 0;
     case KEY_THREADS: given->threads = (int)number(state, "threads", value, 1, 1024); return 0;
-    case ARGP_KEY_ARG:
-        if (given->folder)
-            argp_error(state, "one folder at a time: %s (a prompt goes behind --prompt)", value);
-        given->folder = value;
-        return 0;
     case ARGP_KEY_END:
-        if (!given->folder)
-            argp_error(state, "which model? Name a run folder or an imported one");
         if (given->prompt && given->prompts)
             argp_error(state, "--prompt and --prompts exclude each other");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
+        return ls_folder_argument(&given->from, key, value, state);
+    default: return ls_folder_argument(&given->from, key, value, state);
     }
 }
 
@@ -255,7 +249,7 @@ static int run(int argc, char **argv)
     arguments given = {.how = {.max_tokens = 256, .temperature = 0.8, .top_p = 0.95}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
-    ls_status status = ls_model_folder_open(&folder, given.folder, given.threads);
+    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads);
     if (!status) {
         given.how.stop_id = ls_tokenizer_eot(folder.tokenizer);
         if (given.template_name)

@@ -3,12 +3,12 @@
  * The recipe's first steps run on every rank and thread count, in both schedules, and once with a rank killed and the
  * run resumed on fewer ranks. Every trial must end in the same state to the bit, by way of the same state after every step. Where one
  * parts from the first trial, the hash logs say in which step and which tensor. */
+#include "launch/arguments.h"
 #include "launch/command.h"
 #include "launch/prove/process.h"
 #include "launch/prove/proof.h"
 #include "launch/recipe.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -23,9 +23,7 @@ typedef struct {
 } counts;
 
 typedef struct {
-    const char *recipe;
-    int overrides;
-    char **override;
+    ls_recipe_arguments start;
     int64_t steps;
     counts ranks, threads;
     bool schedule[2]; /* which of `schedules` */
@@ -88,21 +86,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_NO_KILL: given->kill = false; return 0;
     case KEY_KEEP: given->keep = true; return 0;
-    case ARGP_KEY_ARG:
-        if (given->recipe)
-            return ARGP_ERR_UNKNOWN; /* the rest comes as ARGP_KEY_ARGS */
-        given->recipe = value;
-        return 0;
-    case ARGP_KEY_ARGS:
-        given->override = state->argv + state->next;
-        given->overrides = state->argc - state->next;
-        state->next = state->argc;
-        return 0;
-    case ARGP_KEY_END:
-        if (!given->recipe)
-            argp_error(state, "which recipe? Name a file or a shipped recipe (`lockstep recipes`)");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default: return ls_recipe_argument(&given->start, key, value, state);
     }
 }
 
@@ -168,14 +152,14 @@ static void leave_folder(const char *folder, bool keep)
 static ls_status count_grains(const arguments *given, int64_t *grains)
 {
     char run[] = "run=unused";
-    char **override = calloc((size_t)given->overrides + 1, sizeof *override);
+    char **override = calloc((size_t)given->start.overrides + 1, sizeof *override);
     if (!override)
         return ls_fail(LS_EMEM, "no memory for the overrides");
-    for (int i = 0; i < given->overrides; i++)
-        override[i] = given->override[i];
-    override[given->overrides] = run;
+    for (int i = 0; i < given->start.overrides; i++)
+        override[i] = given->start.override[i];
+    override[given->start.overrides] = run;
     ls_recipe *recipe;
-    ls_status status = ls_recipe_read(&recipe, given->recipe, given->overrides + 1, override);
+    ls_status status = ls_recipe_read(&recipe, given->start.recipe, given->start.overrides + 1, override);
     free(override);
     if (status)
         return status;
@@ -204,7 +188,7 @@ static ls_status prove(const arguments *given, ls_proof *p)
         setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     }
     ls_process_catch_signals();
-    p->setting = (ls_trial_setting){executable, given->recipe, given->overrides, given->override, folder, given->steps};
+    p->setting = (ls_trial_setting){executable, given->start.recipe, given->start.overrides, given->start.override, folder, given->steps};
     status = try_all(p, given, grains);
     leave_folder(folder, given->keep);
     ls_proof_end(p);

@@ -4,18 +4,16 @@
  * rank with another file, another library or another processor is refused by name. A rank that fails later takes the
  * others with it (ls_world_abort), so nobody waits for the dead. */
 #include "base/log.h"
+#include "launch/arguments.h"
 #include "launch/command.h"
 #include "launch/keys.h"
 #include "launch/recipe.h"
 
-#include <argp.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
-    const char *recipe;
-    int overrides;
-    char **override;
+    ls_recipe_arguments start;
     bool dry_run;
 } arguments;
 
@@ -29,21 +27,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     arguments *given = state->input;
     switch (key) {
     case 'n': given->dry_run = true; return 0;
-    case ARGP_KEY_ARG:
-        if (given->recipe)
-            return ARGP_ERR_UNKNOWN; /* the rest comes as ARGP_KEY_ARGS */
-        given->recipe = value;
-        return 0;
-    case ARGP_KEY_ARGS:
-        given->override = state->argv + state->next;
-        given->overrides = state->argc - state->next;
-        state->next = state->argc;
-        return 0;
-    case ARGP_KEY_END:
-        if (!given->recipe)
-            argp_error(state, "which recipe? Name a file or a shipped recipe (`lockstep recipes`)");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default: return ls_recipe_argument(&given->start, key, value, state);
     }
 }
 
@@ -112,7 +96,7 @@ static ls_status compare_recipes(ls_world *world, const char *text)
 /* Reads, then makes sure that every rank read the same and computes alike. */
 static ls_status prepare(ls_world *world, const arguments *given, ls_recipe **recipe)
 {
-    ls_status status = ls_recipe_read(recipe, given->recipe, given->overrides, given->override);
+    ls_status status = ls_recipe_read(recipe, given->start.recipe, given->start.overrides, given->start.override);
     if (!status)
         status = ls_numerics_pin((ls_numerics)ls_recipe_config(*recipe)->run.numerics);
     status = ls_agree(world, status, "reading the recipe");
