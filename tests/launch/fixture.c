@@ -1,12 +1,12 @@
 #include "tests/launch/fixture.h"
 #include "datasets/shard.h"
+#include "tests/shell.h"
 
 #include <criterion/criterion.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 char folder[] = "/tmp/lockstep-test-launch-XXXXXX", text[1 << 20];
@@ -62,14 +62,7 @@ int fixture_run(const char *format, ...)
     setenv("LOCKSTEP", lockstep, 1);
     setenv("FOLDER", folder, 1);
     setenv("TMPDIR", folder, 1);
-    char whole[sizeof line + 16];
-    snprintf(whole, sizeof whole, "{ %s\n} 2>&1", line);
-    FILE *pipe = popen(whole, "r");
-    cr_assert_not_null(pipe);
-    size_t bytes = fread(text, 1, sizeof text - 1, pipe);
-    text[bytes] = '\0';
-    int how = pclose(pipe);
-    return WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
+    return ls_run_shell(line, text, sizeof text);
 }
 
 int fixture_count(const char *word)

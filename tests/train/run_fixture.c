@@ -1,11 +1,12 @@
 #include "tests/train/run_fixture.h"
 
+#include "tests/shell.h"
+
 #include <criterion/criterion.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/ls-run-XXXXXX";
@@ -33,23 +34,9 @@ const ls_answer *ls_shell(const char *format, ...)
     char command[8192];
     va_list args;
     va_start(args, format);
-    vsnprintf(command, sizeof command - 8, format, args);
+    vsnprintf(command, sizeof command, format, args);
     va_end(args);
-    char *line;
-    cr_assert_geq(asprintf(&line, "{ %s\n} 2>&1", command), 0);
-    FILE *pipe = popen(line, "r");
-    free(line);
-    cr_assert_not_null(pipe);
-    size_t size = 0, got;
-    char rest[4096];
-    while ((got = fread(rest, 1, sizeof rest, pipe)) > 0) {
-        const size_t room = LS_OUTPUT_ROOM - 1 - size, kept = got < room ? got : room;
-        memcpy(answer.output + size, rest, kept);
-        size += kept;
-    }
-    answer.output[size] = '\0';
-    const int status = pclose(pipe);
-    answer.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    answer.code = ls_run_shell(command, answer.output, sizeof answer.output);
     return &answer;
 }
 
