@@ -33,7 +33,7 @@ static const struct argp_option options[] = {
     {"gsm8k", KEY_GSM8K, "FILE", 0, "Exact match on GSM8K problems (.jsonl with question and answer)", 0},
     {"limit", 'n', "N", 0, "Only the first N problems or samples", 0},
     {"max-tokens", 'm', "N", 0, "With --gsm8k: at most N tokens a reply (256)", 0},
-    {"template", KEY_TEMPLATE, "NAME", 0, "With --gsm8k: how questions were packed: " LS_TEMPLATE_CHOICES " (plain)", 0},
+    {"template", KEY_TEMPLATE, "NAME", 0, "With --gsm8k: how questions were packed: " LS_TEMPLATE_CHOICES " (what FOLDER was trained on, else plain)", 0},
     {"show", KEY_SHOW, NULL, 0, "With --gsm8k: print each question, reply and answer", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (OMP_NUM_THREADS, else all cores)", 0},
     {0},
@@ -183,10 +183,12 @@ static ls_status eval_nll(const arguments *given, const ls_model_folder *folder)
 
 static int run(int argc, char **argv)
 {
-    arguments given = {.how = {.max_tokens = 256, .template_name = "plain"}};
+    arguments given = {.how = {.max_tokens = 256}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
     ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads);
+    if (!given.how.template_name)
+        given.how.template_name = *folder.template_name ? folder.template_name : "plain";
     if (!status && given.data)
         status = eval_data(&given, &folder);
     if (!status && given.nll)

@@ -31,7 +31,7 @@ static const struct argp_option options[] = {
     {"top-p", KEY_TOP_P, "P", 0, "Draw from the likeliest tokens that hold P of the probability (0.95); 1: off", 0},
     {"top-k", KEY_TOP_K, "K", 0, "Draw from the K likeliest tokens; 0: off (0)", 0},
     {"seed", KEY_SEED, "SEED", 0, "Key of the counter random numbers (0)", 0},
-    {"template", KEY_TEMPLATE, "NAME", 0, "Prompts are questions, to be put as they were packed: " LS_TEMPLATE_CHOICES, 0},
+    {"template", KEY_TEMPLATE, "NAME", 0, "Prompts are questions, to be put as they were packed: " LS_TEMPLATE_CHOICES "; none: go on with the text as it is (what FOLDER was trained on)", 0},
     {"ids", KEY_IDS, NULL, 0, "Print the ids of the new tokens instead of text", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (OMP_NUM_THREADS, else all cores)", 0},
     {0},
@@ -73,7 +73,7 @@ static const struct argp parser = {
     .parser = parse,
     .args_doc = "FOLDER",
     .doc = "Prints text that the model of FOLDER (a run, one of its checkpoints, or an imported model) draws.\v"
-           "Example: lockstep generate runs/gsm8k-sft --template plain --prompt 'How many legs have 3 cats?' --temperature 0",
+           "Example: lockstep generate runs/gsm8k-sft --prompt 'How many legs have 3 cats?' --temperature 0",
 };
 
 typedef struct {
@@ -244,19 +244,30 @@ static ls_status draw_all(const arguments *given, const ls_model_folder *folder)
     return status;
 }
 
+/* A prompt is put as the model was trained, unless the user says otherwise; no prompt at all is no question. */
+static ls_status choose_template(arguments *given, const ls_model_folder *folder)
+{
+    const bool asks = given->prompt || given->prompts;
+    if (!given->template_name && asks && *folder->template_name)
+        given->template_name = folder->template_name;
+    if (given->template_name && strcmp(given->template_name, "none") == 0)
+        given->template_name = NULL;
+    given->how.stop_id = ls_tokenizer_eot(folder->tokenizer);
+    if (!given->template_name)
+        return LS_OK;
+    ls_status status = ls_template_open(&given->template, given->template_name, folder->tokenizer, NULL);
+    given->how.stop_id = given->template.end;
+    return status;
+}
+
 static int run(int argc, char **argv)
 {
     arguments given = {.how = {.max_tokens = 256, .temperature = 0.8, .top_p = 0.95}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
     ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads);
-    if (!status) {
-        given.how.stop_id = ls_tokenizer_eot(folder.tokenizer);
-        if (given.template_name)
-            status = ls_template_open(&given.template, given.template_name, folder.tokenizer, NULL);
-    }
-    if (!status && given.template_name)
-        given.how.stop_id = given.template.end;
+    if (!status)
+        status = choose_template(&given, &folder);
     if (!status)
         status = given.prompts ? draw_all(&given, &folder) : stream_one(&given, &folder);
     ls_model_folder_close(&folder);

@@ -87,6 +87,19 @@ static ls_status read_weights(ls_model_folder *folder, const char *path)
     return status;
 }
 
+/* No such file: documents. A name that is none is refused where it is used. */
+static void read_template(ls_model_folder *folder)
+{
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/template", folder->home);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return;
+    folder->template_name[fread(folder->template_name, 1, sizeof folder->template_name - 1, file)] = '\0';
+    folder->template_name[strcspn(folder->template_name, "\r\n")] = '\0';
+    fclose(file);
+}
+
 ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads)
 {
     *folder = (ls_model_folder){0};
@@ -94,6 +107,7 @@ ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int th
     ls_status status = find_home(folder, path);
     if (status)
         return status;
+    read_template(folder);
     snprintf(recipe, sizeof recipe, "%s/recipe.yaml", folder->home);
     status = ls_recipe_read_model(recipe, &folder->options);
     if (!status)

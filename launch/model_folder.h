@@ -2,6 +2,7 @@
  *     FOLDER/recipe.yaml                 its `model` section says what the network is
  *     FOLDER/checkpoints/step-N/         the newest whole one; entries "model/NAME"
  *     FOLDER/tokenizer/ or tokenizer.json
+ *     FOLDER/template                    name of the template it was trained on, if any
  * FOLDER may also be one checkpoint of a run, runs/x/checkpoints/step-00000100. Weights are the f32 masters and compute
  * is f32, whatever the training's precision. Nothing is ever written. */
 #pragma once
@@ -12,6 +13,7 @@
 
 typedef struct {
     char home[PATH_MAX];       /* the folder with recipe.yaml */
+    char template_name[32];    /* "": documents, or not known */
     ls_transformer_options options;
     ls_transformer *model;
     ls_tokenizer *tokenizer;

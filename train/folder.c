@@ -2,6 +2,7 @@
  *     RUN/recipe.yaml          the resolved recipe as of the last start
  *     RUN/recipe.fixed.yaml    its keys that may not change while the folder lives
  *     RUN/tokenizer/           the data's tokenizer, so that the run can be used without the data
+ *     RUN/template             how conversations became tokens (datasets/template.h); absent for documents
  *     RUN/log/rank-0000.log    one log a rank
  *     RUN/checkpoints/         checkpoint/format.h
  *     RUN/metrics.jsonl, events.out.tfevents.*, hashes.jsonl
@@ -125,7 +126,7 @@ static ls_status copy_tokenizer(const char *from, const char *run)
 static ls_status begin_on_rank_0(const ls_run *run)
 {
     const ls_train_config *config = run->config;
-    const char *tokenizer = ls_data_tokenizer_path(run->train_data);
+    const char *tokenizer = ls_data_tokenizer_path(run->train_data), *template = ls_data_template(run->train_data);
     char path[PATH_ROOM];
     snprintf(path, sizeof path, "%s/log", config->run.run);
     ls_status status = make_folder(path);
@@ -133,6 +134,9 @@ static ls_status begin_on_rank_0(const ls_run *run)
         status = write_recipe(config);
     if (status == LS_OK && tokenizer)
         status = copy_tokenizer(tokenizer, config->run.run);
+    snprintf(path, sizeof path, "%s/template", config->run.run);
+    if (status == LS_OK && template && *template)
+        status = write_file(path, template, strlen(template));
     return status;
 }
 
