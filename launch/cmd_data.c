@@ -12,6 +12,7 @@ static const struct {
 } verbs[] = {
     {"tokenizer", "train a byte-pair encoding on texts", ls_data_tokenizer},
     {"pack", "make a data set of text files", ls_data_pack},
+    {"images", "make a data set of images", ls_data_images},
     {"info", "tell what a data set holds", ls_data_info},
     {"show", "show a sample or a row as text", ls_data_show},
     {"verify", "check every byte of a data set", ls_data_verify},
@@ -20,7 +21,7 @@ enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void print_help(FILE *out)
 {
-    fputs("Usage: lockstep data VERB [ARGUMENT...]\nData sets: HDF5 shards of tokens, made once and read by every run.\n\n", out);
+    fputs("Usage: lockstep data VERB [ARGUMENT...]\nData sets: HDF5 shards of tokens or images, made once and read by every run.\n\n", out);
     for (int i = 0; i < VERBS; i++)
         fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].sentence);
     fputs("\n`lockstep data VERB --help` tells more.\n", out);
