@@ -1,50 +1,52 @@
 /* Data of a run: sources opened, rows planned, positions turned into filled grains. See loader.h.
  * After ls_data_open nothing here is written (but the sampler, when a task asks), so any thread may fill. */
 #include "base/hash.h"
-#include "datasets/rows.h"
+#include "datasets/source.h"
 
 #include <stdlib.h>
-
-typedef struct {
-    ls_shards *shards;
-    ls_row_plan plan;
-    int64_t first_sample; /* samples are numbered through all sources */
-} data_source;
+#include <string.h>
 
 struct ls_data {
     ls_data_options options;
     int sources;
-    data_source source[LS_MAX_SOURCES];
+    ls_source source[LS_MAX_SOURCES];
     ls_sampler *sampler;
     int64_t samples;
     uint64_t hash;
 };
 
-static ls_status check_options(const ls_data_options *options)
+static const ls_source_kind *const kinds[] = {&ls_source_text, &ls_source_images};
+
+static ls_status find_kind(ls_source *source)
 {
-    if (options->sources.count < 1 || options->sources.count > LS_MAX_SOURCES)
-        return ls_fail(LS_ERECIPE, "%d data sets are named, must be 1 .. %d", options->sources.count, LS_MAX_SOURCES);
-    if (options->tokens < 2 || options->tokens > INT32_MAX)
-        return ls_fail(LS_ERECIPE, "rows of %lld tokens (batch.tokens), must be 2 .. %d", (long long)options->tokens, INT32_MAX);
-    return LS_OK;
+    char kind[16];
+    const ls_status status = ls_data_set_kind(source->path, kind);
+    if (status != LS_OK)
+        return status;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i]->kind, kind) == 0)
+            source->kind = kinds[i];
+    return source->kind ? LS_OK : ls_fail(LS_EFORMAT, "%s: holds samples of kind '%s', this lockstep knows text and image", source->path, kind);
 }
 
 static ls_status open_source(ls_data *data, int k)
 {
-    data_source *source = &data->source[k];
-    ls_status status = ls_shards_open(&source->shards, data->options.sources.source[k].path, false);
+    ls_source *source = &data->source[k];
+    source->path = data->options.sources.source[k].path;
+    ls_status status = find_kind(source);
+    if (status == LS_OK && source->kind != data->source[0].kind)
+        status = ls_fail(LS_ERECIPE, "%s holds %s, %s holds %s; one run reads one kind", data->source[0].path, data->source[0].kind->kind, source->path,
+                         source->kind->kind);
+    if (status == LS_OK)
+        status = source->kind->open(source, &data->options);
+    if (status == LS_OK && k)
+        status = source->kind->fits(source, &data->source[0]);
     if (status != LS_OK)
         return status;
-    const ls_shards *first = data->source[0].shards, *this = source->shards;
-    if (ls_shards_tokenizer_hash(this) != ls_shards_tokenizer_hash(first) || ls_shards_vocabulary(this) != ls_shards_vocabulary(first))
-        return ls_fail(LS_ERECIPE, "%s and %s were packed with different tokenizers (vocabularies of %lld and %lld); pack both with one",
-                       ls_shards_folder(first), ls_shards_folder(this), (long long)ls_shards_vocabulary(first),
-                       (long long)ls_shards_vocabulary(this));
     source->first_sample = data->samples;
-    data->samples += ls_shards_samples(this);
-    const uint64_t sum = ls_shards_hash(this);
-    data->hash = ls_hash_bytes(&sum, sizeof sum, data->hash);
-    return ls_row_plan_make(&source->plan, this, &data->options);
+    data->samples += source->samples;
+    data->hash = ls_hash_bytes(&source->hash, sizeof source->hash, data->hash);
+    return LS_OK;
 }
 
 static ls_status make_sampler(ls_data *data)
@@ -52,7 +54,7 @@ static ls_status make_sampler(ls_data *data)
     int64_t rows[LS_MAX_SOURCES];
     double weights[LS_MAX_SOURCES];
     for (int k = 0; k < data->sources; k++) {
-        rows[k] = data->source[k].plan.rows;
+        rows[k] = data->source[k].rows;
         weights[k] = data->sources > 1 ? data->options.sources.source[k].weight : 1;
     }
     return ls_sampler_create(&data->sampler, &(ls_sampler_options){.sources = data->sources, .rows = rows, .weights = weights,
@@ -62,14 +64,14 @@ static ls_status make_sampler(ls_data *data)
 ls_status ls_data_open(ls_data **out, const ls_data_options *options)
 {
     *out = NULL;
-    ls_status status = check_options(options);
-    if (status != LS_OK)
-        return status;
+    if (options->sources.count < 1 || options->sources.count > LS_MAX_SOURCES)
+        return ls_fail(LS_ERECIPE, "%d data sets are named, must be 1 .. %d", options->sources.count, LS_MAX_SOURCES);
     ls_data *data = calloc(1, sizeof *data);
     if (!data)
         return ls_fail(LS_EMEM, "no memory to open the data");
     data->options = *options;
     data->hash = LS_HASH_SEED;
+    ls_status status = LS_OK;
     while (data->sources < options->sources.count && status == LS_OK)
         status = open_source(data, data->sources++);
     if (status == LS_OK)
@@ -85,10 +87,9 @@ void ls_data_free(ls_data *data)
 {
     if (!data)
         return;
-    for (int k = 0; k < data->sources; k++) {
-        ls_row_plan_free(&data->source[k].plan);
-        ls_shards_free(data->source[k].shards);
-    }
+    for (int k = 0; k < data->sources; k++)
+        if (data->source[k].kind)
+            data->source[k].kind->close(&data->source[k]);
     ls_sampler_free(data->sampler);
     free(data);
 }
@@ -105,15 +106,15 @@ int64_t ls_data_samples(const ls_data *data)
 
 int64_t ls_data_vocabulary(const ls_data *data)
 {
-    return ls_shards_vocabulary(data->source[0].shards);
+    return data->source[0].shards ? ls_shards_vocabulary(data->source[0].shards) : 0;
 }
 
 double ls_data_fill(const ls_data *data)
 {
     int64_t placed = 0, positions = 0;
     for (int k = 0; k < data->sources; k++) {
-        placed += data->source[k].plan.placed;
-        positions += data->source[k].plan.rows * data->source[k].plan.tokens;
+        placed += data->source[k].placed;
+        positions += data->source[k].positions;
     }
     return (double)placed / (double)positions;
 }
@@ -125,17 +126,17 @@ uint64_t ls_data_hash(const ls_data *data)
 
 uint64_t ls_data_tokenizer_hash(const ls_data *data)
 {
-    return ls_shards_tokenizer_hash(data->source[0].shards);
+    return data->source[0].shards ? ls_shards_tokenizer_hash(data->source[0].shards) : 0;
 }
 
 const char *ls_data_tokenizer_path(const ls_data *data)
 {
-    return ls_shards_tokenizer_path(data->source[0].shards);
+    return data->source[0].shards ? ls_shards_tokenizer_path(data->source[0].shards) : NULL;
 }
 
 const char *ls_data_template(const ls_data *data)
 {
-    return ls_shards_template(data->source[0].shards);
+    return data->source[0].shards ? ls_shards_template(data->source[0].shards) : "";
 }
 
 int64_t ls_data_skipped(const ls_data *data)
@@ -173,9 +174,9 @@ ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, i
     *counted = 0;
     for (int64_t i = 0; i < rows; i++) {
         const ls_draw draw = ls_sampler_draw(data->sampler, position + i);
-        const data_source *source = &data->source[draw.source];
+        const ls_source *source = &data->source[draw.source];
         int64_t one;
-        ls_status status = ls_row_counted(&source->plan, source->shards, draw.row, &one);
+        ls_status status = source->kind->counted(source, draw.row, &one);
         if (status != LS_OK)
             return status;
         *counted += one;
@@ -183,28 +184,75 @@ ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, i
     return LS_OK;
 }
 
-ls_status ls_data_fill_grain(const ls_data *data, int64_t position, int64_t rows, int32_t *ids, int32_t *labels, int32_t *positions,
-                             int32_t *segments, int64_t *samples, int64_t *counted)
+ls_status ls_grain_memory_make(ls_grain_memory *m, const ls_data *data)
 {
-    *counted = 0;
-    for (int64_t i = 0; i < rows; i++) {
-        const ls_draw draw = ls_sampler_draw(data->sampler, position + i);
-        const data_source *source = &data->source[draw.source];
-        const int64_t at = i * data->options.tokens;
+    const size_t rows = (size_t)data->options.grain, cells = rows * (size_t)ls_data_tokens(data);
+    const ls_images *images = ls_data_images(data);
+    *m = (ls_grain_memory){.labels = calloc(cells, sizeof *m->labels), .samples = calloc(rows, sizeof *m->samples)};
+    bool good = m->labels && m->samples;
+    if (images) {
+        const ls_image_shape *shape = ls_images_shape(images);
+        m->pixels = calloc(rows * (size_t)(shape->height * shape->width * shape->channels), sizeof *m->pixels);
+        good = good && m->pixels;
+    } else {
+        m->ids = calloc(cells, sizeof *m->ids);
+        m->positions = calloc(cells, sizeof *m->positions);
+        m->segments = calloc(cells, sizeof *m->segments);
+        good = good && m->ids && m->positions && m->segments;
+    }
+    return good ? LS_OK : ls_fail(LS_EMEM, "no memory for a grain of %zu rows; lower batch.grain", rows);
+}
+
+void ls_grain_memory_free(ls_grain_memory *m)
+{
+    free(m->ids);
+    free(m->labels);
+    free(m->positions);
+    free(m->segments);
+    free(m->samples);
+    free(m->pixels);
+    *m = (ls_grain_memory){0};
+}
+
+static void describe(const ls_data *data, const ls_grain_request *request, const ls_grain_memory *m, ls_grain *grain)
+{
+    *grain = (ls_grain){.step = request->step, .number = request->number, .rows = request->rows, .tokens = ls_data_tokens(data),
+                        .slot = request->slot, .ids = m->ids, .labels = m->labels, .positions = m->positions, .segments = m->segments,
+                        .samples = m->samples, .pixels = m->pixels};
+    if (!m->pixels)
+        return;
+    const ls_image_shape *shape = ls_images_shape(ls_data_images(data));
+    grain->height = shape->height;
+    grain->width = shape->width;
+    grain->channels = shape->channels;
+}
+
+ls_status ls_data_fill_grain(const ls_data *data, const ls_grain_request *request, ls_grain_memory *memory, ls_grain *grain)
+{
+    if (request->rows < 1 || request->rows > data->options.grain)
+        return ls_fail(LS_EARG, "a grain of %lld rows is asked for, it has 1 .. %lld", (long long)request->rows, (long long)data->options.grain);
+    describe(data, request, memory, grain);
+    for (int64_t i = 0; i < request->rows; i++) {
+        const ls_draw draw = ls_sampler_draw(data->sampler, request->position + i);
+        const ls_source *source = &data->source[draw.source];
         int64_t one;
-        ls_status status = ls_row_fill(&source->plan, source->shards, draw.row, ids + at, labels + at, positions + at, segments + at,
-                                       &samples[i], &one);
+        const ls_status status = source->kind->fill(source, draw.row, i, memory, &one);
         if (status != LS_OK)
             return status;
-        samples[i] += source->first_sample;
-        *counted += one;
+        memory->samples[i] += source->first_sample;
+        grain->counted += one;
     }
     return LS_OK;
+}
+
+const ls_images *ls_data_images(const ls_data *data)
+{
+    return data->source[0].images;
 }
 
 int64_t ls_data_tokens(const ls_data *data)
 {
-    return data->options.tokens;
+    return data->source[0].images ? 1 : data->options.tokens;
 }
 
 int64_t ls_data_grain_rows(const ls_data *data)

@@ -17,8 +17,7 @@
 typedef struct {
     ls_grain_request request;
     ls_grain grain;
-    int32_t *ids, *labels, *positions, *segments;
-    int64_t *samples;
+    ls_grain_memory memory;
     ls_status status;
     char sentence[1024]; /* why status is not LS_OK: sentences belong to threads */
 } slot;
@@ -43,16 +42,7 @@ static slot *slot_of(ls_loader *loader, int64_t number)
 
 static void fill(const ls_loader *loader, slot *s)
 {
-    ls_grain *g = &s->grain;
-    *g = (ls_grain){.step = s->request.step, .number = s->request.number, .rows = s->request.rows, .tokens = ls_data_tokens(loader->data),
-                    .slot = s->request.slot, .ids = s->ids, .labels = s->labels, .positions = s->positions, .segments = s->segments,
-                    .samples = s->samples};
-    if (s->request.rows < 1 || s->request.rows > ls_data_grain_rows(loader->data))
-        s->status = ls_fail(LS_EARG, "loader: a grain of %lld rows is asked for, it has 1 .. %lld", (long long)s->request.rows,
-                            (long long)ls_data_grain_rows(loader->data));
-    else
-        s->status = ls_data_fill_grain(loader->data, s->request.position, s->request.rows, s->ids, s->labels, s->positions, s->segments,
-                                       s->samples, &g->counted);
+    s->status = ls_data_fill_grain(loader->data, &s->request, &s->memory, &s->grain);
     if (s->status != LS_OK)
         snprintf(s->sentence, sizeof s->sentence, "%s", ls_fail_sentence());
 }
@@ -77,17 +67,6 @@ static void *fill_all(void *context)
     return NULL;
 }
 
-static bool make_slot(slot *s, int64_t rows, int64_t tokens)
-{
-    const size_t cells = (size_t)(rows * tokens);
-    s->ids = calloc(cells, sizeof *s->ids);
-    s->labels = calloc(cells, sizeof *s->labels);
-    s->positions = calloc(cells, sizeof *s->positions);
-    s->segments = calloc(cells, sizeof *s->segments);
-    s->samples = calloc((size_t)rows, sizeof *s->samples);
-    return s->ids && s->labels && s->positions && s->segments && s->samples;
-}
-
 /* Signals are for the main thread: one that ends a run early must not land here. */
 static bool start_thread(ls_loader *loader)
 {
@@ -102,7 +81,7 @@ static bool start_thread(ls_loader *loader)
 ls_status ls_loader_open(ls_loader **out, ls_data *data, int ahead)
 {
     *out = NULL;
-    const int64_t rows = ls_data_grain_rows(data), tokens = ls_data_tokens(data);
+    const int64_t rows = ls_data_grain_rows(data);
     if (ahead < 1 || rows < 1)
         return ls_fail(LS_EARG, "loader: %d grains ahead (data.ahead), %lld rows a grain (batch.grain); both must be at least 1", ahead,
                        (long long)rows);
@@ -116,11 +95,10 @@ ls_status ls_loader_open(ls_loader **out, ls_data *data, int ahead)
     loader->slot = calloc((size_t)loader->slots, sizeof *loader->slot);
     bool good = loader->slot != NULL;
     for (int i = 0; i < loader->slots && good; i++)
-        good = make_slot(&loader->slot[i], rows, tokens);
+        good = ls_grain_memory_make(&loader->slot[i].memory, data) == LS_OK;
     if (!good || !start_thread(loader)) {
         ls_loader_free(loader);
-        return ls_fail(LS_EMEM, "loader: no memory or thread for %d grains of %lld x %lld tokens; lower data.ahead or batch.grain", ahead + 1,
-                       (long long)rows, (long long)tokens);
+        return ls_fail(LS_EMEM, "loader: no memory or thread for %d grains of %lld rows; lower data.ahead or batch.grain", ahead + 1, (long long)rows);
     }
     *out = loader;
     return LS_OK;
@@ -137,14 +115,8 @@ void ls_loader_free(ls_loader *loader)
         pthread_mutex_unlock(&loader->mutex);
         pthread_join(loader->thread, NULL);
     }
-    for (int i = 0; loader->slot && i < loader->slots; i++) {
-        slot *s = &loader->slot[i];
-        free(s->ids);
-        free(s->labels);
-        free(s->positions);
-        free(s->segments);
-        free(s->samples);
-    }
+    for (int i = 0; loader->slot && i < loader->slots; i++)
+        ls_grain_memory_free(&loader->slot[i].memory);
     free(loader->slot);
     pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->mutex);

@@ -23,6 +23,8 @@ typedef struct {
     ls_on_long on_long;      /* a sample longer than a row */
     bool shuffle;
     uint64_t seed;
+    const struct ls_data *like; /* images: normalise by this data's mean and deviation (held-out data by the training
+                                   data's); NULL: by the first source's own */
     int64_t epochs;          /* 0: for ever; else the data ends after epochs * ls_data_rows positions */
 } ls_data_options;
 
@@ -45,20 +47,35 @@ typedef struct {
 } ls_grain;
 
 typedef struct ls_data ls_data;
+typedef struct {
+    int64_t step, number, position, rows; /* rows drawn at positions [position, position + rows) */
+    uint32_t slot;
+} ls_grain_request;
+
+/* Host memory for one grain of a data set; what its kind does not use is NULL. */
+typedef struct {
+    int32_t *ids, *labels, *positions, *segments;
+    int64_t *samples;
+    float *pixels;
+} ls_grain_memory;
+ls_status ls_grain_memory_make(ls_grain_memory *memory, const ls_data *data); /* free also after a failure */
+void ls_grain_memory_free(ls_grain_memory *memory);
+
 /* Opens sources and makes the row plan. LS_ENOTFOUND, LS_ECORRUPT, LS_EVERSION name the file; LS_ERECIPE: no rows, a
  * sample longer than `tokens` under LS_LONG_FAIL (which one, how long, what to do), sources of different tokenizers. */
 ls_status ls_data_open(ls_data **data, const ls_data_options *options);
 void ls_data_free(ls_data *data);
 int64_t ls_data_rows(const ls_data *data);       /* of one epoch: those of all sources (of their subsets) */
 int64_t ls_data_samples(const ls_data *data);
-int64_t ls_data_tokens(const ls_data *data);     /* T, of a row */
+int64_t ls_data_tokens(const ls_data *data);     /* T, of a row; 1 for images */
+const struct ls_images *ls_data_images(const ls_data *data); /* the first source (datasets/images.h); NULL: text */
 int64_t ls_data_grain_rows(const ls_data *data); /* B, of a whole grain */
-int64_t ls_data_vocabulary(const ls_data *data);
+int64_t ls_data_vocabulary(const ls_data *data); /* of text; 0 for images */
 double ls_data_fill(const ls_data *data);        /* share of positions that hold a token */
 uint64_t ls_data_hash(const ls_data *data);      /* of the sources' bytes, in order: "the data the run began with?" */
 uint64_t ls_data_tokenizer_hash(const ls_data *data);
 const char *ls_data_tokenizer_path(const ls_data *data); /* of the first source; NULL: none was stored */
-const char *ls_data_template(const ls_data *data);       /* of the first source (datasets/template.h) */
+const char *ls_data_template(const ls_data *data);       /* of the first source (datasets/template.h); "" for images */
 int64_t ls_data_skipped(const ls_data *data);    /* samples left out, LS_LONG_SKIP */
 int64_t ls_data_truncated(const ls_data *data);  /* samples cut, LS_LONG_TRUNCATE */
 /* What is drawn, for tasks that choose (datasets/sampler.h). Never while a loader has grains of later steps in work. */
@@ -70,17 +87,14 @@ int64_t ls_data_step_rows(const ls_data *data, int64_t rows_per_step, int64_t po
 /* Labels >= 0 in the `rows` rows drawn at `position` and after it: the step's global count, from the samples' stored
  * counts (masks are read only where a sample was cut, or in a stream with masks). */
 ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, int64_t *counted);
-/* Fills one grain's arrays ([rows * tokens] each; samples [rows]), rows drawn at positions [position, position + rows).
- * Thread-safe, allocates nothing. LS_ECORRUPT: a file's bytes are not those that were written. */
-ls_status ls_data_fill_grain(const ls_data *data, int64_t position, int64_t rows, int32_t *ids, int32_t *labels, int32_t *positions, int32_t *segments, int64_t *samples, int64_t *counted);
+/* Fills `memory` with the grain that is asked for, and *grain with what is where. Any thread, with memory of its own;
+ * allocates nothing. LS_EARG: rows outside 1 .. options.grain; LS_ECORRUPT: a file's bytes are not those that were
+ * written. */
+ls_status ls_data_fill_grain(const ls_data *data, const ls_grain_request *request, ls_grain_memory *memory, ls_grain *grain);
 
 /* Prefetching: one thread fills grains in the order they were asked for. It has room for `ahead` grains that wait and
  * one that is in use. Nothing is allocated after ls_loader_open. One thread asks and takes. */
 typedef struct ls_loader ls_loader;
-typedef struct {
-    int64_t step, number, position, rows;
-    uint32_t slot;
-} ls_grain_request;
 ls_status ls_loader_open(ls_loader **loader, ls_data *data, int ahead);
 void ls_loader_free(ls_loader *loader);
 /* At most ahead + 1 grains may be asked for and not yet done; a further one waits for ls_loader_done of another thread. */

@@ -12,7 +12,7 @@ static const struct {
 } verbs[] = {
     {"tokenizer", "train a byte-pair encoding on texts", ls_data_tokenizer},
     {"pack", "make a data set of text files", ls_data_pack},
-    {"images", "make a data set of images", ls_data_images},
+    {"images", "make a data set of images", ls_data_pack_images},
     {"info", "tell what a data set holds", ls_data_info},
     {"show", "show a sample or a row as text", ls_data_show},
     {"verify", "check every byte of a data set", ls_data_verify},

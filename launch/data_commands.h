@@ -4,7 +4,7 @@
 
 int ls_data_tokenizer(int argc, char **argv);
 int ls_data_pack(int argc, char **argv);
-int ls_data_images(int argc, char **argv);
+int ls_data_pack_images(int argc, char **argv);
 int ls_data_info(int argc, char **argv);
 int ls_data_show(int argc, char **argv);
 int ls_data_verify(int argc, char **argv);

@@ -164,7 +164,7 @@ static ls_status write_sets(const arguments *given, ls_image_input *input)
     return status;
 }
 
-int ls_data_images(int argc, char **argv)
+int ls_data_pack_images(int argc, char **argv)
 {
     arguments given = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &given);

@@ -142,17 +142,13 @@ static ls_status show_sample(const arguments *given, const ls_shards *set, ls_to
     return print_tokens(tokenizer, ids, mask, count, given->ids);
 }
 
-typedef struct {
-    int32_t *ids, *labels, *positions, *segments;
-    uint8_t *learnt;
-} row_arrays;
 
 /* A token is learnt where the position before it has it as its label. */
-static ls_status print_segments(const arguments *given, ls_tokenizer *tokenizer, const row_arrays *row)
+static ls_status print_segments(const arguments *given, ls_tokenizer *tokenizer, const ls_grain_memory *row, uint8_t *learnt)
 {
     ls_status status = LS_OK;
     for (int64_t t = 0; t < given->tokens; t++)
-        row->learnt[t] = t > 0 && row->segments[t] == row->segments[t - 1] && row->labels[t - 1] >= 0;
+        learnt[t] = t > 0 && row->segments[t] == row->segments[t - 1] && row->labels[t - 1] >= 0;
     for (int64_t t = 0, end; t < given->tokens && status == LS_OK; t = end) {
         for (end = t + 1; end < given->tokens && row->segments[end] == row->segments[t];)
             end++;
@@ -161,7 +157,7 @@ static ls_status print_segments(const arguments *given, ls_tokenizer *tokenizer,
             continue;
         }
         printf("-- segment %d: positions %lld .. %lld\n", (int)row->segments[t], (long long)t, (long long)end - 1);
-        status = print_tokens(tokenizer, row->ids + t, row->learnt + t, end - t, given->ids);
+        status = print_tokens(tokenizer, row->ids + t, learnt + t, end - t, given->ids);
     }
     return status;
 }
@@ -174,23 +170,21 @@ static ls_status show_row(const arguments *given, ls_tokenizer *tokenizer)
     ls_status status = ls_data_open(&data, &how);
     if (status != LS_OK)
         return status;
-    const size_t bytes = (size_t)given->tokens * sizeof(int32_t);
-    row_arrays row = {malloc(bytes), malloc(bytes), malloc(bytes), malloc(bytes), malloc((size_t)given->tokens)};
-    int64_t sample, counted;
-    if (given->row >= ls_data_rows(data))
+    ls_grain_memory row;
+    ls_grain grain;
+    uint8_t *learnt = malloc((size_t)given->tokens);
+    status = ls_grain_memory_make(&row, data);
+    if (status == LS_OK && given->row >= ls_data_rows(data))
         status = ls_fail(LS_EARG, "%s: there is no row %lld of %lld positions; it has 0 .. %lld", given->folder, (long long)given->row,
                          (long long)given->tokens, (long long)ls_data_rows(data) - 1);
-    else if (!row.ids || !row.labels || !row.positions || !row.segments || !row.learnt)
+    else if (status == LS_OK && !learnt)
         status = ls_fail(LS_EMEM, "no memory for a row of %lld positions", (long long)given->tokens);
-    else if ((status = ls_data_fill_grain(data, given->row, 1, row.ids, row.labels, row.positions, row.segments, &sample, &counted)) == LS_OK) {
-        printf("-- row %lld: %lld labels, first sample %lld\n", (long long)given->row, (long long)counted, (long long)sample);
-        status = print_segments(given, tokenizer, &row);
+    else if (status == LS_OK && (status = ls_data_fill_grain(data, &(ls_grain_request){.position = given->row, .rows = 1}, &row, &grain)) == LS_OK) {
+        printf("-- row %lld: %lld labels, first sample %lld\n", (long long)given->row, (long long)grain.counted, (long long)grain.samples[0]);
+        status = print_segments(given, tokenizer, &row, learnt);
     }
-    free(row.ids);
-    free(row.labels);
-    free(row.positions);
-    free(row.segments);
-    free(row.learnt);
+    ls_grain_memory_free(&row);
+    free(learnt);
     ls_data_free(data);
     return status;
 }

@@ -11,29 +11,23 @@ typedef struct {
     int64_t counted;
 } grain_result;
 
-/* Host arrays of one grain. */
-typedef struct {
-    int32_t *ids, *labels, *positions, *segments;
-    int64_t *samples;
-} grain_arrays;
-
 static int64_t rows_evaluated(const ls_run *run)
 {
     const int64_t all = ls_data_rows(run->eval_data), asked = run->config->data.eval_rows;
     return asked && asked < all ? asked : all;
 }
 
-static ls_status evaluate_grain(ls_run *run, grain_arrays *a, int64_t number, grain_result *result)
+static ls_status evaluate_grain(ls_run *run, ls_grain_memory *memory, int64_t number, grain_result *result)
 {
     const ls_task *task = run->config->task;
     const int64_t rows_all = rows_evaluated(run), first = number * run->config->batch.grain;
     const int64_t left = rows_all - first, rows = left < run->config->batch.grain ? left : run->config->batch.grain;
-    ls_status status = ls_data_fill_grain(run->eval_data, first, rows, a->ids, a->labels, a->positions, a->segments, a->samples, &result->counted);
+    const ls_grain_request request = {.step = run->step, .number = number, .position = first, .rows = rows, .slot = (uint32_t)first};
+    ls_grain grain;
+    ls_status status = ls_data_fill_grain(run->eval_data, &request, memory, &grain);
     if (status != LS_OK)
         return status;
-    const ls_grain grain = {.step = run->step, .number = number, .rows = rows, .tokens = run->config->batch.tokens,
-                            .slot = (uint32_t)first, .ids = a->ids, .labels = a->labels, .positions = a->positions,
-                            .segments = a->segments, .samples = a->samples, .counted = result->counted};
+    result->counted = grain.counted;
     ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain.slot);
     ls_no_grad_begin(run->tape);
     const ls_tensor *sum = (task->evaluate ? task->evaluate : task->grain_loss)(run->task, run->tape, &grain);
@@ -43,13 +37,13 @@ static ls_status evaluate_grain(ls_run *run, grain_arrays *a, int64_t number, gr
     return status;
 }
 
-static ls_status evaluate_all(ls_run *run, grain_arrays *a, int64_t grains, grain_result *mine, grain_result *all, double *losses,
+static ls_status evaluate_all(ls_run *run, ls_grain_memory *memory, int64_t grains, grain_result *mine, grain_result *all, double *losses,
                               double *loss, int64_t *tokens)
 {
     const int64_t count = ls_schedule_grains(LS_SCHEDULE_ROUND, grains, run->rank, run->ranks);
     for (int64_t k = 0; k < count; k++) {
         const int64_t g = ls_schedule_grain(LS_SCHEDULE_ROUND, grains, run->rank, run->ranks, k);
-        const ls_status status = evaluate_grain(run, a, g, &mine[k]);
+        const ls_status status = evaluate_grain(run, memory, g, &mine[k]);
         if (status != LS_OK)
             return ls_fail_at(status, "evaluation, grain %lld", (long long)g);
     }
@@ -66,22 +60,16 @@ static ls_status evaluate_all(ls_run *run, grain_arrays *a, int64_t grains, grai
 ls_status ls_evaluate(ls_run *run, double *loss, int64_t *tokens)
 {
     const ls_batch_options *batch = &run->config->batch;
-    const size_t cells = (size_t)(batch->grain * batch->tokens);
     const int64_t grains = (rows_evaluated(run) + batch->grain - 1) / batch->grain;
-    grain_arrays a = {.ids = malloc(cells * 4), .labels = malloc(cells * 4), .positions = malloc(cells * 4),
-                      .segments = malloc(cells * 4), .samples = malloc((size_t)batch->grain * 8)};
+    ls_grain_memory memory;
     grain_result *mine = calloc((size_t)grains, sizeof *mine), *all = calloc((size_t)grains, sizeof *all);
     double *losses = calloc((size_t)grains, sizeof *losses);
-    ls_status status;
-    if (a.ids && a.labels && a.positions && a.segments && a.samples && mine && all && losses)
-        status = evaluate_all(run, &a, grains, mine, all, losses, loss, tokens);
-    else
-        status = ls_fail(LS_EMEM, "evaluation: no memory for a grain of %zu tokens", cells);
-    free(a.ids);
-    free(a.labels);
-    free(a.positions);
-    free(a.segments);
-    free(a.samples);
+    ls_status status = ls_grain_memory_make(&memory, run->eval_data);
+    if (status == LS_OK && mine && all && losses)
+        status = evaluate_all(run, &memory, grains, mine, all, losses, loss, tokens);
+    else if (status == LS_OK)
+        status = ls_fail(LS_EMEM, "evaluation: no memory for the results of %lld grains", (long long)grains);
+    ls_grain_memory_free(&memory);
     free(mine);
     free(all);
     free(losses);

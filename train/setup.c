@@ -27,6 +27,7 @@ static ls_status open_data(ls_run *run)
         return LS_OK;
     options.sources = config->data.eval;
     options.shuffle = false;
+    options.like = run->train_data;
     options.epochs = 1;
     status = ls_data_open(&run->eval_data, &options);
     if (status == LS_OK && ls_data_tokenizer_hash(run->eval_data) != ls_data_tokenizer_hash(run->train_data))

@@ -58,13 +58,15 @@ typedef struct {
 
 static bool same_as_by_hand(const ls_data *data, const ls_grain *grain, int64_t position)
 {
-    int32_t ids[CELLS], labels[CELLS], positions[CELLS], segments[CELLS];
-    int64_t samples[GRAIN], counted;
-    const size_t bytes = (size_t)(grain->rows * T) * sizeof *ids;
-    if (ls_data_fill_grain(data, position, grain->rows, ids, labels, positions, segments, samples, &counted) != LS_OK)
-        return false;
-    return counted == grain->counted && !memcmp(ids, grain->ids, bytes) && !memcmp(labels, grain->labels, bytes) &&
-           !memcmp(positions, grain->positions, bytes) && !memcmp(segments, grain->segments, bytes);
+    ls_grain_memory m;
+    ls_grain own;
+    const size_t bytes = (size_t)(grain->rows * T) * sizeof *m.ids;
+    bool same = ls_grain_memory_make(&m, data) == LS_OK &&
+                ls_data_fill_grain(data, &(ls_grain_request){.position = position, .rows = grain->rows}, &m, &own) == LS_OK;
+    same = same && own.counted == grain->counted && !memcmp(m.ids, grain->ids, bytes) && !memcmp(m.labels, grain->labels, bytes) &&
+           !memcmp(m.positions, grain->positions, bytes) && !memcmp(m.segments, grain->segments, bytes);
+    ls_grain_memory_free(&m);
+    return same;
 }
 
 static void *read_all(void *context)

@@ -31,18 +31,20 @@ static ls_grain_request request_of(const ls_data *data, int64_t number)
 
 static void check_grain(const ls_data *data, const ls_grain *grain, const ls_grain_request *asked)
 {
-    int32_t ids[CELLS], labels[CELLS], positions[CELLS], segments[CELLS];
-    int64_t samples[GRAIN], counted;
-    size_t bytes = (size_t)(asked->rows * T) * sizeof *ids;
-    cr_assert_eq(ls_data_fill_grain(data, asked->position, asked->rows, ids, labels, positions, segments, samples, &counted), LS_OK);
+    ls_grain_memory m;
+    ls_grain own;
+    size_t bytes = (size_t)(asked->rows * T) * sizeof *m.ids;
+    cr_assert_eq(ls_grain_memory_make(&m, data), LS_OK);
+    cr_assert_eq(ls_data_fill_grain(data, asked, &m, &own), LS_OK);
     cr_assert(grain->step == asked->step && grain->number == asked->number && grain->rows == asked->rows && grain->slot == asked->slot);
     cr_assert_eq(grain->tokens, T);
-    cr_assert_eq(grain->counted, counted);
-    cr_assert_eq(memcmp(grain->ids, ids, bytes), 0);
-    cr_assert_eq(memcmp(grain->labels, labels, bytes), 0);
-    cr_assert_eq(memcmp(grain->positions, positions, bytes), 0);
-    cr_assert_eq(memcmp(grain->segments, segments, bytes), 0);
-    cr_assert_eq(memcmp(grain->samples, samples, (size_t)asked->rows * sizeof *samples), 0);
+    cr_assert_eq(grain->counted, own.counted);
+    cr_assert_eq(memcmp(grain->ids, m.ids, bytes), 0);
+    cr_assert_eq(memcmp(grain->labels, m.labels, bytes), 0);
+    cr_assert_eq(memcmp(grain->positions, m.positions, bytes), 0);
+    cr_assert_eq(memcmp(grain->segments, m.segments, bytes), 0);
+    cr_assert_eq(memcmp(grain->samples, m.samples, (size_t)asked->rows * sizeof *m.samples), 0);
+    ls_grain_memory_free(&m);
 }
 
 Test(loader, prefetched_grains_are_those_of_direct_filling)

@@ -168,25 +168,27 @@ static int64_t run(const ls_data_options *options, int64_t grains, int ranks, in
         cr_assert_eq(ls_data_open(&data, options), LS_OK, "%s", ls_fail_sentence());
         cr_assert_eq(ls_data_samples(data), samples_all);
         const int64_t per_step = options->grain * grains;
+        ls_grain_memory m;
+        cr_assert_eq(ls_grain_memory_make(&m, data), LS_OK);
         for (int step = 0; step < life && going; step++) {
             int64_t rows = ls_data_step_rows(data, per_step, position), counted = 0, expected;
             going = rows > 0;
             for (int rank = 0; rank < ranks; rank++)
                 for (int64_t g = rank; g * options->grain < rows; g += ranks) {
                     int64_t first = g * options->grain, here = rows - first < options->grain ? rows - first : options->grain;
-                    int32_t ids[512], labels[512], positions[512], segments[512];
-                    int64_t samples[16], one;
-                    cr_assert_eq(ls_data_fill_grain(data, position + first, here, ids, labels, positions, segments, samples, &one), LS_OK);
-                    counted += one;
+                    ls_grain grain;
+                    cr_assert_eq(ls_data_fill_grain(data, &(ls_grain_request){.position = position + first, .rows = here}, &m, &grain), LS_OK);
+                    counted += grain.counted;
                     for (int64_t cell = 0; cell < here * options->tokens; cell++)
-                        if (segments[cell] >= 0 && positions[cell] == 0)
-                            seen[ids[cell]]++; /* a sample's first token says which it is */
+                        if (m.segments[cell] >= 0 && m.positions[cell] == 0)
+                            seen[m.ids[cell]]++; /* a sample's first token says which it is */
                 }
             cr_assert_eq(ls_data_counted(data, position, rows, &expected), LS_OK);
             cr_assert_eq(counted, expected, "the step's count is known before its grains");
             position += rows;
             steps += going;
         }
+        ls_grain_memory_free(&m);
         ls_data_free(data);
     }
     return steps;

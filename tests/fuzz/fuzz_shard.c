@@ -131,9 +131,11 @@ static void use(const char *folder, input *in)
     if (ls_data_open(&data, &options) != LS_OK)
         return;
     for (int64_t row = 0; row < ls_data_rows(data); row++) {
-        int32_t ids[16], labels[16], positions[16], segments[16];
-        int64_t sample, counted;
-        ls_data_fill_grain(data, row, 1, ids, labels, positions, segments, &sample, &counted);
+        ls_grain_memory memory;
+        ls_grain grain;
+        check(ls_grain_memory_make(&memory, data) == LS_OK);
+        ls_data_fill_grain(data, &(ls_grain_request){.position = row, .rows = 1}, &memory, &grain);
+        ls_grain_memory_free(&memory);
     }
     ls_data_free(data);
 }
