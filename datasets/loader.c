@@ -30,6 +30,8 @@ struct ls_loader {
     pthread_cond_t changed;
     int64_t asked, filled, taken, done; /* guarded */
     bool stop;                          /* guarded */
+    ls_trace *trace;                    /* guarded */
+    bool filling;                       /* guarded: the thread is inside fill(), and may write to a trace */
     double stall;                       /* seconds; the training thread's own */
     int slots;
     slot *slot;
@@ -57,9 +59,14 @@ static void *fill_all(void *context)
         if (loader->stop)
             break;
         slot *next = slot_of(loader, loader->filled);
+        ls_trace *trace = loader->trace;
+        loader->filling = true;
         pthread_mutex_unlock(&loader->mutex);
+        const int64_t begin = ls_trace_begin(trace);
         fill(loader, next);
+        ls_trace_end(trace, LS_TRACE_LOADER, LS_TRACE_LOAD, "read grain", begin, 0, 0);
         pthread_mutex_lock(&loader->mutex);
+        loader->filling = false;
         loader->filled++;
         pthread_cond_broadcast(&loader->changed);
     }
@@ -170,6 +177,15 @@ void ls_loader_done(ls_loader *loader, const ls_grain *grain)
     if (grain && loader->done < loader->taken)
         loader->done++;
     pthread_cond_broadcast(&loader->changed);
+    pthread_mutex_unlock(&loader->mutex);
+}
+
+void ls_loader_trace(ls_loader *loader, ls_trace *trace)
+{
+    pthread_mutex_lock(&loader->mutex);
+    loader->trace = trace;
+    while (loader->filling)
+        pthread_cond_wait(&loader->changed, &loader->mutex);
     pthread_mutex_unlock(&loader->mutex);
 }
 

@@ -7,6 +7,7 @@
  * replayed, and a run that stopped anywhere goes on with exactly the rows it had not seen. */
 #pragma once
 #include "base/option.h"
+#include "base/trace.h"
 #include "datasets/sampler.h"
 #include "datasets/shard.h"
 #include "datasets/tokenizer.h"
@@ -103,4 +104,6 @@ void ls_loader_ask(ls_loader *loader, const ls_grain_request *request);
  * ls_data_fill_grain said; then no grain is handed out, and the loader is only to be freed. */
 ls_status ls_loader_next(ls_loader *loader, const ls_grain **grain);
 void ls_loader_done(ls_loader *loader, const ls_grain *grain); /* in the order they were taken */
+/* Each grain read becomes an event on the trace's loader lane. NULL: no more, and `trace` may be freed. */
+void ls_loader_trace(ls_loader *loader, ls_trace *trace);
 double ls_loader_stall(const ls_loader *loader); /* seconds that ls_loader_next has waited so far */

@@ -63,7 +63,11 @@ static bool step_jobs(ls_world *world, bool *far)
             finish(world, k, ls_fail(LS_ECOMM, "%s was given up", job->phase));
             continue;
         }
-        switch (job->step(job, world)) {
+        const int64_t begin = ls_trace_begin(comm->trace);
+        const ls_step step = job->step(job, world);
+        if (step != LS_STEP_IDLE)
+            ls_trace_end(comm->trace, LS_TRACE_COMMUNICATION, LS_TRACE_JOB, job->phase, begin, 0, 0);
+        switch (step) {
         case LS_STEP_DONE:
             finish(world, k, LS_OK);
             moved = true;
@@ -223,6 +227,17 @@ ls_status ls_comm_call(ls_world *world, ls_status (*call)(ls_world *world, void 
     plain_call work = {
         .job = {.phase = "opening", .step = call_step, .alone = true}, .call = call, .argument = argument};
     return ls_comm_do(world, &work.job);
+}
+
+static ls_status set_trace(ls_world *world, void *trace)
+{
+    world->comm.trace = trace;
+    return LS_OK;
+}
+
+void ls_world_trace(ls_world *world, ls_trace *trace)
+{
+    ls_comm_call(world, set_trace, trace);
 }
 
 uint32_t ls_comm_moves(ls_world *world)

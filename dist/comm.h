@@ -49,6 +49,7 @@ typedef struct {
     ls_bell moved;            /* rung after each move, for those who wait on a job */
     _Atomic bool stop, abort; /* asked of the thread */
     _Atomic int exit_code;    /* for abort */
+    ls_trace *trace;          /* the communication thread's own; NULL: none */
     double waited;            /* seconds the compute thread spent in ls_comm_wait */
 } ls_comm;
 

@@ -7,6 +7,7 @@
  * from one that computes by its heartbeat in the shared window. */
 #pragma once
 #include "base/error.h"
+#include "base/trace.h"
 #include "base/type.h"
 
 typedef struct ls_world ls_world;
@@ -45,4 +46,7 @@ ls_status ls_all_gather_varying(ls_world *world, const void *mine, void *all, co
 ls_status ls_agree(ls_world *world, ls_status mine, const char *phase);
 /* LS_ESTATE naming the first rank whose bytes differ from rank 0's. For numerics ids, recipes, decisions. */
 ls_status ls_same_everywhere(ls_world *world, const void *data, size_t bytes, const char *what);
+/* What the communication thread does becomes events on the trace's communication lane; NULL: no more, and `trace` may
+ * be freed. */
+void ls_world_trace(ls_world *world, ls_trace *trace);
 double ls_world_seconds_waited(const ls_world *world); /* communication time so far, for the metrics */

@@ -143,11 +143,15 @@ static bool reached(const ls_node *node)
 static void step_back(ls_node *node)
 {
     ls_tape *tape = node->tape;
+    const int64_t begin = ls_trace_begin(tape->trace);
+    const double flops = tape->flops;
     ls_mark mark = ls_arena_mark(tape->activations);
     ls_status status = node->op->backward(node, tape->device);
     ls_arena_release(tape->activations, mark);
     for (int i = 0; i < node->inputs; i++)
         settle_input(node, i);
+    if (begin)
+        ls_tape_trace_node(node, true, begin, flops);
     for (int i = 0; i < node->outputs; i++)
         give_grad(tape, node->out[i]);
     if (status == LS_OK)

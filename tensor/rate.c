@@ -52,3 +52,29 @@ done:
     ls_arena_free(scratch);
     return best;
 }
+
+double ls_device_memory_rate(ls_device *device)
+{
+    enum { COUNT = 16 << 20 };
+    const double budget = 0.2;
+    const size_t bytes = (size_t)COUNT * sizeof(float);
+    void *block[2] = {NULL, NULL};
+    double best = 0;
+    for (int i = 0; i < 2; i++) {
+        if (device->allocate(device, bytes, &block[i]) != LS_OK)
+            goto done;
+        device->fill(device, LS_F32, COUNT, 0.5, block[i]);
+    }
+    const double start = seconds();
+    for (int calls = 0; calls < 2 || seconds() - start < budget; calls++) {
+        const double began = seconds();
+        device->add_to(device, LS_F32, COUNT, block[0], block[1]);
+        const double rate = 3.0 * (double)bytes / (seconds() - began) * 1e-9;
+        best = rate > best ? rate : best;
+    }
+done:
+    for (int i = 0; i < 2; i++)
+        if (block[i])
+            device->release(device, block[i], bytes);
+    return best;
+}

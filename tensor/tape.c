@@ -141,6 +141,11 @@ double ls_tape_flops(const ls_tape *tape)
     return tape->flops;
 }
 
+void ls_tape_trace(ls_tape *tape, ls_trace *trace)
+{
+    tape->trace = trace;
+}
+
 size_t ls_tape_memory(const ls_tape *tape)
 {
     return ls_arena_high(tape->records) + ls_arena_high(tape->activations) + ls_arena_high(tape->gradients);
@@ -366,10 +371,43 @@ void ls_tape_record(ls_tape *tape, ls_node *node)
         node->out[i]->node = node;
 }
 
+static double tensor_bytes(const ls_tensor *x)
+{
+    return (double)x->count * (double)ls_type_size(x->type);
+}
+
+/* Forward reads its inputs and writes its outputs; backward reads both and the outputs' gradients, and writes those
+ * of the inputs that need one. What an operator does beyond that (a second pass, a transposed copy) is its waste. A
+ * parameter that is not multiplied is at most as much as the result: rows of a table were looked up. */
+static double node_bytes(const ls_node *node, bool backward, bool multiplied)
+{
+    double outputs = 0, inputs = 0;
+    const double times = backward ? 2 : 1; /* values, and gradients of the same size */
+    for (int i = 0; i < node->outputs; i++)
+        outputs += times * tensor_bytes(node->out[i]);
+    for (int i = 0; i < node->inputs; i++) {
+        const ls_tensor *x = node->in[i];
+        if (!x)
+            continue;
+        const double bytes = tensor_bytes(x) + (backward && x->needs_grad ? (double)ls_gradient_bytes(x) : 0);
+        inputs += x->parameter && !multiplied && bytes > outputs ? outputs : bytes;
+    }
+    return node->op->forward ? inputs + outputs : 0; /* a view moves nothing */
+}
+
+void ls_tape_trace_node(const ls_node *node, bool backward, int64_t begin, double flops)
+{
+    const double own = node->tape->flops - flops;
+    ls_trace_end(node->tape->trace, LS_TRACE_MAIN, backward ? LS_TRACE_BACKWARD : LS_TRACE_FORWARD, node->op->name,
+                 begin, own, node_bytes(node, backward, own > 0));
+}
+
 /* Shape rule, memory for the outputs, forward. */
 static bool run(ls_node *node)
 {
     ls_tape *tape = node->tape;
+    const int64_t begin = node->op->forward ? ls_trace_begin(tape->trace) : 0;
+    const double flops = tape->flops;
     ls_status status = node->op->shape(node);
     for (int i = 0; i < node->outputs && status == LS_OK; i++) {
         ls_tensor *out = node->out[i];
@@ -383,6 +421,8 @@ static bool run(ls_node *node)
     }
     if (status == LS_OK && node->op->forward)
         status = node->op->forward(node, tape->device);
+    if (begin)
+        ls_tape_trace_node(node, false, begin, flops);
     if (status != LS_OK)
         ls_tape_raise_operator(tape, status, node->op->name);
     return tape->status == LS_OK;

@@ -53,6 +53,7 @@ struct ls_tape {
     ls_use_record *newest_use;
 
     double flops;
+    ls_trace *trace; /* NULL: nobody asked where the time goes */
 };
 
 /* Takes from an arena of the tape; NULL raises LS_EMEM. */
@@ -72,5 +73,8 @@ void ls_tape_record(ls_tape *tape, ls_node *node);
 /* Walks back from `node` to the first one, leaving each input's gradient in place. With `ready`, hands parameters over.
  */
 void ls_tape_walk(ls_tape *tape, ls_node *node, ls_gradient_ready ready, void *context);
+/* Ends the event of a node's forward or backward: its flops since `flops`, its bytes by the shapes of what it reads and
+ * writes. */
+void ls_tape_trace_node(const ls_node *node, bool backward, int64_t begin, double flops);
 /* Bytes of a tensor's gradient. */
 size_t ls_gradient_bytes(const ls_tensor *x);

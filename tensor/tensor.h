@@ -5,6 +5,7 @@
  * Errors are sticky: after the first one operators return a harmless tensor and do nothing; the loop asks
  * ls_tape_status() once a step, so model code checks nothing. A tape belongs to one thread. */
 #pragma once
+#include "base/trace.h"
 #include "tensor/device.h"
 
 typedef struct ls_tape ls_tape;
@@ -95,5 +96,7 @@ ls_tensor *ls_recompute(ls_tape *tape, ls_recompute_body f, void *context, size_
  * cross-entropy. Operators add to it. */
 void ls_tape_count_flops(ls_tape *tape, double flops);
 double ls_tape_flops(const ls_tape *tape);
+/* Each operator's forward and backward becomes an event on the trace's main lane; NULL: none does. */
+void ls_tape_trace(ls_tape *tape, ls_trace *trace);
 /* The most bytes that tensors and gradients ever took together: for the estimate and the metrics. */
 size_t ls_tape_memory(const ls_tape *tape);

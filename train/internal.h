@@ -1,6 +1,7 @@
 /* What the files of train/ share about a running training. Nothing outside train/ includes this. */
 #pragma once
 #include "base/team.h"
+#include "base/trace.h"
 #include "train/run.h"
 
 /* The flat buffers of all parameters (ZeRO-1: fp32 masters and moments exist only for this rank's slice).
@@ -59,6 +60,8 @@ struct ls_run {
     ls_reducer *reducer;
     ls_state_tree *state;
     ls_metrics *metrics;
+    struct ls_profile *profile; /* NULL: not asked for */
+    ls_trace *trace;            /* of the profile, or NULL */
 
     int64_t step, position;  /* optimiser steps done, rows drawn: the sampler's whole state */
     int64_t data_hash;       /* of the training data: a run does not go on with other data */

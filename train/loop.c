@@ -9,6 +9,7 @@
 #include "train/internal.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
+#include "train/profile.h"
 
 #include "base/log.h"
 #include "dist/tree.h"
@@ -68,6 +69,12 @@ static void ask_ahead(ls_run *run)
     }
 }
 
+/* A part of the step for the profile. */
+static void note(const ls_run *run, const char *phase, int64_t begin)
+{
+    ls_trace_end(run->trace, LS_TRACE_MAIN, LS_TRACE_PHASE, phase, begin, 0, 0);
+}
+
 typedef struct {
     ls_run *run;
     ls_status status;
@@ -77,17 +84,23 @@ typedef struct {
 static void take_gradient(void *context, const ls_parameter *parameter, void *gradient)
 {
     gradient_sink *sink = context;
+    const int64_t begin = ls_trace_begin(sink->run->trace);
     if (sink->status == LS_OK)
         sink->status = ls_reducer_add(sink->run->reducer, parameter->offset, parameter->count, gradient);
+    note(sink->run, "add gradient to tree", begin);
 }
 
 /* Forward and backward of one grain. *loss is its sum over counted tokens, before division. */
 static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t counted, double *loss)
 {
     gradient_sink sink = {.run = run};
+    int64_t begin = ls_trace_begin(run->trace);
     ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
+    note(run, "forward", begin);
+    begin = ls_trace_begin(run->trace);
     ls_backward(run->tape, sum, 1.0 / (double)counted, take_gradient, &sink);
+    note(run, "backward", begin);
     const ls_status status = ls_tape_status(run->tape);
     if (status != LS_OK)
         return ls_fail_at(status, "step %lld, grain %lld", (long long)run->step + 1, (long long)grain->number);
@@ -104,7 +117,9 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
     for (int64_t k = 0; k < mine; k++) {
         const ls_grain *grain;
         ask_ahead(run);
+        const int64_t begin = ls_trace_begin(run->trace);
         ls_status status = ls_loader_next(run->loader, &grain);
+        note(run, "wait for the loader", begin);
         if (status == LS_OK)
             status = run_grain(run, grain, counted, &run->my_loss[k]);
         if (status != LS_OK)
@@ -121,7 +136,9 @@ static ls_status update_slice(ls_run *run, double *norm, double *lr)
 {
     const ls_optimizer_options *options = &run->config->optimizer;
     ls_flat *flat = &run->flat;
+    int64_t begin = ls_trace_begin(run->trace);
     ls_status status = ls_slices_norm(run->reducer, run->slice_sum, norm);
+    note(run, "gradient norm", begin);
     if (status != LS_OK)
         return status;
     if (!isfinite(*norm))
@@ -133,8 +150,10 @@ static ls_status update_slice(ls_run *run, double *norm, double *lr)
         .beta1 = options->betas.value[0], .beta2 = options->betas.value[1], .eps = options->eps,
         .momentum = options->momentum, .nesterov = options->nesterov, .scale = ls_clip_scale(*norm, options->clip_norm),
     };
+    begin = ls_trace_begin(run->trace);
     for (int i = 0; i < flat->count; i++)
         ls_flat_update(flat, &flat->parameters[i], options->weight_decay, run->slice_sum, &args);
+    note(run, "optimiser", begin);
     return LS_OK;
 }
 
@@ -149,12 +168,16 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
         status = ls_reducer_begin(run->reducer, grains);
     if (status == LS_OK)
         status = run_my_grains(run, grains, counted > 0 ? counted : 1);
+    int64_t begin = ls_trace_begin(run->trace);
     if (status == LS_OK)
         status = ls_reducer_finish(run->reducer, &run->slice_sum);
+    note(run, "reduce", begin);
     if (status == LS_OK)
         status = update_slice(run, &metrics->grad_norm, &metrics->lr);
+    begin = ls_trace_begin(run->trace);
     if (status == LS_OK)
         status = ls_flat_publish(&run->flat, run->reducer, run->world);
+    note(run, "gather", begin);
     if (status == LS_OK)
         status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, sizeof *run->my_loss, run->grain_loss);
     if (status != LS_OK)
@@ -233,9 +256,14 @@ static ls_status loop(ls_run *run)
         ls_step_metrics metrics = {0};
         ls_log_step(run->step + 1);
         ls_metrics_begin(run->metrics, run);
+        ls_profile_step_begin(run->profile, run);
         status = train_step(run, &metrics);
+        const int64_t begin = ls_trace_begin(run->trace);
         if (status == LS_OK)
             status = after_step(run, &metrics);
+        note(run, "log, evaluate, save", begin);
+        if (status == LS_OK)
+            status = ls_profile_step_end(run->profile, run);
     }
     ls_log_progress(NULL);
     if (status == LS_OK && run->stop && run->step < run->steps)

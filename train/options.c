@@ -69,18 +69,27 @@ static const ls_option checkpoint_rows[] = {
 };
 #undef AT
 
+#define AT(field) offsetof(ls_profile_options, field)
+static const ls_option profile_rows[] = {
+    {"steps", LS_OPTION_STRING, AT(steps), LS_OPTION_FREE, 0, 0, NULL, NULL, "steps of which to record where the time went, as 10..20: profile/table.txt and profile/trace.json"},
+    {"events", LS_OPTION_INT, AT(events), LS_OPTION_FREE, 1, 1e8, "64Ki", NULL, "most events kept of each thread (72 bytes each); those beyond are counted"},
+    {0},
+};
+#undef AT
+
 const ls_option_section ls_train_sections[] = {
     {"", run_rows, sizeof(ls_run_options)},
     {"data", data_rows, sizeof(ls_run_data_options)},
     {"batch", batch_rows, sizeof(ls_batch_options)},
     {"optimizer", optimizer_rows, sizeof(ls_optimizer_options)},
     {"checkpoint", checkpoint_rows, sizeof(ls_checkpoint_recipe)},
+    {"profile", profile_rows, sizeof(ls_profile_options)},
     {"model", ls_transformer_option_rows, sizeof(ls_transformer_options)},
     {0},
 };
 
 void *ls_train_section(ls_train_config *config, int section)
 {
-    void *const structs[] = {&config->run, &config->data, &config->batch, &config->optimizer, &config->checkpoint, &config->model};
+    void *const structs[] = {&config->run, &config->data, &config->batch, &config->optimizer, &config->checkpoint, &config->profile, &config->model};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }

@@ -48,11 +48,17 @@ typedef struct {
 } ls_checkpoint_recipe;
 
 typedef struct {
+    const char *steps;             /* "10..20"; NULL: no profile */
+    int64_t events;                /* the most that are kept of one thread */
+} ls_profile_options;
+
+typedef struct {
     ls_run_options run;
     ls_run_data_options data;
     ls_batch_options batch;
     ls_optimizer_options optimizer;
     ls_checkpoint_recipe checkpoint;
+    ls_profile_options profile;
     ls_transformer_options model;  /* section `model` */
     const ls_task *task;
     void *task_options;            /* the task's struct */
@@ -60,7 +66,7 @@ typedef struct {
     const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
 } ls_train_config;
 
-/* Sections "", "data", "batch", "optimizer", "checkpoint", "model" in the order of ls_train_config; ends with NULL rows. */
+/* Sections "", "data", "batch", "optimizer", "checkpoint", "profile", "model" in the order of ls_train_config; ends with NULL rows. */
 extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections. */
 void *ls_train_section(ls_train_config *config, int section);

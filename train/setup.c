@@ -2,6 +2,7 @@
  * data, task, device, flat buffers, reducer, state tree, run folder, resume, loader. */
 #include "train/internal.h"
 #include "train/metrics.h"
+#include "train/profile.h"
 
 #include "base/log.h"
 
@@ -196,7 +197,10 @@ static void tell_run(const ls_run *run)
 ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *config, bool keeps_folder)
 {
     *run = (ls_run){.config = config, .world = world, .rank = ls_world_rank(world), .ranks = ls_world_ranks(world)};
-    ls_status status = open_data(run);
+    ls_status status = ls_profile_open(&run->profile, &config->profile);
+    run->trace = ls_profile_trace(run->profile);
+    if (status == LS_OK)
+        status = open_data(run);
     if (status == LS_OK)
         status = count_steps(run);
     if (status == LS_OK)
@@ -214,6 +218,8 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
     if (status == LS_OK && keeps_folder)
         status = open_step(run);
     if (status == LS_OK && keeps_folder)
+        ls_profile_attach(run->profile, run);
+    if (status == LS_OK && keeps_folder)
         tell_run(run);
     return status;
 }
@@ -222,6 +228,7 @@ void ls_run_close(ls_run *run)
 {
     ls_metrics_close(run->metrics);
     ls_loader_free(run->loader);
+    ls_profile_close(run->profile, run->world);
     ls_state_free(run->state);
     ls_reducer_close(run->reducer);
     ls_flat_close(&run->flat);
