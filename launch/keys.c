@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-typedef void (*section_printer)(FILE *out, const char *name, const char *sentence, const ls_option *options);
+/* `task` is NULL for sections of every task. */
+typedef void (*section_printer)(FILE *out, const char *name, const char *task, const ls_option *options);
 
 static void each_section(FILE *out, section_printer print)
 {
@@ -13,7 +14,10 @@ static void each_section(FILE *out, section_printer print)
         print(out, section->name, NULL, section->options);
     for (const ls_task *const *task = ls_tasks; *task; task++)
         if ((*task)->options)
-            print(out, (*task)->name, (*task)->sentence, (*task)->options);
+            print(out, (*task)->name, (*task)->name, (*task)->options);
+    for (const ls_task *const *task = ls_tasks; *task; task++)
+        if ((*task)->model_options)
+            print(out, "model", (*task)->name, (*task)->model_options);
 }
 
 /* Words of `text` in lines of at most 78 columns, each after `indent` spaces. */
@@ -39,10 +43,10 @@ static const char *value_or_word(const ls_option *option)
     return option->fallback ? option->fallback : option->flags & LS_OPTION_REQUIRED ? "(required)" : "(unset)";
 }
 
-static void help_section(FILE *out, const char *name, const char *sentence, const ls_option *options)
+static void help_section(FILE *out, const char *name, const char *task, const ls_option *options)
 {
-    if (sentence)
-        fprintf(out, "With `task: %s`:\n", name);
+    if (task)
+        fprintf(out, "With `task: %s`:\n", task);
     for (const ls_option *option = options; option->key; option++) {
         char kind[512], text[2048];
         ls_option_describe(option, kind, sizeof kind);
@@ -66,10 +70,10 @@ static void cell(FILE *out, const char *text)
         fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
 }
 
-static void markdown_section(FILE *out, const char *name, const char *sentence, const ls_option *options)
+static void markdown_section(FILE *out, const char *name, const char *task, const ls_option *options)
 {
-    if (sentence)
-        fprintf(out, "\n### `%s`: the section of task %s\n\n%s.\n", name, name, sentence);
+    if (task)
+        fprintf(out, "\n### `%s` of task %s\n", name, task);
     else
         fprintf(out, *name ? "\n### `%s`\n" : "\n### Top level\n", name);
     fputs("\n| key | what it is | default | on resume | what it does |\n| --- | --- | --- | --- | --- |\n", out);

@@ -60,7 +60,7 @@ static ls_status refuse_other_tasks(const ls_recipe *recipe, const ls_yaml_node 
     return LS_OK;
 }
 
-/* `model.family` names the table of the rest of the section. There is one family so far, and it need not be said. */
+/* `model.family` names the table of the rest of the section. Tasks on text know one family, and it need not be said. */
 static ls_status take_family(const ls_schema *schema, ls_yaml_node *root)
 {
     ls_yaml_node *model = ls_yaml_find(root, "model");
@@ -85,12 +85,17 @@ static ls_status fill(ls_recipe *recipe, ls_yaml_node *root)
     ls_status status = find_task(recipe, root);
     if (!status)
         status = refuse_other_tasks(recipe, root);
-    if (!status)
+    if (!status && !config->task->model_options)
         status = take_family(schema, root);
     if (status)
         return status;
+    const size_t model_bytes = config->task->model_options ? config->task->model_options_size : sizeof(ls_transformer_options);
+    config->model = ls_arena_take(recipe->arena, model_bytes);
+    if (!config->model)
+        return ls_arena_status(recipe->arena);
+    memset(config->model, 0, model_bytes);
     for (int s = 0; ls_train_sections[s].name; s++)
-        ls_schema_add(schema, ls_train_sections[s].name, ls_train_sections[s].options, ls_train_section(config, s));
+        ls_schema_add(schema, ls_train_sections[s].name, ls_train_section_of(config->task, s).options, ls_train_section(config, s));
     if (config->task->options) {
         config->task_options = ls_arena_take(recipe->arena, config->task->options_size);
         if (!config->task_options)

@@ -3,6 +3,11 @@
 #pragma once
 #include "tensor/tensor.h"
 
+/* What the struct of every `model` section begins with. Read by train/, not by models. */
+typedef struct {
+    const char *from; /* run folder or imported folder whose weights are the initial ones; NULL: the seed's */
+} ls_model_begin;
+
 /* Gives every parameter its offset and number; returns the elements of the flat buffer (a multiple of LS_CHUNK). */
 int64_t ls_parameters_layout(ls_parameter *parameters, int count);
 /* Points each parameter's data into `working` (elements of `compute`: f32 or bf16). Parameters of one dimension are

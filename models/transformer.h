@@ -7,16 +7,17 @@
  * Both pre-norm:  x += attention(norm(x));  x += mlp(norm(x));  logits = norm(x) W_head^T */
 #pragma once
 #include "base/option.h"
+#include "models/parameters.h"
 #include "tensor/ops.h"
 
 typedef struct {
+    ls_model_begin begin;
     int style;             /* "gpt2|llama" */
     int64_t vocabulary, layers, width, heads, kv_heads /* 0: heads */, hidden /* 0: by style */, context;
     bool tied;
     double dropout, rope_base, norm_eps, init_std;
     bool rope_interleaved; /* llama2.c's pairs (2j, 2j+1); false: Hugging Face's halves */
     bool recompute;        /* one recompute scope a block */
-    const char *from;      /* run or imported folder whose weights are the initial ones; read by train/, not here */
 } ls_transformer_options;
 extern const ls_option ls_transformer_option_rows[]; /* the recipe's `model` section for family transformer */
 

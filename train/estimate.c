@@ -74,16 +74,17 @@ static void print_estimate(const ls_run *run, double grain_seconds)
 {
     const ls_train_config *config = run->config;
     const int64_t grains = config->batch.grains, rounds = (grains + run->ranks - 1) / run->ranks;
-    const double tokens = (double)(run->steps * ls_run_rows_per_step(run) * config->batch.tokens);
+    const double tokens = (double)(run->steps * ls_run_rows_per_step(run) * ls_data_tokens(run->train_data));
+    char rows[160];
+    ls_run_describe_rows(run, rows, sizeof rows);
     const double seconds = grain_seconds * (double)rounds * (double)run->steps;
     const size_t saved = (size_t)run->flat.trainable * sizeof(float) * (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2);
     printf("task            %s, %.2fM parameters (%s weights), %d rank(s) x %d thread(s)\n", config->task->name,
            1e-6 * (double)run->flat.trainable, ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
     printf("numerics        %s\n", ls_numerics_id());
-    printf("data            %lld rows of %lld tokens an epoch, %.1f%% filled\n", (long long)ls_data_rows(run->train_data),
-           (long long)config->batch.tokens, 100 * ls_data_fill(run->train_data));
-    printf("steps           %lld of %lld rows (%lld grains x %lld): %.3g tokens\n", (long long)run->steps,
-           (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens);
+    printf("data            %s an epoch\n", rows);
+    printf("steps           %lld of %lld rows (%lld grains x %lld): %.3g %s\n", (long long)run->steps,
+           (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens, ls_run_unit(run));
     print_memory(run);
     printf("disk            %.0f MiB a checkpoint, %lld kept\n", mib(saved), (long long)config->checkpoint.keep);
     printf("time            about %.1f minutes: %.3f s a grain (measured), %lld grain(s) a rank and step\n", seconds / 60,

@@ -43,6 +43,12 @@ ls_status ls_flat_gradients(ls_flat *flat, float *slice_sum, ls_state_tree *tree
 /* Bytes a rank needs for them, for the estimate. */
 size_t ls_flat_bytes(int64_t elements, int ranks, ls_type compute, bool second_moment);
 
+typedef struct {
+    double loss;     /* mean over the counted labels */
+    int64_t counted;
+    double *sums;    /* [ls_evaluation_sums]: the task's, of which the first ones are its measures' */
+} ls_evaluation;
+
 typedef struct ls_metrics ls_metrics; /* train/metrics.h */
 
 struct ls_run {
@@ -70,6 +76,7 @@ struct ls_run {
     int64_t saved_step;      /* of the newest checkpoint; -1: none */
 
     float *slice_sum;        /* the reduced gradient of the last step */
+    ls_evaluation evaluation; /* the last one */
     double *my_loss, *grain_loss; /* [max grains] of the step: this rank's, everyone's in grain order */
     uint8_t *stop_votes;     /* [ranks] */
     bool stop;               /* some rank was told to stop */
@@ -78,8 +85,13 @@ struct ls_run {
 int64_t ls_run_rows_per_step(const ls_run *run);
 /* Grains of the step that starts at `position`: fewer in the last step of the data. */
 int64_t ls_run_grains(const ls_run *run, int64_t position);
-/* Mean held-out loss and perplexity's exponent, over all of data.eval. Collective. */
-ls_status ls_evaluate(ls_run *run, double *loss, int64_t *tokens);
+int64_t ls_evaluation_sums(const ls_run *run);
+/* Over data.eval, into result->sums as well. Collective. */
+ls_status ls_evaluate(ls_run *run, ls_evaluation *result);
+/* "tokens" or "images": what the run's data is counted in. */
+const char *ls_run_unit(const ls_run *run);
+/* "8000 images of 28 x 28 x 1 in 10 classes" */
+void ls_run_describe_rows(const ls_run *run, char *text, size_t bytes);
 /* Appends a line with every tensor's hash after step `step` to hashes.jsonl. Collective. */
 ls_status ls_hash_log(ls_run *run, int64_t step, double loss);
 

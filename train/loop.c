@@ -184,7 +184,7 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
         return status;
     metrics->loss = ls_tree_sum_f64(run->grain_loss, grains) / (double)(counted > 0 ? counted : 1);
     metrics->counted = counted;
-    metrics->tokens = rows * run->config->batch.tokens;
+    metrics->tokens = rows * ls_data_tokens(run->train_data);
     run->position += rows;
     run->step++;
     return LS_OK;
@@ -223,11 +223,12 @@ static bool due(int64_t step, int64_t every)
 
 static ls_status evaluate_and_report(ls_run *run)
 {
-    double loss;
-    int64_t tokens;
-    ls_status status = ls_evaluate(run, &loss, &tokens);
+    const ls_task *task = run->config->task;
+    ls_status status = ls_evaluate(run, &run->evaluation);
     if (status == LS_OK && run->rank == 0)
-        ls_metrics_eval(run->metrics, run->step, loss, tokens);
+        ls_metrics_eval(run->metrics, run);
+    if (status == LS_OK && run->rank == 0 && run->step == run->steps && task->report)
+        status = task->report(run->task, run->config->run.run, run->evaluation.sums, run->evaluation.counted);
     return status;
 }
 

@@ -121,12 +121,12 @@ static void time_left(double seconds, char text[32])
         snprintf(text, 32, "%lldm%02llds", (long long)(s / 60), (long long)(s % 60));
 }
 
-static void tell(ls_metrics *metrics, const ls_run *run, const ls_step_metrics *step, double tokens_per_second, double mfu)
+static void tell(ls_metrics *metrics, const ls_run *run, const ls_step_metrics *step, double per_second, double mfu)
 {
     char left[32], text[256];
     time_left(metrics->seconds_per_step * (double)(run->steps - run->step), left);
-    snprintf(text, sizeof text, "step %lld/%lld  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  mfu %.0f%%  left %s",
-             (long long)run->step, (long long)run->steps, step->loss, step->lr, step->grad_norm, tokens_per_second, 100 * mfu, left);
+    snprintf(text, sizeof text, "step %lld/%lld  loss %.4f  lr %.2e  norm %.2f  %.0f %s/s  mfu %.0f%%  left %s",
+             (long long)run->step, (long long)run->steps, step->loss, step->lr, step->grad_norm, per_second, ls_run_unit(run), 100 * mfu, left);
     if (isatty(STDERR_FILENO))
         ls_log_progress(text);
     if (run->step % run->config->run.log_every == 0 || run->step == run->steps || run->step == metrics->run_began_step + 1)
@@ -152,19 +152,20 @@ ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metric
         most.memory = fmax(most.memory, one->memory);
         flops += one->flops;
     }
-    const double gflops = 1e-9 * flops / most.seconds, tokens_per_second = (double)step->tokens / most.seconds;
+    const double gflops = 1e-9 * flops / most.seconds, per_second = (double)step->tokens / most.seconds;
     const double mfu = metrics->rate > 0 ? gflops / metrics->rate : 0;
     metrics->seconds_per_step = metrics->seconds_per_step > 0 ? 0.9 * metrics->seconds_per_step + 0.1 * most.seconds : most.seconds;
+    const char *unit = ls_run_unit(run);
     const int length = snprintf(metrics->line, sizeof metrics->line,
-        "{\"step\": %lld, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, \"counted_tokens\": %lld, \"seconds\": %.6f, "
-        "\"tokens_per_second\": %.1f, \"gflops\": %.2f, \"mfu\": %.4f, \"data_stall_seconds\": %.6f, "
+        "{\"step\": %lld, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, \"counted_%s\": %lld, \"seconds\": %.6f, "
+        "\"%s_per_second\": %.1f, \"gflops\": %.2f, \"mfu\": %.4f, \"data_stall_seconds\": %.6f, "
         "\"communication_seconds\": %.6f, \"memory_mib\": %.1f}\n",
-        (long long)run->step, step->loss, step->lr, step->grad_norm, (long long)step->counted, most.seconds,
-        tokens_per_second, gflops, mfu, most.stall, most.communication, most.memory);
+        (long long)run->step, step->loss, step->lr, step->grad_norm, unit, (long long)step->counted, most.seconds,
+        unit, per_second, gflops, mfu, most.stall, most.communication, most.memory);
     write_line(metrics, length);
     const ls_scalar scalars[] = {
         {"train/loss", step->loss}, {"train/lr", step->lr}, {"train/grad_norm", step->grad_norm},
-        {"speed/tokens_per_second", tokens_per_second}, {"speed/gflops", gflops}, {"speed/mfu", mfu},
+        {*unit == 'i' ? "speed/images_per_second" : "speed/tokens_per_second", per_second}, {"speed/gflops", gflops}, {"speed/mfu", mfu},
         {"speed/data_stall_seconds", most.stall}, {"speed/communication_seconds", most.communication},
         {"memory/mib", most.memory},
     };
@@ -173,18 +174,45 @@ ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metric
         ls_events_close(metrics->events);
         metrics->events = NULL;
     }
-    tell(metrics, run, step, tokens_per_second, mfu);
+    tell(metrics, run, step, per_second, mfu);
     return LS_OK;
 }
 
-void ls_metrics_eval(ls_metrics *metrics, int64_t step, double loss, int64_t tokens)
+/* A measure and its value: "accuracy 0.9631". */
+static double measure_of(const ls_run *run, int i)
 {
-    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out loss %.4f (perplexity %.2f) over %lld tokens", (long long)step, loss,
-           exp(loss), (long long)tokens);
+    const double counted = (double)run->evaluation.counted;
+    return counted > 0 ? run->evaluation.sums[i] / counted : 0;
+}
+
+static void tell_eval(const ls_run *run)
+{
+    const ls_measure *measures = run->config->task->measures;
+    char text[512];
+    int used = measures ? 0 : snprintf(text, sizeof text, " (perplexity %.2f)", exp(run->evaluation.loss));
+    for (int i = 0; measures && measures[i].name && used < (int)sizeof text; i++)
+        used += snprintf(text + used, sizeof text - (size_t)used, "  %s %.4f", measures[i].name, measure_of(run, i));
+    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out loss %.4f%s over %lld %s", (long long)run->step, run->evaluation.loss, text,
+                 (long long)run->evaluation.counted, ls_run_unit(run));
+}
+
+void ls_metrics_eval(ls_metrics *metrics, const ls_run *run)
+{
+    const ls_measure *measures = run->config->task->measures;
+    ls_scalar scalars[16] = {{"eval/loss", run->evaluation.loss}};
+    char names[16][64], *line = metrics->line;
+    const size_t room = sizeof metrics->line;
+    int count = 1, used = snprintf(line, room, "{\"step\": %lld, \"eval_loss\": %.9g, \"eval_%s\": %lld", (long long)run->step,
+                                   run->evaluation.loss, ls_run_unit(run), (long long)run->evaluation.counted);
+    for (int i = 0; measures && measures[i].name && count < 16 && used < (int)room; i++, count++) {
+        used += snprintf(line + used, room - (size_t)used, ", \"eval_%s\": %.9g", measures[i].name, measure_of(run, i));
+        snprintf(names[count], sizeof names[count], "eval/%s", measures[i].name);
+        scalars[count] = (ls_scalar){names[count], measure_of(run, i)};
+    }
+    used += snprintf(line + used, room - (size_t)used, "}\n");
+    tell_eval(run);
     if (metrics->file >= 0)
-        write_line(metrics, snprintf(metrics->line, sizeof metrics->line,
-                                     "{\"step\": %lld, \"eval_loss\": %.9g, \"eval_tokens\": %lld}\n", (long long)step, loss, (long long)tokens));
-    const ls_scalar scalar = {"eval/loss", loss};
+        write_line(metrics, used);
     if (metrics->events)
-        ls_events_add(metrics->events, step, &scalar, 1);
+        ls_events_add(metrics->events, run->step, scalars, count);
 }

@@ -5,7 +5,7 @@
 
 typedef struct {
     double loss, grad_norm, lr;
-    int64_t counted, tokens; /* labels that count, positions computed; of the whole step */
+    int64_t counted, tokens; /* labels that count, positions (images) computed; of the whole step */
 } ls_step_metrics;
 
 /* Rank 0 opens the files (appending); other ranks get a silent one. */
@@ -15,4 +15,4 @@ void ls_metrics_close(ls_metrics *metrics);
 void ls_metrics_begin(ls_metrics *metrics, const ls_run *run);
 /* Collective: gathers times and memory of all ranks, then rank 0 writes. */
 ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metrics *step);
-void ls_metrics_eval(ls_metrics *metrics, int64_t step, double loss, int64_t tokens);
+void ls_metrics_eval(ls_metrics *metrics, const ls_run *run); /* of run->evaluation */

@@ -36,7 +36,7 @@ static const ls_option data_rows[] = {
 static const ls_option batch_rows[] = {
     {"grain", LS_OPTION_INT, AT(grain), 0, 1, 1e6, "1", NULL, "rows of a grain: what one rank computes at once; part of the result"},
     {"grains", LS_OPTION_INT, AT(grains), 0, 1, 65536, "4", NULL, "grains of a step: the most ranks that can take part; part of the result"},
-    {"tokens", LS_OPTION_INT, AT(tokens), LS_OPTION_REQUIRED, 1, 1e7, NULL, NULL, "positions of a row"},
+    {"tokens", LS_OPTION_INT, AT(tokens), 0, 0, 1e7, "0", NULL, "positions of a row of text; images have none"},
     {"schedule", LS_OPTION_CHOICE, AT(schedule), LS_OPTION_FREE, 0, 0, "auto", "auto|block|round", "which rank computes which grain; never part of the result"},
     {"bucket", LS_OPTION_INT, AT(bucket), LS_OPTION_FREE, 0, 1e9, "0", NULL, "elements of a reduction bucket; 0: 256 Ki; never part of the result"},
     {0},
@@ -90,6 +90,16 @@ const ls_option_section ls_train_sections[] = {
 
 void *ls_train_section(ls_train_config *config, int section)
 {
-    void *const structs[] = {&config->run, &config->data, &config->batch, &config->optimizer, &config->checkpoint, &config->profile, &config->model};
+    void *const structs[] = {&config->run, &config->data, &config->batch, &config->optimizer, &config->checkpoint, &config->profile, config->model};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
+}
+
+ls_option_section ls_train_section_of(const ls_task *task, int section)
+{
+    ls_option_section of = ls_train_sections[section];
+    if (of.options == ls_transformer_option_rows && task->model_options) {
+        of.options = task->model_options;
+        of.size = task->model_options_size;
+    }
+    return of;
 }

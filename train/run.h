@@ -28,7 +28,7 @@ typedef struct {
 } ls_run_data_options;
 
 typedef struct {
-    int64_t grain, grains, tokens; /* rows a grain, grains a step, positions a row */
+    int64_t grain, grains, tokens; /* rows a grain, grains a step, positions a row (text) */
     int schedule;                  /* "auto|block|round" */
     int64_t bucket;                /* elements */
 } ls_batch_options;
@@ -59,7 +59,7 @@ typedef struct {
     ls_optimizer_options optimizer;
     ls_checkpoint_recipe checkpoint;
     ls_profile_options profile;
-    ls_transformer_options model;  /* section `model` */
+    void *model;                   /* section `model`: the task's struct, or ls_transformer_options */
     const ls_task *task;
     void *task_options;            /* the task's struct */
     const char *recipe_text;       /* resolved, as YAML: stored with run and checkpoints */
@@ -68,8 +68,11 @@ typedef struct {
 
 /* Sections "", "data", "batch", "optimizer", "checkpoint", "profile", "model" in the order of ls_train_config; ends with NULL rows. */
 extern const ls_option_section ls_train_sections[];
-/* Address of a section's struct inside a config, by its number in ls_train_sections. */
+/* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points
+ * to. */
 void *ls_train_section(ls_train_config *config, int section);
+/* The section with the task's own rows in place of the transformer's where it has some. */
+ls_option_section ls_train_section_of(const ls_task *task, int section);
 
 /* Collective. Trains (or goes on with) a run to its end. LS_ESTOPPED: stopped early with a checkpoint. */
 ls_status ls_train(ls_world *world, const ls_train_config *config);
@@ -77,4 +80,5 @@ ls_status ls_train(ls_world *world, const ls_train_config *config);
 ls_status ls_train_estimate(ls_world *world, const ls_train_config *config);
 /* What a task may ask of the run it is in. */
 const ls_train_config *ls_run_config(const ls_run *run);
+const ls_data *ls_run_data(const ls_run *run); /* the training data */
 int64_t ls_run_vocabulary(const ls_run *run);

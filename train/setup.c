@@ -5,7 +5,9 @@
 #include "train/profile.h"
 
 #include "base/log.h"
+#include "datasets/images.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,8 @@ static ls_status open_data(ls_run *run)
     options.like = run->train_data;
     options.epochs = 1;
     status = ls_data_open(&run->eval_data, &options);
+    if (status == LS_OK && !ls_data_images(run->eval_data) != !ls_data_images(run->train_data))
+        status = ls_fail(LS_ERECIPE, "%s and data.train hold different kinds of samples, text and images", config->data.eval.source[0].path);
     if (status == LS_OK && ls_data_tokenizer_hash(run->eval_data) != ls_data_tokenizer_hash(run->train_data))
         status = ls_fail(LS_ERECIPE, "%s was packed with another tokenizer than data.train; pack both with one", config->data.eval.source[0].path);
     return ls_fail_at(status, "data.eval");
@@ -115,7 +119,7 @@ static void tell_numerics(const ls_run *run, const char *path)
 /* A fresh run: weights from the seed, or from another folder. */
 static ls_status begin(ls_run *run)
 {
-    const char *from = run->config->model.from;
+    const char *from = ((const ls_model_begin *)run->config->model)->from;
     ls_status status = from ? ls_agree(run->world, ls_flat_begin_from(&run->flat, from), "reading model.from") : LS_OK;
     if (status == LS_OK && from && run->rank == 0)
         ls_log_write(LS_LOG_INFO, "train", "weights of %s", from);
@@ -167,7 +171,8 @@ static ls_status open_step(ls_run *run)
     run->my_loss = calloc(grains, sizeof *run->my_loss);
     run->grain_loss = calloc(grains, sizeof *run->grain_loss);
     run->stop_votes = calloc((size_t)run->ranks, sizeof *run->stop_votes);
-    if (!run->my_loss || !run->grain_loss || !run->stop_votes)
+    run->evaluation.sums = calloc((size_t)ls_evaluation_sums(run) + 1, sizeof *run->evaluation.sums);
+    if (!run->my_loss || !run->grain_loss || !run->stop_votes || !run->evaluation.sums)
         return ls_fail(LS_EMEM, "no memory for the losses of %zu grains", grains);
     run->asked_step = run->step;
     run->asked_position = run->position;
@@ -179,6 +184,24 @@ static ls_status open_step(ls_run *run)
     return status;
 }
 
+const char *ls_run_unit(const ls_run *run)
+{
+    return ls_data_images(run->train_data) ? "images" : "tokens";
+}
+
+void ls_run_describe_rows(const ls_run *run, char *text, size_t bytes)
+{
+    const ls_images *images = ls_data_images(run->train_data);
+    const long long rows = ls_data_rows(run->train_data);
+    if (!images) {
+        snprintf(text, bytes, "%lld rows of %lld tokens (%.0f%% filled)", rows, (long long)ls_data_tokens(run->train_data), 100 * ls_data_fill(run->train_data));
+        return;
+    }
+    const ls_image_shape *shape = ls_images_shape(images);
+    snprintf(text, bytes, "%lld images of %lld x %lld x %lld in %lld classes", rows, (long long)shape->height, (long long)shape->width,
+             (long long)shape->channels, (long long)shape->classes);
+}
+
 static void tell_run(const ls_run *run)
 {
     if (run->rank != 0)
@@ -187,9 +210,10 @@ static void tell_run(const ls_run *run)
     ls_log_write(LS_LOG_INFO, "train", "task %s, %.2fM parameters, %s weights, %d rank(s) on %d node(s) x %d thread(s), numerics %s",
            run->config->task->name, 1e-6 * (double)run->flat.trainable, ls_type_name(run->flat.compute), run->ranks,
            ls_world_nodes(run->world), ls_team_threads(run->team), ls_numerics_id());
-    ls_log_write(LS_LOG_INFO, "train", "%lld rows of %lld tokens (%.0f%% filled), %lld grains x %lld rows a step, %lld steps; %s",
-           (long long)ls_data_rows(run->train_data), (long long)batch->tokens, 100 * ls_data_fill(run->train_data),
-           (long long)batch->grains, (long long)batch->grain, (long long)run->steps, ls_reducer_describe(run->reducer));
+    char rows[160];
+    ls_run_describe_rows(run, rows, sizeof rows);
+    ls_log_write(LS_LOG_INFO, "train", "%s, %lld grains x %lld rows a step, %lld steps; %s", rows, (long long)batch->grains,
+           (long long)batch->grain, (long long)run->steps, ls_reducer_describe(run->reducer));
     if (ls_data_skipped(run->train_data))
         ls_log_write(LS_LOG_WARN, "data", "%lld samples longer than batch.tokens were left out (data.on_long: skip)", (long long)ls_data_skipped(run->train_data));
 }
@@ -240,6 +264,7 @@ void ls_run_close(ls_run *run)
         run->config->task->free(run->task);
     ls_data_free(run->eval_data);
     ls_data_free(run->train_data);
+    free(run->evaluation.sums);
     free(run->my_loss);
     free(run->grain_loss);
     free(run->stop_votes);
@@ -248,6 +273,11 @@ void ls_run_close(ls_run *run)
 const ls_train_config *ls_run_config(const ls_run *run)
 {
     return run->config;
+}
+
+const ls_data *ls_run_data(const ls_run *run)
+{
+    return run->train_data;
 }
 
 int64_t ls_run_vocabulary(const ls_run *run)

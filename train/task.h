@@ -9,11 +9,19 @@
 
 typedef struct ls_run ls_run; /* train/run.h: everything a running training has */
 
+/* A number of held-out data besides the loss: a sum over grains, in their order, over the count of labels. */
+typedef struct {
+    const char *name; /* "accuracy"; ends a list with NULL */
+    bool higher_is_better;
+} ls_measure;
+
 typedef struct ls_task {
     const char *name;               /* the recipe's `task:` and the name of its own section */
     const char *sentence;           /* for `lockstep recipes` and --help */
     const ls_option *options;       /* rows of its own section; NULL: it has none */
     size_t options_size;
+    const ls_option *model_options; /* rows of `model:`; its struct begins with ls_model_begin. NULL: the transformer's */
+    size_t model_options_size;
 
     /* Makes the task's nets and state. *self is the task's own, given to all others. */
     ls_status (*init)(ls_run *run, const void *options, void **self);
@@ -24,8 +32,13 @@ typedef struct ls_task {
     void (*rows)(const void *options, ls_data_options *data);
     /* Sum of the grain's loss, divided by the loop by the step's global count. */
     ls_tensor *(*grain_loss)(void *self, ls_tape *tape, const ls_grain *grain);
-    /* Held-out loss: as grain_loss, no-grad. NULL: grain_loss. */
-    ls_tensor *(*evaluate)(void *self, ls_tape *tape, const ls_grain *grain);
+    /* Held-out loss of a grain, in a no-grad scope; NULL: grain_loss. Adds its numbers into sums [ls_task.sums], zeros at
+     * first; the leading ones are those of `measures`. */
+    ls_tensor *(*evaluate)(void *self, ls_tape *tape, const ls_grain *grain, double *sums);
+    const ls_measure *measures;     /* NULL: the loss alone */
+    int64_t (*sums)(void *self);    /* how many numbers `evaluate` adds up; NULL: as many as there are measures */
+    /* After the last evaluation, on rank 0: what the sums over all held-out data say beyond the measures. */
+    ls_status (*report)(void *self, const char *folder, const double *sums, int64_t counted);
     /* Registers what it remembers between steps. */
     ls_status (*state)(void *self, ls_state_tree *tree);
 } ls_task;

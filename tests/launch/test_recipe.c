@@ -61,7 +61,7 @@ Test(recipe, the_resolved_text_reads_back_to_itself)
     const ls_train_config *config = ls_recipe_config(recipe);
     cr_assert_eq(config->run.seed, 9);
     cr_assert_eq(config->optimizer.lr, 2e-5);
-    cr_assert_eq(config->model.style, 0);
+    cr_assert_eq(((const ls_transformer_options *)config->model)->style, 0);
     cr_assert_eq(read_text(&again, config->recipe_text, NULL), LS_OK, "%s", ls_fail_sentence());
     cr_assert_str_eq(ls_recipe_config(again)->recipe_text, config->recipe_text);
     cr_assert_str_eq(ls_recipe_config(again)->recipe_fixed, config->recipe_fixed);

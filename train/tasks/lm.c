@@ -5,7 +5,10 @@ ls_status ls_lm_init(ls_run *run, const void *unused, void **self)
 {
     (void)unused;
     const ls_train_config *config = ls_run_config(run);
-    ls_transformer_options options = config->model;
+    if (ls_data_images(ls_run_data(run)))
+        return ls_fail(LS_ERECIPE, "task %s learns text, but %s holds images; use task classify, or pack text", config->task->name,
+                       config->data.train.source[0].path);
+    ls_transformer_options options = *(const ls_transformer_options *)config->model;
     const int64_t vocabulary = ls_run_vocabulary(run);
     if (!options.vocabulary)
         options.vocabulary = vocabulary;
