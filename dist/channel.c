@@ -143,7 +143,7 @@ void ls_channel_close(ls_channel *channel)
 const char *ls_channel_describe(const ls_channel *channel)
 {
     bool window = channel->line[0].transport, mpi = channel->line[1].transport;
-    return window && mpi ? "window + mpi" : window ? "window" : mpi ? "mpi" : "no";
+    return window && mpi ? "window + mpi transport" : window ? "window transport" : mpi ? "mpi transport" : "no transport";
 }
 
 int64_t ls_channel_next(const ls_channel *channel)

@@ -31,7 +31,7 @@ typedef struct {
 /* Collective. */
 ls_status ls_channel_open(ls_channel **channel, ls_world *world, const ls_channel_options *options);
 void ls_channel_close(ls_channel *channel);
-/* "window", "mpi" or "window + mpi" */
+/* "window transport", "mpi transport" or "window + mpi transport" */
 const char *ls_channel_describe(const ls_channel *channel);
 /* The most memory a rank's channel may use: slots, and what is received from far ranks. */
 size_t ls_channel_memory(size_t slot_bytes, int slots, int far_ranks);

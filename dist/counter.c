@@ -47,25 +47,27 @@ int ls_counter_places(int64_t grains, bool from_zero)
     return places;
 }
 
-static void carry(int64_t n, const float *restrict x, int levels, const float *const *level, float *dst)
+/* 16 lanes at once, as gcc lowers them to the vectors there are. dst may be x or a level, or apart from all. */
+typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
+
+static void carry(int64_t n, const float *x, int levels, const float *const *level, float *dst)
 {
-    /* dst is one of the levels or apart from all, never x: the communication thread reads x from a peer. */
-    switch (levels) {
-    case 1:
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = x[i] + level[0][i];
-        break;
-    case 2:
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = (x[i] + level[0][i]) + level[1][i];
-        break;
-    default:
-        for (int64_t i = 0; i < n; i++) {
-            float sum = x[i];
+    const int64_t whole = n / 16 * 16;
+    if (levels == 1)
+        for (int64_t i = 0; i < whole; i += 16)
+            *(lanes *)(dst + i) = *(const lanes *)(x + i) + *(const lanes *)(level[0] + i);
+    else
+        for (int64_t i = 0; i < whole; i += 16) {
+            lanes sum = *(const lanes *)(x + i);
             for (int l = 0; l < levels; l++)
-                sum += level[l][i];
-            dst[i] = sum;
+                sum += *(const lanes *)(level[l] + i);
+            *(lanes *)(dst + i) = sum;
         }
+    for (int64_t i = whole; i < n; i++) {
+        float sum = x[i];
+        for (int l = 0; l < levels; l++)
+            sum += level[l][i];
+        dst[i] = sum;
     }
 }
 

@@ -98,9 +98,9 @@ static ls_status open_channel(ls_reducer *r)
 
 static void describe(ls_reducer *r)
 {
-    snprintf(r->description, sizeof r->description, "%s schedule, %s transport, buckets of %.3g MiB",
+    snprintf(r->description, sizeof r->description, "%s schedule, %s, buckets of %.3g MiB",
              r->options.schedule == LS_SCHEDULE_ROUND ? "round" : "block",
-             r->channel ? ls_channel_describe(r->channel) : "no", (double)r->bucket * sizeof(float) / 1048576);
+             r->shares_sums ? "shared sums" : r->channel ? ls_channel_describe(r->channel) : "no exchange", (double)r->bucket * sizeof(float) / 1048576);
 }
 
 ls_status ls_reducer_open(ls_reducer **out, ls_world *world, ls_device *device, const ls_reduce_options *options)

@@ -6,10 +6,12 @@
  *     G = 7, P = 2     rank 0: 0 1 2 3 -> (2,0)       rank 1: 4 5 6 -> (2,1)          root = (2,0) + (2,1)
  *     G = 8, P = 3     rank 0: 0 1 2 -> (1,0) (0,2)   rank 1: 3 4 5 -> (0,3) (1,2)    rank 2: 6 7 -> (1,3)
  *
- * Then each slice goes to its owner in pieces: exchange e carries piece e of every slice, of every node of every rank,
+ * Ranks that share memory keep these sums in it and read each other's (dist/shared_sums.h). Otherwise each slice goes to
+ * its owner in pieces: exchange e carries piece e of every slice, of every node of every rank,
  * and the owner sends the nodes, in grain order, through a counter again. (Between nodes, where every rank has one node
  * of the tree, dist/halving.c does better.) */
 #include "dist/reducer.h"
+#include "dist/shared_sums.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,35 +20,53 @@ typedef struct {
     ls_job job;
     ls_reducer *reducer;
     int places;
-    float **partial; /* [places], whole gradients */
+    ls_shared_sums *shared; /* NULL: partial sums lie in this rank's own memory */
+    float *sums;            /* [places][elements] */
+    float **partial;        /* [places], whole gradients in `sums` */
     ls_counter counter;
     /* of the grain being added: to which sums, and where the result goes */
     int levels;
     const float *level[LS_COUNTER_DEPTH];
     float *dst;
     /* of the exchange */
-    int *nodes;                /* [ranks], how many each rank has */
-    ls_tree_node (*node)[128]; /* [ranks] */
-    float *scratch;            /* [places of the whole step][LS_CHUNK] */
+    ls_block_nodes *nodes; /* [ranks] */
+    float *scratch;        /* [places of the whole step][LS_CHUNK] */
     int64_t width, first, exchanges, posted, taken;
     int looking;
 } block;
 
 static const float zeros[LS_CHUNK];
 
+static size_t sums_bytes(const block *b)
+{
+    return (size_t)b->reducer->elements * (size_t)b->places * sizeof(float);
+}
+
 static void close_block(ls_reducer *r)
 {
     block *b = r->self;
     if (!b)
         return;
-    for (int p = 0; p < b->places && b->partial; p++)
-        if (b->partial[p])
-            r->device->release(r->device, b->partial[p], (size_t)r->elements * sizeof(float));
+    if (b->sums && !b->shared)
+        r->device->release(r->device, b->sums, sums_bytes(b));
+    ls_shared_sums_close(b->shared);
     free(b->partial);
     free(b->nodes);
-    free(b->node);
     free(b->scratch);
     free(b);
+}
+
+/* In shared memory where all ranks have it and it has room: then nothing is copied between them. */
+static ls_status open_sums(block *b)
+{
+    ls_reducer *r = b->reducer;
+    ls_status status = LS_ESPACE;
+    if (ls_shared_sums_fit(r))
+        status = ls_shared_sums_open(&b->shared, r, b->places, &b->sums);
+    if (status == LS_ESPACE)
+        status = r->device->allocate(r->device, sums_bytes(b), (void **)&b->sums);
+    r->shares_sums = b->shared != NULL;
+    return status == LS_OK ? LS_OK : ls_fail_at(status, "%d partial sums; schedule round needs less memory", b->places);
 }
 
 static ls_status open_block(ls_reducer *r)
@@ -59,16 +79,13 @@ static ls_status open_block(ls_reducer *r)
     int scratch = ls_counter_places(r->options.max_grains, true);
     b->partial = calloc((size_t)b->places, sizeof *b->partial);
     b->nodes = calloc((size_t)r->ranks, sizeof *b->nodes);
-    b->node = calloc((size_t)r->ranks, sizeof *b->node);
     b->scratch = aligned_alloc(64, (size_t)scratch * LS_CHUNK * sizeof(float));
-    if (!b->partial || !b->nodes || !b->node || !b->scratch)
+    if (!b->partial || !b->nodes || !b->scratch)
         return ls_fail(LS_EMEM, "no memory for a reducer over %d ranks", r->ranks);
-    for (int p = 0; p < b->places; p++) {
-        ls_status status = r->device->allocate(r->device, (size_t)r->elements * sizeof(float), (void **)&b->partial[p]);
-        if (status != LS_OK)
-            return ls_fail_at(status, "partial sum %d of %d; schedule round needs less memory", p + 1, b->places);
-    }
-    return LS_OK;
+    ls_status status = open_sums(b);
+    for (int p = 0; p < b->places && status == LS_OK; p++)
+        b->partial[p] = b->sums + p * r->elements;
+    return status;
 }
 
 /* Which additions the next grain brings, the same for every range of it. */
@@ -85,12 +102,34 @@ static void plan_grain(ls_reducer *r)
     b->dst = b->partial[place];
 }
 
+/* What each rank will end with: the tree alone says it. */
+static void list_nodes(block *b)
+{
+    const ls_reducer *r = b->reducer;
+    for (int rank = 0; rank < r->ranks; rank++) {
+        int64_t grains = ls_schedule_grains(LS_SCHEDULE_BLOCK, r->grains, rank, r->ranks);
+        int64_t begin = ls_schedule_grain(LS_SCHEDULE_BLOCK, r->grains, rank, r->ranks, 0);
+        b->nodes[rank].count = ls_tree_cover(begin, begin + grains, r->grains, b->nodes[rank].node);
+    }
+}
+
 static ls_status begin(ls_reducer *r)
 {
     block *b = r->self;
     ls_counter_reset(&b->counter, r->grains);
     plan_grain(r);
+    list_nodes(b);
+    if (b->shared)
+        ls_shared_sums_begin(b->shared, b->nodes);
     return LS_OK;
+}
+
+/* Elements [begin, begin + count) are final if this is the last grain. */
+static void complete(ls_reducer *r, int64_t begin, int64_t count)
+{
+    const block *b = r->self;
+    if (b->shared && r->ended + 1 == r->mine)
+        ls_shared_sums_complete(b->shared, begin, count);
 }
 
 static void carry(ls_reducer *r, int64_t begin, int64_t count, const float *x)
@@ -107,14 +146,17 @@ static ls_status add(ls_reducer *r, int64_t begin, int64_t count, float *gradien
     carry(r, begin, count, gradient);
     if (count % LS_CHUNK != 0)
         carry(r, begin + count, LS_CHUNK - count % LS_CHUNK, zeros);
+    complete(r, begin, (count + LS_CHUNK - 1) / LS_CHUNK * LS_CHUNK);
     return LS_OK;
 }
 
 static ls_status grain_end(ls_reducer *r)
 {
     for (int64_t chunk = 0; chunk < r->chunks; chunk++)
-        if (!r->covered[chunk])
+        if (!r->covered[chunk]) {
             carry(r, chunk * LS_CHUNK, LS_CHUNK, zeros);
+            complete(r, chunk * LS_CHUNK, LS_CHUNK);
+        }
     r->ended++;
     plan_grain(r);
     r->ended--;
@@ -129,37 +171,43 @@ static ls_status post_piece(block *b)
     size_t used = 0;
     for (int rank = 0; rank < r->ranks; rank++) {
         int64_t n = rank == r->rank ? 0 : ls_piece(r, rank, b->posted, b->width);
-        r->segments[rank] = (ls_segment){used * sizeof(float), (size_t)(n * b->nodes[r->rank]) * sizeof(float)};
+        r->segments[rank] = (ls_segment){used * sizeof(float), (size_t)(n * b->nodes[r->rank].count) * sizeof(float)};
         if (n == 0)
             continue;
         int64_t at = r->slice[rank].begin + b->posted * b->width;
-        for (int k = 0; k < b->nodes[r->rank]; k++, used += (size_t)n)
+        for (int k = 0; k < b->nodes[r->rank].count; k++, used += (size_t)n)
             memcpy(slot + used, b->partial[k] + at, (size_t)n * sizeof(float));
     }
     b->posted++;
     return ls_channel_post(r->channel, s, r->segments);
 }
 
-/* The nodes of all ranks, in grain order, into this rank's slice; it lands in partial[0], where nobody else looks. */
-static void add_piece(block *b, int64_t n)
+/* In tiles that stay in the cache, however many nodes there are. */
+void ls_block_add(ls_reducer *r, const ls_block_nodes *nodes, const float *const *source, int64_t stride, int64_t at,
+                  int64_t n)
 {
-    ls_reducer *r = b->reducer;
-    int64_t at = r->slice[r->rank].begin + b->taken * b->width;
+    const block *b = r->self;
     const float *sum[LS_COUNTER_DEPTH];
     float *own[LS_COUNTER_DEPTH];
+    int64_t before = 0; /* nodes pushed before this rank's */
+    for (int rank = 0; rank < r->rank; rank++)
+        before += nodes[rank].count;
     for (int p = 0; p < ls_counter_places(r->options.max_grains, true); p++)
         own[p] = b->scratch + (size_t)p * LS_CHUNK;
     for (int64_t tile = 0; tile < n; tile += LS_CHUNK) {
         int64_t count = n - tile < LS_CHUNK ? n - tile : LS_CHUNK;
+        float *to = b->partial[0] + at + tile; /* the sum's place, where nobody else looks */
+        if (before <= 1)
+            own[0] = to; /* place 0 is first written when this rank's own sum has been read */
         ls_counter counter;
         ls_counter_reset(&counter, r->grains);
         for (int rank = 0; rank < r->ranks; rank++)
-            for (int k = 0; k < b->nodes[rank]; k++) {
-                const float *x = rank == r->rank ? b->partial[k] + at + tile : r->source[rank] + k * n + tile;
-                ls_counter_carry(&counter, b->node[rank][k], count, x, sum, own);
+            for (int k = 0; k < nodes[rank].count; k++) {
+                const float *x = rank == r->rank ? b->partial[k] + at + tile : source[rank] + k * stride + tile;
+                ls_counter_carry(&counter, nodes[rank].node[k], count, x, sum, own);
             }
-        if (sum[0] != b->partial[0] + at + tile) /* a step of one grain, and it is here */
-            memcpy(b->partial[0] + at + tile, sum[0], (size_t)count * sizeof(float));
+        if (sum[0] != to)
+            memcpy(to, sum[0], (size_t)count * sizeof(float));
     }
 }
 
@@ -169,7 +217,7 @@ static ls_status take_piece(block *b, bool *moved, bool *whole)
     int64_t s = b->first + b->taken, n = ls_piece(r, r->rank, b->taken, b->width);
     *whole = false;
     for (; n > 0 && b->looking < r->ranks; b->looking++) {
-        if (b->looking == r->rank || b->nodes[b->looking] == 0)
+        if (b->looking == r->rank || b->nodes[b->looking].count == 0)
             continue;
         size_t bytes;
         const void *data;
@@ -180,7 +228,7 @@ static ls_status take_piece(block *b, bool *moved, bool *whole)
         *moved = true;
     }
     if (n > 0)
-        add_piece(b, n);
+        ls_block_add(r, b->nodes, r->source, n, r->slice[r->rank].begin + b->taken * b->width, n);
     ls_channel_release(r->channel, s);
     b->looking = 0;
     b->taken++;
@@ -212,29 +260,19 @@ static int awaits(const ls_job *job, const ls_world *world)
     return b->taken < b->posted ? b->looking : ls_channel_reader(b->reducer->channel, b->first + b->posted);
 }
 
-static void list_nodes(ls_reducer *r, int *most)
-{
-    block *b = r->self;
-    *most = 1;
-    for (int rank = 0; rank < r->ranks; rank++) {
-        int64_t grains = ls_schedule_grains(LS_SCHEDULE_BLOCK, r->grains, rank, r->ranks);
-        int64_t begin = ls_schedule_grain(LS_SCHEDULE_BLOCK, r->grains, rank, r->ranks, 0);
-        b->nodes[rank] = ls_tree_cover(begin, begin + grains, r->grains, b->node[rank]);
-        if (b->nodes[rank] > *most)
-            *most = b->nodes[rank];
-    }
-}
-
 static ls_status finish(ls_reducer *r, float **slice_sum)
 {
     block *b = r->self;
     *slice_sum = b->partial[0] + r->slice[r->rank].begin;
     if (r->ranks == 1)
         return LS_OK;
+    if (b->shared)
+        return ls_shared_sums_finish(b->shared);
     if (ls_halving_fits(r))
         return ls_halving_run(r, b->partial[0]);
-    int most;
-    list_nodes(r, &most);
+    int most = 1;
+    for (int rank = 0; rank < r->ranks; rank++)
+        most = b->nodes[rank].count > most ? b->nodes[rank].count : most;
     b->width = ls_piece_room(r, sizeof(float)) / ((r->ranks - 1) * most);
     if (b->width < LS_REDUCE_LEAST)
         b->width = LS_REDUCE_LEAST; /* slot_bytes() of reduce.c left room for it */

@@ -46,6 +46,7 @@ struct ls_reducer {
     const float **source; /* [ranks], what the others offered in the exchange being added */
     size_t *sizes;        /* [ranks] */
     double *chunk_sums;   /* [chunks], of norms */
+    bool shares_sums; /* `block` exchanges nothing: partial sums lie in shared memory */
     bool in_step;
     bool abandoned;              /* closed inside a step: peers may still look at the slots */
     int64_t grains, mine, ended; /* of the step, of this rank, ended so far */
@@ -57,6 +58,16 @@ struct ls_reducer {
 int64_t ls_piece_room(const ls_reducer *r, size_t size);
 /* Slices travel in pieces of `width` elements: how many of rank's slice exchange e carries. */
 int64_t ls_piece(const ls_reducer *r, int rank, int64_t exchange, int64_t width);
+
+/* The maximal nodes of the tree in a rank's block, in grain order (`block`). */
+typedef struct {
+    int count;
+    ls_tree_node node[128];
+} ls_block_nodes;
+/* Adds all ranks' nodes in the tree's order into this rank's partial sum 0, elements [at, at + n) of its slice. Node k of
+ * a rank lies at source[rank] + k * stride; of this rank itself in its partial sums. Communication thread. */
+void ls_block_add(ls_reducer *r, const ls_block_nodes *nodes, const float *const *source, int64_t stride, int64_t at,
+                  int64_t n);
 
 /* Recursive halving (halving.c): may this step's partial sums be exchanged that way? The same on all ranks. */
 bool ls_halving_fits(const ls_reducer *r);

@@ -36,6 +36,7 @@ static void make_sums(void)
 
 typedef struct {
     ls_schedule schedule;
+    const char *transport;
     int64_t bucket, stride; /* steps of 1, 1 + stride, .. MOST grains */
     _Atomic int wrong;
 } plan;
@@ -61,7 +62,7 @@ static void check_steps(ls_world *world, void *context)
     ls_device device = plain_device();
     int rank = ls_world_rank(world), ranks = ls_world_ranks(world);
     ls_reduce_options options = {
-        .elements = ELEMENTS, .max_grains = MOST, .schedule = p->schedule, .bucket = p->bucket};
+        .elements = ELEMENTS, .max_grains = MOST, .schedule = p->schedule, .bucket = p->bucket, .transport = p->transport};
     ls_reducer *reducer;
     ls_status status = ls_reducer_open(&reducer, world, &device, &options);
     int64_t begin, count;
@@ -87,13 +88,13 @@ static void check_steps(ls_world *world, void *context)
     ls_reducer_close(reducer);
 }
 
-static void check_schedule(ls_schedule schedule)
+static void check_schedule(ls_schedule schedule, const char *transport)
 {
     static const int64_t buckets[] = {LS_CHUNK, 2 * LS_CHUNK, 0}; /* 5, 3 and 1 of them */
     make_sums();
     for (int ranks = 1; ranks <= LOOPBACK_RANKS; ranks++)
         for (int k = 0; k < 3; k++) {
-            plan p = {.schedule = schedule, .bucket = buckets[k], .stride = k == 0 ? 1 : 9};
+            plan p = {.schedule = schedule, .bucket = buckets[k], .stride = k == 0 ? 1 : 9, .transport = transport};
             on_every_rank(ranks, NULL, check_steps, &p);
             cr_assert_eq(p.wrong, 0);
         }
@@ -101,7 +102,7 @@ static void check_schedule(ls_schedule schedule)
 
 Test(reduce, block_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
 {
-    check_schedule(LS_SCHEDULE_BLOCK);
+    check_schedule(LS_SCHEDULE_BLOCK, NULL);
 }
 
 /* ---- order of arrival ---- */
@@ -109,21 +110,26 @@ Test(reduce, block_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
 enum { LONG = 40, LONG_GRAINS = 7 };
 
 /* Forty buckets and eight slots: odd ranks hand theirs over first to last, which is the wrong end for the exchange. */
+typedef struct {
+    ls_schedule schedule;
+    const float *sums;
+} arrival;
+
 static void add_from_both_ends(ls_world *world, void *context)
 {
-    static const float *sums;
-    sums = context;
+    const arrival *a = context;
+    const float *sums = a->sums;
     ls_device device = plain_device();
     int rank = ls_world_rank(world), ranks = ls_world_ranks(world);
     ls_reduce_options options = {
-        .elements = LONG * LS_CHUNK, .max_grains = LONG_GRAINS, .schedule = LS_SCHEDULE_ROUND, .bucket = LS_CHUNK};
+        .elements = LONG * LS_CHUNK, .max_grains = LONG_GRAINS, .schedule = a->schedule, .bucket = LS_CHUNK};
     ls_reducer *reducer;
     cr_assert_eq(ls_reducer_open(&reducer, world, &device, &options), LS_OK);
     for (int step = 0; step < 3; step++) {
         cr_assert_eq(ls_reducer_begin(reducer, LONG_GRAINS), LS_OK);
-        for (int64_t k = 0; k < ls_schedule_grains(LS_SCHEDULE_ROUND, LONG_GRAINS, rank, ranks); k++) {
+        for (int64_t k = 0; k < ls_schedule_grains(a->schedule, LONG_GRAINS, rank, ranks); k++) {
             for (int64_t at = 0; at < LONG; at++) {
-                int64_t chunk = (rank + step) % 2 ? at : LONG - 1 - at, grain = k * ranks + rank;
+                int64_t chunk = (rank + step) % 2 ? at : LONG - 1 - at, grain = ls_schedule_grain(a->schedule, LONG_GRAINS, rank, ranks, k);
                 float copy[LS_CHUNK];
                 memcpy(copy, leaves + grain * ELEMENTS, sizeof copy);
                 cr_assert_eq(ls_reducer_add(reducer, chunk * LS_CHUNK, LS_CHUNK, copy), LS_OK, "%s",
@@ -145,7 +151,10 @@ static void add_from_both_ends(ls_world *world, void *context)
 Test(reduce, buckets_that_finish_in_the_wrong_order_neither_lock_nor_change_the_sum, .timeout = 30)
 {
     make_sums();
-    on_every_rank(3, NULL, add_from_both_ends, want + LONG_GRAINS * ELEMENTS);
+    for (int k = 0; k < 2; k++) {
+        arrival a = {k ? LS_SCHEDULE_ROUND : LS_SCHEDULE_BLOCK, want + LONG_GRAINS * ELEMENTS};
+        on_every_rank(3, NULL, add_from_both_ends, &a);
+    }
 }
 
 /* ---- mistakes ---- */
@@ -193,9 +202,8 @@ Test(reduce, mistakes_are_named_before_anything_changes)
 
 static void give_up(ls_world *world, void *context)
 {
-    (void)context;
     ls_device device = plain_device();
-    ls_reduce_options options = {.elements = 4 * LS_CHUNK, .max_grains = 8, .schedule = LS_SCHEDULE_ROUND};
+    ls_reduce_options options = {.elements = 4 * LS_CHUNK, .max_grains = 8, .schedule = *(ls_schedule *)context};
     ls_reducer *reducer;
     cr_assert_eq(ls_reducer_open(&reducer, world, &device, &options), LS_OK);
     cr_assert_eq(ls_reducer_begin(reducer, 8), LS_OK);
@@ -205,7 +213,9 @@ static void give_up(ls_world *world, void *context)
 
 Test(reduce, a_step_can_be_given_up, .timeout = 20)
 {
-    on_every_rank(2, NULL, give_up, NULL);
+    ls_schedule schedules[] = {LS_SCHEDULE_ROUND, LS_SCHEDULE_BLOCK};
+    for (int k = 0; k < 2; k++)
+        on_every_rank(2, NULL, give_up, &schedules[k]);
 }
 
 Test(reduce, halving_between_nodes_gives_the_tree)
@@ -219,7 +229,12 @@ Test(reduce, halving_between_nodes_gives_the_tree)
     }
 }
 
+Test(reduce, block_through_slots_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
+{
+    check_schedule(LS_SCHEDULE_BLOCK, "window");
+}
+
 Test(reduce, round_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
 {
-    check_schedule(LS_SCHEDULE_ROUND);
+    check_schedule(LS_SCHEDULE_ROUND, NULL);
 }

@@ -12,13 +12,13 @@ static void check(int ranks, const char *arguments, const char *description)
 
 Test(reduce_ranks, one_rank_needs_no_transport)
 {
-    check(0, "best block 0", "block schedule, no transport");
-    check(1, "best round 4096", "round schedule, no transport");
+    check(0, "best block 0", "block schedule, no exchange");
+    check(1, "best round 4096", "round schedule, no exchange");
 }
 
 Test(reduce_ranks, the_window_gives_the_tree)
 {
-    check(2, "best block 0", "block schedule, window transport");
+    check(2, "best block 0", "block schedule, shared sums");
     check(3, "window block 8192", "block schedule, window transport");
     check(4, "best round 4096", "round schedule, window transport");
     check(3, "window round 0", "round schedule, window transport");
