@@ -58,12 +58,34 @@ uint64_t ls_random_below(const ls_random *stream, uint64_t element, uint64_t bou
 }
 
 /* Elements 2i and 2i + 1 are the cosine and the sine of one pair of words (Box & Muller 1958). */
+static void normal_pair(const uint32_t pair[2], float normal[2])
+{
+    double radius = sqrt(-2 * ls_math_log(((double)pair[0] + 1) * 0x1p-32)), sine, cosine;
+    ls_math_sincos_turn(pair[1], &sine, &cosine);
+    normal[0] = (float)(radius * cosine);
+    normal[1] = (float)(radius * sine);
+}
+
 float ls_random_normal(const ls_random *stream, uint64_t element)
 {
     uint32_t out[4];
+    float normal[2];
     block_of(stream, element, out);
-    const uint32_t *pair = out + (element & 2);
-    double radius = sqrt(-2 * ls_math_log(((double)pair[0] + 1) * 0x1p-32)), sine, cosine;
-    ls_math_sincos_turn(pair[1], &sine, &cosine);
-    return (float)(radius * (element & 1 ? sine : cosine));
+    normal_pair(out + (element & 2), normal);
+    return normal[element & 1];
+}
+
+void ls_random_normals(const ls_random *stream, uint64_t first, int64_t count, float *out)
+{
+    int64_t i = 0;
+    for (; i < count && ((first + (uint64_t)i) & 3); i++)
+        out[i] = ls_random_normal(stream, first + (uint64_t)i);
+    for (; i + 4 <= count; i += 4) {
+        uint32_t block[4];
+        block_of(stream, first + (uint64_t)i, block);
+        normal_pair(block, out + i);
+        normal_pair(block + 2, out + i + 2);
+    }
+    for (; i < count; i++)
+        out[i] = ls_random_normal(stream, first + (uint64_t)i);
 }

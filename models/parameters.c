@@ -33,12 +33,11 @@ void ls_parameters_bind(ls_parameter *parameters, int count, ls_type compute, vo
 static void fill(const ls_parameter *p, uint64_t seed, int64_t from, int64_t to, float *out)
 {
     const ls_random stream = {.seed = seed, .slot = (uint32_t)p->number, .purpose = LS_RANDOM_INIT};
-    for (int64_t i = from; i < to; i++) {
-        if (p->init.kind == LS_INIT_NORMAL)
-            out[i - from] = (float)p->init.std * ls_random_normal(&stream, (uint64_t)i);
-        else
-            out[i - from] = p->init.kind == LS_INIT_ONES ? 1.0f : 0.0f;
-    }
+    const float std = (float)p->init.std;
+    if (p->init.kind == LS_INIT_NORMAL)
+        ls_random_normals(&stream, (uint64_t)from, to - from, out);
+    for (int64_t i = 0; i < to - from; i++)
+        out[i] = p->init.kind == LS_INIT_NORMAL ? std * out[i] : p->init.kind == LS_INIT_ONES ? 1.0f : 0.0f;
 }
 
 void ls_parameters_init(const ls_parameter *parameters, int count, uint64_t seed, int64_t begin, int64_t held, float *out)

@@ -24,6 +24,7 @@ struct ls_metrics {
     int file; /* metrics.jsonl, -1 on other ranks */
     ls_events *events;
     double rate;        /* measured GFLOP/s of a matrix product on all ranks of this node together */
+    bool measured;
     double began, run_began;
     int64_t run_began_step;
     rank_figures at_begin, *all;
@@ -63,12 +64,7 @@ ls_status ls_metrics_open(ls_metrics **out, ls_run *run)
         ls_metrics_close(metrics);
         return ls_fail(LS_EMEM, "no memory for metrics of %d ranks", run->ranks);
     }
-    /* All ranks measure at the same time, so the sum is what the machine gives when all of it works. */
-    const double mine = ls_device_matmul_rate(run->device, run->flat.compute);
-    double all[1024] = {0};
-    ls_status status = run->ranks <= 1024 ? ls_all_gather_bytes(run->world, &mine, sizeof mine, all, "matmul rate") : LS_OK;
-    for (int rank = 0; rank < run->ranks && rank < 1024; rank++)
-        metrics->rate += all[rank];
+    ls_status status = LS_OK;
     if (status == LS_OK && run->rank == 0) {
         char path[4096];
         snprintf(path, sizeof path, "%s/metrics.jsonl", run->config->run.run);
@@ -133,13 +129,30 @@ static void tell(ls_metrics *metrics, const ls_run *run, const ls_step_metrics *
         ls_log_write(LS_LOG_INFO, "train", "%s", text);
 }
 
+/* All ranks measure at the same time, so the sum is what the machine gives when all of it works. After the first step,
+ * so that a run that fails in it, or that is tried and changed, does not wait for a figure it never prints. */
+static ls_status measure_rate(ls_metrics *metrics, ls_run *run)
+{
+    const double mine = ls_device_matmul_rate(run->device, run->flat.compute);
+    double all[1024] = {0};
+    metrics->measured = true;
+    if (run->ranks > 1024)
+        return LS_OK;
+    const ls_status status = ls_all_gather_bytes(run->world, &mine, sizeof mine, all, "matmul rate");
+    for (int rank = 0; rank < run->ranks; rank++)
+        metrics->rate += all[rank];
+    return status;
+}
+
 ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metrics *step)
 {
     const rank_figures end = figures_now(run), *begin = &metrics->at_begin;
     const rank_figures mine = {.seconds = end.seconds - begin->seconds, .stall = end.stall - begin->stall,
                                .communication = end.communication - begin->communication,
                                .flops = end.flops - begin->flops, .memory = end.memory};
-    ls_status status = ls_all_gather_bytes(run->world, &mine, sizeof mine, metrics->all, "metrics");
+    ls_status status = metrics->measured ? LS_OK : measure_rate(metrics, run);
+    if (status == LS_OK)
+        status = ls_all_gather_bytes(run->world, &mine, sizeof mine, metrics->all, "metrics");
     if (status != LS_OK || metrics->file < 0)
         return status;
     rank_figures most = {0};

@@ -98,3 +98,18 @@ Test(random, normals_keep_their_bits)
         cr_assert_eq(bits, want[i], "element %d is 0x%08x", (int)i, bits);
     }
 }
+
+Test(random, many_normals_are_the_same_as_one_by_one)
+{
+    const ls_random stream = {.seed = 11, .slot = 3, .step = 2, .purpose = LS_RANDOM_INIT, .op = 5};
+    float many[13];
+    for (uint64_t first = 0; first < 9; first++)
+        for (int64_t count = 0; count <= 13; count++) {
+            ls_random_normals(&stream, first, count, many);
+            for (int64_t i = 0; i < count; i++) {
+                const float one = ls_random_normal(&stream, first + (uint64_t)i);
+                cr_assert_eq(memcmp(&one, &many[i], sizeof one), 0, "element %lld of %lld from %llu", (long long)i, (long long)count,
+                             (unsigned long long)first);
+            }
+        }
+}
