@@ -79,6 +79,16 @@ typedef struct {
     void *dw;                   /* backward, +=, f32 (f64) [may be NULL] */
 } ls_cross_entropy_args;
 
+/* The geometry of convolutions and pooling, channels last; grids of fewer than three axes have axes of size 1 in front.
+ * Position o of the result sees x at o * stride + k * dilation - padding for k < window, zeros outside. */
+typedef struct {
+    ls_type type;
+    int64_t batch, in[3], out[3], window[3], stride[3], padding[3], dilation[3];
+    int64_t channels, outputs, groups; /* C of x, O of the result (pooling: C) */
+} ls_grid;
+
+typedef enum { LS_POOL_MAX, LS_POOL_AVERAGE, LS_POOL_AVERAGE_PADDED } ls_pooling_kind; /* tensor/ops_image.h */
+
 typedef enum { LS_OPTIMIZER_ADAMW, LS_OPTIMIZER_SGD, LS_OPTIMIZER_LION } ls_optimizer_kind;
 
 /* One optimiser step over `count` elements of the flat buffers, in one pass over memory. All arrays f32.
@@ -151,6 +161,23 @@ struct ls_device {
     ls_status (*attention_backward)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
     ls_status (*cross_entropy)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
     ls_status (*cross_entropy_backward)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
+
+    /* convolution: x [batch, in, C], w [O, window, C / groups], y [batch, out, O]. Each sum goes over taps and channels in
+     * ascending order in chains of LS_PRODUCT_CHUNK (tensor/cpu/product.h). bias [O] in type_bias, pre: may be NULL. */
+    ls_status (*conv)(ls_device *device, const ls_grid *grid, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre, ls_arena *scratch);
+    /* dx (+)= the gradient in x: each of its positions gathers from dy */
+    ls_status (*conv_input)(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch);
+    /* dw += , f32 (f64): positions in ascending order in chains of LS_PRODUCT_CHUNK */
+    ls_status (*conv_weight)(ls_device *device, const ls_grid *grid, const void *x, const void *dy, void *dw, ls_arena *scratch);
+    /* which [batch, out, C] i32: the tap that won (LS_POOL_MAX), for backward; NULL otherwise. dx += */
+    void (*pool)(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *x, void *y, int32_t *which);
+    void (*pool_backward)(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *dy, const int32_t *which, void *dx);
+    /* Normalises x [outer, rows, C] over its rows and the C / groups channels of a group: batch norm is outer = 1,
+     * groups = C. Statistics: chunks of 256 rows, two passes in cache, merged in ascending order in f64 (Chan et al. 1983).
+     * stats [outer, groups, 2] f64: mean and biased variance; with `given` they are read, not computed. */
+    ls_status (*group_norm)(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, bool given, const void *x, const void *gain, const void *bias, void *y, double *stats, ls_arena *scratch);
+    /* dx += ; dgain +=, dbias += in f32 (f64) [each may be NULL] */
+    ls_status (*group_norm_backward)(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, const void *x, const void *gain, const double *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
 
     /* moving */
     /* Every element of `shape`: y[by stride_b] = x[by stride_a]. Permute, narrow, concat and split are this one loop. */

@@ -17,11 +17,8 @@ ls_tensor *ls_conv(ls_tape *tape, ls_tensor *x, ls_tensor *w, ls_tensor *bias, c
  * [N, (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1, .., O]; output_padding NULL: 0. */
 ls_tensor *ls_conv_transpose(ls_tape *tape, ls_tensor *x, ls_tensor *w, ls_tensor *bias, const ls_conv_options *options, const int64_t *output_padding);
 
-typedef enum {
-    LS_POOL_MAX,            /* padding never wins; gradient to the first greatest */
-    LS_POOL_AVERAGE,        /* over the positions that exist */
-    LS_POOL_AVERAGE_PADDED, /* padding counts as zeros (PyTorch's count_include_pad) */
-} ls_pooling_kind;
+/* LS_POOL_MAX: padding never wins; gradient to the first greatest. LS_POOL_AVERAGE: over the positions that exist.
+ * LS_POOL_AVERAGE_PADDED: padding counts as zeros (PyTorch's count_include_pad). */
 ls_tensor *ls_pooling(ls_tape *tape, ls_tensor *x, ls_pooling_kind kind, const int64_t *window, const int64_t *stride, const int64_t *padding); /* stride NULL: window; padding NULL: 0 */
 ls_tensor *ls_global_pooling(ls_tape *tape, ls_tensor *x, ls_pooling_kind kind); /* [N, ..., C] -> [N, C] */
 

@@ -114,6 +114,10 @@ static const ls_device table = {
     .matmul = ls_cpu_matmul, .attention = ls_cpu_attention, .attention_backward = ls_cpu_attention_backward,
     .cross_entropy = ls_cpu_cross_entropy, .cross_entropy_backward = ls_cpu_cross_entropy_backward,
 
+    .conv = ls_cpu_conv, .conv_input = ls_cpu_conv_input, .conv_weight = ls_cpu_conv_weight,
+    .pool = ls_cpu_pool, .pool_backward = ls_cpu_pool_backward,
+    .group_norm = ls_cpu_group_norm, .group_norm_backward = ls_cpu_group_norm_backward,
+
     .carry = ls_cpu_carry, .chunk_squares = ls_cpu_chunk_squares, .optimizer_step = ls_cpu_optimizer_step,
 };
 

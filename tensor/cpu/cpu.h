@@ -42,6 +42,15 @@ ls_status ls_cpu_attention_backward(ls_device *device, const ls_attention_args *
 ls_status ls_cpu_cross_entropy(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 ls_status ls_cpu_cross_entropy_backward(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
+/* tensor/cpu/conv.c, pooling.c, group_norm.c */
+ls_status ls_cpu_conv(ls_device *device, const ls_grid *grid, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre, ls_arena *scratch);
+ls_status ls_cpu_conv_input(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch);
+ls_status ls_cpu_conv_weight(ls_device *device, const ls_grid *grid, const void *x, const void *dy, void *dw, ls_arena *scratch);
+void ls_cpu_pool(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *x, void *y, int32_t *which);
+void ls_cpu_pool_backward(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *dy, const int32_t *which, void *dx);
+ls_status ls_cpu_group_norm(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, bool given, const void *x, const void *gain, const void *bias, void *y, double *stats, ls_arena *scratch);
+ls_status ls_cpu_group_norm_backward(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, const void *x, const void *gain, const double *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
+
 /* tensor/cpu/elementwise.c */
 void ls_cpu_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
 void ls_cpu_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);

@@ -215,23 +215,20 @@ static ls_status linear_forward(ls_node *node, ls_device *device)
     return multiply(node, device, &args);
 }
 
-/* Gradient of what went into the activation; NULL: no memory. */
-static const void *activation_backward(ls_node *node, ls_device *device)
+const void *ls_activation_backward(ls_node *node, ls_device *device, ls_activation activation, const void *pre)
 {
     static const ls_unary unary[] = {[LS_ACT_RELU] = LS_UNARY_RELU,
                                      [LS_ACT_GELU] = LS_UNARY_GELU,
                                      [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
                                      [LS_ACT_SILU] = LS_UNARY_SILU};
-    const linear_attributes *at = node->attributes;
     const ls_tensor *y = node->out[0];
-    if (at->activation == LS_ACT_NONE)
+    if (activation == LS_ACT_NONE)
         return y->grad;
     void *dpre = ls_node_take(node, (size_t)y->count * ls_type_size(y->type));
     if (!dpre)
         return NULL;
     device->fill(device, y->type, y->count, 0, dpre);
-    device->unary_backward(device, unary[at->activation], y->type, y->count, 0, 0, node->saved[SAVED_PRE], y->data,
-                           y->grad, dpre);
+    device->unary_backward(device, unary[activation], y->type, y->count, 0, 0, pre, y->data, y->grad, dpre);
     return dpre;
 }
 
@@ -240,7 +237,7 @@ static ls_status linear_backward(ls_node *node, ls_device *device)
     const linear_attributes *at = node->attributes;
     const ls_tensor *x = node->in[0], *w = node->in[1];
     ls_type sum_type = ls_wide_type(x->type);
-    const void *dpre = activation_backward(node, device);
+    const void *dpre = ls_activation_backward(node, device, at->activation, node->saved[SAVED_PRE]);
     if (!dpre)
         return LS_EMEM;
     ls_status status = LS_OK;

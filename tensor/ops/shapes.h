@@ -31,3 +31,9 @@ void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride);
 void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes);
 /* Memory of the arena for forward's `saved` and for scratch; NULL: none left, with its sentence. */
 void *ls_node_take(const ls_node *node, size_t bytes);
+/* Gradient of what went into the activation that out[0] came out of: out[0]->grad itself without one. NULL: no memory. */
+const void *ls_activation_backward(ls_node *node, ls_device *device, ls_activation activation, const void *pre);
+/* The grid of x [N, L1, .., Ld, C], its axes last in the three of ls_grid. LS_ESHAPE: d is not 1, 2 or 3. */
+ls_status ls_grid_of(const ls_tensor *x, ls_grid *grid, int *axes);
+/* Shape [N, grid->out, channels] for a result of the same number of axes. */
+void ls_set_grid_shape(ls_tensor *out, const ls_grid *grid, int axes, int64_t channels);

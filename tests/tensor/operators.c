@@ -5,11 +5,11 @@
 
 extern const operator_description operators_elementwise[], operators_reductions[], operators_linear[],
     operators_choosing[], operators_norms[], operators_attention[], operators_loss[], operators_moving[],
-    operators_example[];
+    operators_example[], operators_grids[];
 
 const operator_description *const operator_families[] = {
     operators_elementwise, operators_reductions, operators_linear, operators_choosing, operators_norms,
-    operators_attention,   operators_loss,       operators_moving, operators_example,  NULL,
+    operators_attention,   operators_loss,       operators_moving, operators_example,  operators_grids, NULL,
 };
 
 ls_tensor *operator_build(const operator_description *d, const operator_case *c, ls_tape *tape, ls_tensor *const *in)

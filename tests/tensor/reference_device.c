@@ -532,6 +532,13 @@ ls_device *reference_device(void)
         .add_strided = add_strided,
         .gather_rows = gather_rows,
         .scatter_add_rows = scatter_add_rows,
+        .conv = reference_conv,
+        .conv_input = reference_conv_input,
+        .conv_weight = reference_conv_weight,
+        .pool = reference_pool,
+        .pool_backward = reference_pool_backward,
+        .group_norm = reference_group_norm,
+        .group_norm_backward = reference_group_norm_backward,
     };
     return &device;
 }

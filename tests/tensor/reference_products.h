@@ -10,6 +10,14 @@ ls_status reference_attention(ls_device *device, const ls_attention_args *p, ls_
 ls_status reference_attention_backward(ls_device *device, const ls_attention_args *p, ls_arena *scratch);
 ls_status reference_cross_entropy(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch);
 ls_status reference_cross_entropy_backward(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch);
+/* reference_grids.c */
+ls_status reference_conv(ls_device *device, const ls_grid *grid, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre, ls_arena *scratch);
+ls_status reference_conv_input(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch);
+ls_status reference_conv_weight(ls_device *device, const ls_grid *grid, const void *x, const void *dy, void *dw, ls_arena *scratch);
+void reference_pool(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *x, void *y, int32_t *which);
+void reference_pool_backward(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *dy, const int32_t *which, void *dx);
+ls_status reference_group_norm(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, bool given, const void *x, const void *gain, const void *bias, void *y, double *stats, ls_arena *scratch);
+ls_status reference_group_norm_backward(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, const void *x, const void *gain, const double *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
 
 void reference_add(ls_type type, void *array, int64_t i, double value);
 ls_type reference_wide(ls_type type); /* f32, or f64 for f64 */

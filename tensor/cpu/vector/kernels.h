@@ -44,6 +44,16 @@ typedef struct {
     /* dgain, dbias [width] of these rows alone, overwritten [may be NULL] */
     void (*norm_backward)(bool rms, bool gain_real, int64_t rows, int64_t width, const void *x, const void *gain, const void *real_stats, const void *dy, void *dx, void *real_dgain, void *real_dbias);
     void (*rotary)(int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+    /* channels.c: positions [rows, width]; mean, scale, shift, of_dy, of_x, constant, best, sum are [width] reals */
+    void (*channel_moments)(int64_t rows, int64_t width, const void *x, double *mean, double *squares);
+    void (*channel_normalise)(int64_t rows, int64_t width, const void *x, const void *mean, const void *scale, const void *shift, void *y);
+    void (*channel_gradients)(int64_t rows, int64_t width, const void *x, const void *mean, const void *dy, double *product, double *plain);
+    void (*channel_backward)(int64_t rows, int64_t width, const void *x, const void *mean, const void *dy, const void *of_dy, const void *of_x, const void *constant, void *dx);
+    void (*pool_greatest)(bool first, int32_t tap, int64_t width, const void *x, void *best, int32_t *which);
+    void (*pool_greatest_backward)(int32_t tap, int64_t width, const int32_t *which, const void *dy, void *dx);
+    void (*pool_add)(int64_t width, const void *x, void *sum);
+    void (*pool_finish)(int64_t width, double scale, const void *sum, void *y);
+    void (*pool_add_backward)(int64_t width, double scale, const void *dy, void *dx);
 } ls_kernels;
 
 /* Flat buffers are f32 (but for `working`). */

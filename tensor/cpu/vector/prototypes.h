@@ -31,3 +31,12 @@ void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, double base, boo
 void KERNEL(carry)(int64_t n, const float *x, int levels, const float *const *level, int64_t at, float *dst);
 double KERNEL(squares)(int64_t n, const float *x);
 void KERNEL(optimizer_step)(const ls_optimizer_args *args, int64_t begin, int64_t end);
+void KERNEL(channel_moments)(int64_t rows, int64_t width, const void *x, double *mean, double *squares);
+void KERNEL(channel_normalise)(int64_t rows, int64_t width, const void *x, const void *mean, const void *scale, const void *shift, void *y);
+void KERNEL(channel_gradients)(int64_t rows, int64_t width, const void *x, const void *mean, const void *dy, double *product, double *plain);
+void KERNEL(channel_backward)(int64_t rows, int64_t width, const void *x, const void *mean, const void *dy, const void *of_dy, const void *of_x, const void *constant, void *dx);
+void KERNEL(pool_greatest)(bool first, int32_t tap, int64_t width, const void *x, void *best, int32_t *which);
+void KERNEL(pool_greatest_backward)(int32_t tap, int64_t width, const int32_t *which, const void *dy, void *dx);
+void KERNEL(pool_add)(int64_t width, const void *x, void *sum);
+void KERNEL(pool_finish)(int64_t width, double scale, const void *sum, void *y);
+void KERNEL(pool_add_backward)(int64_t width, double scale, const void *dy, void *dx);

@@ -27,6 +27,15 @@ const ls_kernels KERNEL(table) = {
     .norm = KERNEL(norm),
     .norm_backward = KERNEL(norm_backward),
     .rotary = KERNEL(rotary),
+    .channel_moments = KERNEL(channel_moments),
+    .channel_normalise = KERNEL(channel_normalise),
+    .channel_gradients = KERNEL(channel_gradients),
+    .channel_backward = KERNEL(channel_backward),
+    .pool_greatest = KERNEL(pool_greatest),
+    .pool_greatest_backward = KERNEL(pool_greatest_backward),
+    .pool_add = KERNEL(pool_add),
+    .pool_finish = KERNEL(pool_finish),
+    .pool_add_backward = KERNEL(pool_add_backward),
 };
 
 #if defined(LS_ELEMENT_F32)

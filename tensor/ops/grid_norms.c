@@ -1,0 +1,125 @@
+/* Batch norm (Ioffe & Szegedy 2015) and group norm (Wu & He 2018), channels last (tensor/ops_image.h).
+ *
+ * Batch norm's inputs are x, gain, bias and the running mean and variance. The last two are statistics: their "gradient"
+ * is this grain's term of the fold over the step's grains (ls_tape_fold), momentum (1 - momentum)^(grains - 1 - grain)
+ * times the grain's own mean or unbiased variance; it does not depend on the loss. */
+#include "tensor/ops/shapes.h"
+#include "tensor/ops_image.h"
+#include "tensor/tape.h"
+
+#include <math.h>
+
+typedef struct {
+    double eps;
+    int64_t groups, outer, rows; /* groups 0: batch norm */
+    double fold;                 /* weight of this grain in the running statistics */
+} norm_attributes;
+
+enum { SAVED_STATS }; /* [outer, groups, 2] f64 */
+
+static ls_status norm_shape(ls_node *node)
+{
+    norm_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0];
+    const int64_t channels = x->ndim ? x->shape[x->ndim - 1] : 0;
+    const bool batch = at->groups == 0;
+    if (x->ndim < 2)
+        return ls_fail(LS_ESHAPE, "x %s: it needs rows and channels", ls_describe(x).text);
+    for (int i = 1; i < node->inputs; i++)
+        if (node->in[i] && (node->in[i]->ndim != 1 || node->in[i]->shape[0] != channels))
+            return ls_fail(LS_ESHAPE, "x %s and %s: gain, bias and running statistics must be [%lld]", ls_describe(x).text,
+                           ls_describe(node->in[i]).text, (long long)channels);
+    if (node->in[1] && node->in[2] && node->in[1]->type != node->in[2]->type)
+        return ls_fail(LS_ETYPE, "gain is %s, but bias is %s", ls_type_name(node->in[1]->type), ls_type_name(node->in[2]->type));
+    if (batch)
+        at->groups = channels;
+    if (at->groups < 1 || channels % at->groups)
+        return ls_fail(LS_EARG, "%lld groups do not divide %lld channels", (long long)at->groups, (long long)channels);
+    if (!(at->eps > 0))
+        return ls_fail(LS_EARG, "eps is %g, it must be above 0", at->eps);
+    at->outer = batch ? 1 : x->shape[0];
+    at->rows = x->count / channels / at->outer;
+    ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
+    return LS_OK;
+}
+
+static ls_status run_norm(ls_node *node, ls_device *device, bool given, double *stats)
+{
+    const norm_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0], *gain = node->in[1], *bias = node->in[2];
+    const ls_type gain_type = gain ? gain->type : bias ? bias->type : ls_wide_type(x->type);
+    return device->group_norm(device, x->type, gain_type, at->outer, at->rows, x->shape[x->ndim - 1], at->groups, at->eps, given, x->data,
+                              gain ? gain->data : NULL, bias ? bias->data : NULL, node->out[0]->data, stats, ls_tape_arena(node->tape));
+}
+
+static double number_of(const ls_tensor *x, int64_t i)
+{
+    return x->type == LS_F64 ? ((const double *)x->data)[i] : (double)((const float *)x->data)[i];
+}
+
+static ls_status norm_forward(ls_node *node, ls_device *device)
+{
+    const norm_attributes *at = node->attributes;
+    double *stats = ls_node_take(node, (size_t)(at->outer * at->groups) * 2 * sizeof *stats);
+    if (!stats)
+        return LS_EMEM;
+    node->saved[SAVED_STATS] = stats;
+    const bool running = node->inputs == 5 && node->in[3] && ls_tape_in_no_grad(node->tape);
+    for (int64_t c = 0; running && c < at->groups; c++) {
+        stats[2 * c] = number_of(node->in[3], c);
+        stats[2 * c + 1] = number_of(node->in[4], c);
+    }
+    return run_norm(node, device, running, stats);
+}
+
+/* This grain's term of the running statistics. */
+static void add_statistics(ls_node *node)
+{
+    const norm_attributes *at = node->attributes;
+    const double *stats = node->saved[SAVED_STATS], n = (double)at->rows;
+    for (int which = 0; which < 2; which++) {
+        ls_tensor *running = node->in[3 + which];
+        void *to = running ? ls_gradient_as(node, 3 + which, ls_wide_type(running->type)) : NULL;
+        for (int64_t c = 0; to && c < at->groups; c++) {
+            const double own = which ? stats[2 * c + 1] * (n > 1 ? n / (n - 1) : 1) : stats[2 * c];
+            if (running->type == LS_F64)
+                ((double *)to)[c] += at->fold * own;
+            else
+                ((float *)to)[c] += (float)(at->fold * own);
+        }
+    }
+}
+
+static ls_status norm_backward(ls_node *node, ls_device *device)
+{
+    const norm_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0], *gain = node->in[1], *bias = node->in[2];
+    const ls_type sum_type = ls_wide_type(x->type), gain_type = gain ? gain->type : bias ? bias->type : sum_type;
+    void *dx = ls_gradient(node, 0), *dgain = gain ? ls_gradient_as(node, 1, sum_type) : NULL, *dbias = bias ? ls_gradient_as(node, 2, sum_type) : NULL;
+    if (node->inputs == 5)
+        add_statistics(node);
+    return device->group_norm_backward(device, x->type, gain_type, at->outer, at->rows, x->shape[x->ndim - 1], at->groups, at->eps, x->data,
+                                       gain ? gain->data : NULL, node->saved[SAVED_STATS], node->out[0]->grad, dx, dgain, dbias,
+                                       ls_tape_arena(node->tape));
+}
+
+static const ls_op batch_norm_op = {"batch_norm", norm_shape, norm_forward, norm_backward};
+static const ls_op group_norm_op = {"group_norm", norm_shape, norm_forward, norm_backward};
+
+ls_tensor *ls_batch_norm(ls_tape *tape, ls_tensor *x, ls_tensor *gain, ls_tensor *bias, ls_tensor *running_mean, ls_tensor *running_variance, double eps)
+{
+    const ls_parameter *p = running_mean ? running_mean->parameter : NULL;
+    const double momentum = p ? p->momentum : 0;
+    const norm_attributes at = {.eps = eps, .fold = momentum * pow(1 - momentum, (double)(tape->grains - 1 - tape->grain))};
+    return ls_apply(tape, &batch_norm_op, 5, (ls_tensor *[]){x, gain, bias, running_mean, running_variance}, &at, sizeof at, 1, NULL);
+}
+
+ls_tensor *ls_group_norm(ls_tape *tape, ls_tensor *x, int64_t groups, ls_tensor *gain, ls_tensor *bias, double eps)
+{
+    if (groups < 1) {
+        ls_tape_raise(tape, LS_EARG, "group_norm: %lld groups, there must be at least 1", (long long)groups);
+        groups = 1;
+    }
+    const norm_attributes at = {.eps = eps, .groups = groups};
+    return ls_apply(tape, &group_norm_op, 3, (ls_tensor *[]){x, gain, bias}, &at, sizeof at, 1, NULL);
+}
