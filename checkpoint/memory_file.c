@@ -124,17 +124,25 @@ static const H5FD_class_t driver_class = {
     .fl_map = H5FD_FLMAP_DICHOTOMY,
 };
 
-/* The driver is registered for one file at a time and let go with its property list: nothing global to tear down. */
+/* One for the process, as HDF5's own drivers are, and HDF5's to free at exit. It must outlive every file: H5FD_close
+ * (1.10) gives up the file's share in the driver before it calls the driver's close, out of freed memory if that share
+ * was the last. Calls come one at a time (design: HDF5 behind one lock). */
+static hid_t memory_driver_id(void)
+{
+    static hid_t id = -1;
+    if (H5Iget_type(id) != H5I_VFL)
+        id = H5FDregister(&driver_class);
+    return id;
+}
+
 static hid_t access_list(ls_memory_file *file, bool aligned)
 {
-    hid_t driver = H5FDregister(&driver_class), list = H5Pcreate(H5P_FILE_ACCESS);
+    hid_t driver = memory_driver_id(), list = H5Pcreate(H5P_FILE_ACCESS);
     bool ok = driver >= 0 && list >= 0 && H5Pset_driver(list, driver, &file) >= 0 &&
               H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 &&
               H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) >= 0;
     if (ok && aligned)
         ok = H5Pset_alignment(list, LS_CHECKPOINT_ALIGN_FROM, LS_CHECKPOINT_ALIGN) >= 0;
-    if (driver >= 0)
-        H5FDunregister(driver);
     if (ok)
         return list;
     if (list >= 0)
