@@ -204,6 +204,8 @@ static ls_status share_memory(ls_world *world, size_t bytes, ls_shared *shared)
         free(window);
         return status;
     }
+    if (world->near_ranks == 1)
+        memset(mine, 0, bytes); /* alone in its window a rank gets a block of the heap, with what was in it before */
     for (size_t page = 0; page < bytes; page += 4096)
         ((volatile char *)mine)[page] = 0; /* takes the pages, new and zero, now: a full /dev/shm later would be a SIGBUS */
     for (int k = 0; k < world->near_ranks; k++) {
