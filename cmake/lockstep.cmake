@@ -45,8 +45,9 @@ function(ls_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
+  # MALLOC_PERTURB_: glibc hands out blocks full of it, so that nothing passes because the heap happened to be clean.
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT}
-    ENVIRONMENT "LS_BUILD=${CMAKE_BINARY_DIR};LS_SOURCE=${CMAKE_SOURCE_DIR};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;${ARG_ENVIRONMENT}")
+    ENVIRONMENT "MALLOC_PERTURB_=165;LS_BUILD=${CMAKE_BINARY_DIR};LS_SOURCE=${CMAKE_SOURCE_DIR};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;${ARG_ENVIRONMENT}")
 endfunction()
 
 # ls_rank_program(dist/rank_tree KNOWS ls_dist): a small MPI program that a Criterion test starts under mpirun
