@@ -3,6 +3,10 @@
 
 #include <criterion/criterion.h>
 
+/* Seconds. It takes two or three on a quiet machine, more on one that has other work; left alone, the ranks would go on
+ * for 60 (rank_world.c). */
+enum { ENDED = 40 };
+
 static void check_case(int ranks, const char *name)
 {
     mpirun_result r = mpirun("", ranks, "dist_rank_world", "%s", name);
@@ -43,7 +47,7 @@ static void check_raise(const char *apart)
 {
     mpirun_result r = mpirun("", 3, "dist_rank_world", "raises %s", apart);
     cr_expect_eq(r.exit_code, 3, "exit code %d\n%s", r.exit_code, r.output);
-    cr_expect_lt(r.seconds, 8); /* 3 s of them are mpirun on a busy machine */
+    cr_expect_lt(r.seconds, ENDED);
     cr_expect_eq(occurrences(r.output, "the reactor is too hot (812 degrees, limit 800); open the window"), 1,
                  "the sentence of the rank that failed, once:\n%s", r.output);
     cr_expect(strstr(r.output, "rank 1"), "%s", r.output);
@@ -59,11 +63,11 @@ Test(world, a_rank_that_raises_ends_the_job_with_its_sentence)
 Test(world, a_rank_that_dies_is_named_and_ends_the_job)
 {
     mpirun_result alone = mpirun("--enable-recovery", 3, "dist_rank_world", "dies");
-    cr_expect_lt(alone.seconds, 12);
+    cr_expect_lt(alone.seconds, ENDED);
     cr_expect_eq(occurrences(alone.output, "rank 1 (") >= 1 && strstr(alone.output, "died without a word"), 1, "%s",
                  alone.output);
     mpirun_result usual = mpirun("", 3, "dist_rank_world", "dies apart");
-    cr_expect_lt(usual.seconds, 12);
+    cr_expect_lt(usual.seconds, ENDED);
     cr_expect_neq(usual.exit_code, 0);
     cr_expect(strstr(usual.output, "rank 1"), "%s", usual.output);
 }
@@ -72,7 +76,7 @@ static void check_sleep(const char *apart)
 {
     mpirun_result r = mpirun("", 3, "dist_rank_world", "sleeps %s", apart);
     cr_expect_eq(r.exit_code, 1, "exit code %d\n%s", r.exit_code, r.output);
-    cr_expect_lt(r.seconds, 12);
+    cr_expect_lt(r.seconds, ENDED);
     cr_expect(strstr(r.output, "rank 1 (") && strstr(r.output, "did not come to 'evening roll-call' within 1 s"), "%s",
               r.output);
     cr_expect_null(strstr(r.output, "stood still"), "%s", r.output);
