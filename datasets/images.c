@@ -293,14 +293,25 @@ void ls_images_free(ls_images *set)
     free(set);
 }
 
-ls_status ls_images_get(const ls_images *set, int64_t number, const uint8_t **pixels, int32_t *label)
+static const shard *shard_of(const ls_images *set, int64_t number)
 {
     int64_t low = 0, high = set->header.shards;
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
         *(set->shard[middle].first <= number ? &low : &high) = middle;
     }
-    const shard *s = &set->shard[low];
+    return &set->shard[low];
+}
+
+int32_t ls_images_label(const ls_images *set, int64_t number)
+{
+    const shard *s = shard_of(set, number);
+    return s->label[number - s->first];
+}
+
+ls_status ls_images_get(const ls_images *set, int64_t number, const uint8_t **pixels, int32_t *label)
+{
+    const shard *s = shard_of(set, number);
     const int64_t bytes = ls_image_bytes(&set->shape), at = number - s->first;
     const ls_status status = check_blocks(s, s->header.samples * bytes, at * bytes, bytes);
     *pixels = s->pixels + at * bytes;

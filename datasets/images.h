@@ -63,3 +63,5 @@ const char *ls_images_folder(const ls_images *images);
 uint64_t ls_images_hash(const ls_images *images);
 /* *pixels points into the mapped file. LS_ECORRUPT: not the bytes that were written. Thread-safe, allocates nothing. */
 ls_status ls_images_get(const ls_images *images, int64_t number, const uint8_t **pixels, int32_t *label);
+/* Its label alone; reads no pixels. */
+int32_t ls_images_label(const ls_images *images, int64_t number);

@@ -14,7 +14,7 @@ static const struct {
     {"pack", "make a data set of text files", ls_data_pack},
     {"images", "make a data set of images", ls_data_pack_images},
     {"info", "tell what a data set holds", ls_data_info},
-    {"show", "show a sample or a row as text", ls_data_show},
+    {"show", "show a sample, a row or an image", ls_data_show},
     {"verify", "check every byte of a data set", ls_data_verify},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };

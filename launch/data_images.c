@@ -12,12 +12,13 @@
 typedef struct {
     const char *input, *labels, *out, *names;
     ls_csv_options csv;
+    int64_t first, last; /* numbers of the images that are taken */
     double holdout;
     uint64_t seed;
     bool force;
 } arguments;
 
-enum { KEY_LABELS = 256, KEY_LABEL, KEY_SCALE, KEY_SIZE, KEY_NAMES, KEY_HOLDOUT, KEY_SEED, KEY_FORCE };
+enum { KEY_LABELS = 256, KEY_LABEL, KEY_SCALE, KEY_SIZE, KEY_NAMES, KEY_RANGE, KEY_HOLDOUT, KEY_SEED, KEY_FORCE };
 
 static const struct argp_option options[] = {
     {"out", 'o', "FOLDER", 0, "Folder to make; it appears when it is whole", 1},
@@ -26,6 +27,7 @@ static const struct argp_option options[] = {
     {"scale", KEY_SCALE, "GREATEST", 0, "CSV: the number that means full brightness (255)", 3},
     {"size", KEY_SIZE, "HxW[xC]", 0, "CSV: height, width and channels (a square of one channel)", 3},
     {"names", KEY_NAMES, "NAME,...", 0, "Names of the classes, in the order of their numbers (the numbers)", 4},
+    {"range", KEY_RANGE, "FIRST..LAST", 0, "Take only images FIRST to LAST, counted from 0 (all)", 4},
     {"holdout", KEY_HOLDOUT, "SHARE", 0, "Put this share of the images into FOLDER-holdout (0)", 4},
     {"seed", KEY_SEED, "N", 0, "Which images are held out (0)", 4},
     {"force", KEY_FORCE, NULL, 0, "Replace an older data set of this name", 4},
@@ -54,6 +56,16 @@ static void read_size(arguments *given, const char *text, struct argp_state *sta
     given->csv.channels = channels;
 }
 
+static void read_range(arguments *given, const char *text, struct argp_state *state)
+{
+    long long first, last;
+    char rest;
+    if (sscanf(text, "%lld..%lld%c", &first, &last, &rest) != 2 || first < 0 || last < first)
+        argp_error(state, "--range %s: expected FIRST..LAST, like 0..7999", text);
+    given->first = first;
+    given->last = last;
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -68,6 +80,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_SCALE: given->csv.scale = number(state, "scale", value, 1e-9, 1e9); return 0;
     case KEY_SIZE: read_size(given, value, state); return 0;
     case KEY_NAMES: given->names = value; return 0;
+    case KEY_RANGE: read_range(given, value, state); return 0;
     case KEY_HOLDOUT: given->holdout = number(state, "holdout", value, 0, 0.999); return 0;
     case KEY_SEED: given->seed = (uint64_t)number(state, "seed", value, 0, 9e15); return 0;
     case KEY_FORCE: given->force = true; return 0;
@@ -91,8 +104,8 @@ static const struct argp parser = {
     .doc = "Makes a data set of images: FILE is CSV, or IDX where --labels is given; either may be gzipped.\v"
            "Examples:\n"
            "  lockstep data images -o data/mnist --holdout 0.2 --labels t10k-labels-idx1-ubyte.gz t10k-images-idx3-ubyte.gz\n"
-           "  lockstep data images -o data/digits --scale 16 --holdout 0.5 digits.csv.gz\n"
-           "See docs/images.md.",
+           "  lockstep data images -o data/digits/train --scale 16 --range 0..897 digits.csv.gz\n"
+           "See docs/data.md.",
 };
 
 /* The names given, at least one a class; *count of them. */
@@ -123,7 +136,7 @@ static ls_status write_set(const arguments *given, const ls_image_input *input, 
     ls_status status = ls_image_writer_open(&writer, folder, &how);
     if (status != LS_OK)
         return status;
-    for (int64_t i = 0; i < input->count && status == LS_OK; i++) {
+    for (int64_t i = given->first; i <= given->last && i < input->count && status == LS_OK; i++) {
         const bool out = (double)ls_random_uniform(&stream, (uint64_t)i) < given->holdout;
         if (out == held_out)
             status = ls_image_writer_add(writer, input->pixels + i * bytes, input->label[i]);
@@ -149,6 +162,9 @@ static ls_status write_sets(const arguments *given, ls_image_input *input)
     while (length > 1 && given->out[length - 1] == '/')
         length--;
     ls_status status = split_names(given->names, &copy, &names, &count);
+    if (status == LS_OK && given->last < INT64_MAX && given->last >= input->count)
+        status = ls_fail(LS_EARG, "--range %lld..%lld: %s holds images 0..%lld", (long long)given->first, (long long)given->last, given->input,
+                         (long long)input->count - 1);
     if (status == LS_OK && names && count < input->shape.classes)
         status = ls_fail(LS_EARG, "--names has %lld names, the labels go up to %lld", (long long)count, (long long)input->shape.classes - 1);
     if (names && count > input->shape.classes)
@@ -166,7 +182,7 @@ static ls_status write_sets(const arguments *given, ls_image_input *input)
 
 int ls_data_pack_images(int argc, char **argv)
 {
-    arguments given = {0};
+    arguments given = {.last = INT64_MAX};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_image_input input;
     ls_status status = given.labels ? ls_image_input_idx(&input, given.input, given.labels)

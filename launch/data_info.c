@@ -2,6 +2,7 @@
 #include "datasets/loader.h"
 #include "launch/command.h"
 #include "launch/data_commands.h"
+#include "launch/image_views.h"
 
 #include <argp.h>
 #include <inttypes.h>
@@ -35,7 +36,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!given->folders)
-            argp_error(state, "which data set? Name the folder that `lockstep data pack` made");
+            argp_error(state, "which data set? Name the folder that `lockstep data pack` or `data images` made");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -98,6 +99,8 @@ static ls_status print_rows(const char *folder, int64_t tokens)
 
 static ls_status info_of(const char *folder, int64_t tokens)
 {
+    if (ls_folder_holds_images(folder))
+        return ls_images_print_info(folder);
     ls_shards *set;
     ls_status status = ls_shards_open(&set, folder, false);
     if (status != LS_OK)
@@ -121,6 +124,20 @@ int ls_data_info(int argc, char **argv)
     return 0;
 }
 
+static ls_status verify(const char *folder)
+{
+    if (ls_folder_holds_images(folder))
+        return ls_images_print_verified(folder);
+    ls_shards *set;
+    const ls_status status = ls_shards_open(&set, folder, true);
+    if (status != LS_OK)
+        return status;
+    printf("%s: whole; %" PRId64 " samples, %" PRId64 " tokens in %" PRId64 " shards, hash %016" PRIx64 "\n", folder, ls_shards_samples(set),
+           ls_shards_tokens(set), ls_shards_files(set), ls_shards_hash(set));
+    ls_shards_free(set);
+    return LS_OK;
+}
+
 int ls_data_verify(int argc, char **argv)
 {
     static const struct argp parser = {NULL, parse, "FOLDER...", "Reads every byte of a data set and checks it against the sums it was written with.",
@@ -129,15 +146,9 @@ int ls_data_verify(int argc, char **argv)
     int exit_code = 0;
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     for (int i = 0; i < given.folders; i++) { /* all of them: who verifies wants the whole list */
-        ls_shards *set;
-        const ls_status status = ls_shards_open(&set, given.folder[i], true);
-        if (status != LS_OK) {
+        const ls_status status = verify(given.folder[i]);
+        if (status != LS_OK)
             exit_code = ls_command_failed("data verify", status);
-            continue;
-        }
-        printf("%s: whole; %" PRId64 " samples, %" PRId64 " tokens in %" PRId64 " shards, hash %016" PRIx64 "\n", given.folder[i],
-               ls_shards_samples(set), ls_shards_tokens(set), ls_shards_files(set), ls_shards_hash(set));
-        ls_shards_free(set);
     }
     return exit_code;
 }

@@ -3,6 +3,7 @@
 #include "datasets/loader.h"
 #include "launch/command.h"
 #include "launch/data_commands.h"
+#include "launch/image_views.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -12,19 +13,20 @@
 
 typedef struct {
     const char *folder;
-    int64_t sample, row, tokens;
+    int64_t sample, row, tokens, columns;
     bool stream, one_each, ids;
 } arguments;
 
-enum { KEY_STREAM = 256, KEY_ONE_EACH, KEY_IDS };
+enum { KEY_STREAM = 256, KEY_ONE_EACH, KEY_IDS, KEY_COLUMNS };
 
 static const struct argp_option options[] = {
-    {"sample", 's', "N", 0, "The N-th sample, from 0 (0)", 0},
+    {"sample", 's', "N", 0, "The N-th sample or image, from 0 (0)", 0},
     {"row", 'r', "N", 0, "The N-th row instead, as a run makes them before it shuffles", 0},
     {"tokens", 'T', "N", 0, "With --row: positions of a row, batch.tokens (512)", 0},
     {"stream", KEY_STREAM, NULL, 0, "With --row: samples joined and cut, as `pretrain` reads them", 0},
     {"one-each", KEY_ONE_EACH, NULL, 0, "With --row: one sample a row (data.pack: false)", 0},
     {"ids", KEY_IDS, NULL, 0, "One line a token: position, id, learnt or not, text", 0},
+    {"columns", KEY_COLUMNS, "N", 0, "Images: how wide to draw (the terminal's width, else 80)", 0},
     {0},
 };
 
@@ -47,6 +49,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_STREAM: given->stream = true; return 0;
     case KEY_ONE_EACH: given->one_each = true; return 0;
     case KEY_IDS: given->ids = true; return 0;
+    case KEY_COLUMNS: given->columns = number("--columns", value, 2, state); return 0;
     case ARGP_KEY_ARG:
         if (given->folder)
             argp_error(state, "one data set at a time");
@@ -54,7 +57,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!given->folder)
-            argp_error(state, "which data set? Name the folder that `lockstep data pack` made");
+            argp_error(state, "which data set? Name the folder that `lockstep data pack` or `data images` made");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -62,7 +65,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 /* Printing */
 
-static void print_text(const char *text, size_t bytes, bool on_one_line)
+void ls_data_print_text(const char *text, size_t bytes, bool on_one_line)
 {
     for (size_t i = 0; i < bytes; i++) {
         const unsigned char c = (unsigned char)text[i];
@@ -85,7 +88,7 @@ static ls_status print_run(ls_tokenizer *tokenizer, const int32_t *ids, int64_t 
         return status;
     if (learnt)
         fputs(colour ? "\033[32m" : "[", stdout);
-    print_text(text, bytes, false);
+    ls_data_print_text(text, bytes, false);
     if (learnt)
         fputs(colour ? "\033[0m" : "]", stdout);
     free(text);
@@ -102,7 +105,7 @@ static ls_status print_table(ls_tokenizer *tokenizer, const int32_t *ids, const 
             return status;
         printf("%6lld %8d %s ", (long long)t, (int)ids[t], learnt[t] ? "learnt" : "read  ");
         putchar('"');
-        print_text(text, bytes, true);
+        ls_data_print_text(text, bytes, true);
         puts("\"");
         free(text);
     }
@@ -193,9 +196,13 @@ int ls_data_show(int argc, char **argv)
 {
     static const struct argp parser = {options, parse, "FOLDER",
                                        "Shows a sample or a row as text; what the model learns to say is green, or in [brackets] where there "
-                                       "are no colours.", NULL, NULL, NULL};
+                                       "are no colours. Shows an image as coloured half blocks, or as characters.", NULL, NULL, NULL};
     arguments given = {.row = -1, .tokens = 512};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
+    if (ls_folder_holds_images(given.folder)) {
+        const ls_status shown = ls_images_print(given.folder, given.sample, given.columns);
+        return shown == LS_OK ? 0 : ls_command_failed("data show", shown);
+    }
     ls_shards *set = NULL;
     ls_tokenizer *tokenizer = NULL;
     ls_status status = ls_shards_open(&set, given.folder, false);

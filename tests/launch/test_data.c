@@ -2,14 +2,12 @@
 #include "datasets/tokenizer.h"
 #include "launch/command.h"
 #include "tests/datasets/fixture.h"
+#include "tests/launch/data_command.h"
 
-#include <argp.h>
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static bool one_text(void *context, const char **text, size_t *bytes)
 {
@@ -21,7 +19,6 @@ static bool one_text(void *context, const char **text, size_t *bytes)
 
 static void prepare(void)
 {
-    argp_err_exit_status = 2; /* as ls_lockstep sets it */
     ls_tokenizer *tokenizer;
     int calls = 0;
     const ls_tokenizer_training how = {.vocabulary = 270, .pattern = "gpt2", .specials = (const char *const[]){"<|endoftext|>", NULL}};
@@ -34,31 +31,7 @@ static void prepare(void)
 
 TestSuite(data, .init = prepare, .fini = fixture_clean);
 
-/* Runs `lockstep data ARGUMENTS` and gives what it printed to stdout and stderr, as one text. */
-static int run(char out[8192], const char *const *arguments)
-{
-    char *argv[24] = {"lockstep data"}, *copy[24];
-    int argc = 1;
-    for (; arguments[argc - 1]; argc++)
-        argv[argc] = copy[argc] = strdup(arguments[argc - 1]); /* argp changes argv's order */
-    const int before[2] = {dup(1), dup(2)}, file = open(fixture_path("printed"), O_RDWR | O_CREAT | O_TRUNC, 0600);
-    fflush(stdout);
-    dup2(file, 1);
-    dup2(file, 2);
-    const int exit_code = ls_command_data.run(argc, argv);
-    fflush(stdout);
-    dup2(before[0], 1);
-    dup2(before[1], 2);
-    const ssize_t bytes = pread(file, out, 8191, 0);
-    out[bytes > 0 ? bytes : 0] = '\0';
-    close(file);
-    for (int i = 1; i < argc; i++)
-        free(copy[i]);
-    return exit_code;
-}
-#define RUN(out, ...) run(out, (const char *const[]){__VA_ARGS__, NULL})
-
-static void pack_set(char out[8192])
+static void pack_set(char out[DATA_COMMAND_ROOM])
 {
     cr_assert_eq(RUN(out, "pack", "-t", fixture_path("t.json"), "-o", fixture_path("set"), "--prompt", "q", "--response", "a", "-j", "1",
                      fixture_path("in.jsonl")), 0, "%s", out);
@@ -66,7 +39,7 @@ static void pack_set(char out[8192])
 
 Test(data, pack_info_show_and_verify_tell_what_there_is)
 {
-    char out[8192];
+    char out[DATA_COMMAND_ROOM];
     pack_set(out);
     cr_assert(strstr(out, "set: 2 samples, ") && strstr(out, "longest sample: ") && strstr(out, "in.jsonl:2"), "%s", out);
     cr_assert_eq(RUN(out, "info", "-T", "32", fixture_path("set")), 0, "%s", out);
@@ -82,7 +55,7 @@ Test(data, pack_info_show_and_verify_tell_what_there_is)
 
 Test(data, show_sends_no_control_characters_to_the_terminal)
 {
-    char out[8192];
+    char out[DATA_COMMAND_ROOM];
     pack_set(out);
     cr_assert_eq(RUN(out, "show", "--sample", "1", fixture_path("set")), 0, "%s", out);
     cr_assert(strstr(out, "\\x1b[31mred?\n[no<|endoftext|>]") && !strchr(out, '\x1b'), "%s", out);
@@ -92,7 +65,7 @@ Test(data, show_sends_no_control_characters_to_the_terminal)
 
 Test(data, failures_are_one_sentence_and_an_exit_code)
 {
-    char out[8192];
+    char out[DATA_COMMAND_ROOM];
     pack_set(out);
     cr_assert_eq(RUN(out, "pack", "-t", fixture_path("t.json"), "-o", fixture_path("set"), "--text", "q", fixture_path("in.jsonl")), 1);
     cr_assert(strstr(out, "lockstep data pack: ") && strstr(out, "--force"), "%s", out);
@@ -105,7 +78,7 @@ Test(data, failures_are_one_sentence_and_an_exit_code)
 
 Test(data, bad_usage_ends_with_2, .exit_code = 2)
 {
-    char out[8192];
+    char out[DATA_COMMAND_ROOM];
     RUN(out, "pack", "-o", "somewhere", "--holdout", "1.5", "x.txt"); /* argp says why, and exits */
 }
 
