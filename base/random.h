@@ -17,6 +17,7 @@ typedef enum {
     LS_RANDOM_SAMPLE = 5,   /* generation; slot = row, step = token position */
     LS_RANDOM_DATA = 6,     /* packers: splits, tokenizer sampling */
     LS_RANDOM_TASK = 7,     /* a task's own draws */
+    LS_RANDOM_AUGMENT = 8,  /* images before training (datasets/augment.h) */
 } ls_random_purpose;
 
 /* One stream: fix everything but the element number. */

@@ -184,6 +184,18 @@ ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, i
     return LS_OK;
 }
 
+static bool make_image_memory(ls_grain_memory *m, size_t rows, const ls_image_shape *shape, bool mixed)
+{
+    const size_t values = (size_t)(shape->height * shape->width * shape->channels);
+    m->pixels = calloc(rows * values, sizeof *m->pixels);
+    if (mixed) {
+        m->mixed_labels = calloc(rows, sizeof *m->mixed_labels);
+        m->share = calloc(rows, sizeof *m->share);
+        m->one_row = calloc(values, sizeof *m->one_row);
+    }
+    return m->pixels && (!mixed || (m->mixed_labels && m->share && m->one_row));
+}
+
 ls_status ls_grain_memory_make(ls_grain_memory *m, const ls_data *data)
 {
     const size_t rows = (size_t)data->options.grain, cells = rows * (size_t)ls_data_tokens(data);
@@ -191,9 +203,7 @@ ls_status ls_grain_memory_make(ls_grain_memory *m, const ls_data *data)
     *m = (ls_grain_memory){.labels = calloc(cells, sizeof *m->labels), .samples = calloc(rows, sizeof *m->samples)};
     bool good = m->labels && m->samples;
     if (images) {
-        const ls_image_shape *shape = ls_images_shape(images);
-        m->pixels = calloc(rows * (size_t)(shape->height * shape->width * shape->channels), sizeof *m->pixels);
-        good = good && m->pixels;
+        good = make_image_memory(m, rows, ls_images_shape(images), data->options.augment.mixup > 0) && good;
     } else {
         m->ids = calloc(cells, sizeof *m->ids);
         m->positions = calloc(cells, sizeof *m->positions);
@@ -211,6 +221,9 @@ void ls_grain_memory_free(ls_grain_memory *m)
     free(m->segments);
     free(m->samples);
     free(m->pixels);
+    free(m->mixed_labels);
+    free(m->share);
+    free(m->one_row);
     *m = (ls_grain_memory){0};
 }
 
@@ -218,7 +231,7 @@ static void describe(const ls_data *data, const ls_grain_request *request, const
 {
     *grain = (ls_grain){.step = request->step, .number = request->number, .rows = request->rows, .tokens = ls_data_tokens(data),
                         .slot = request->slot, .ids = m->ids, .labels = m->labels, .positions = m->positions, .segments = m->segments,
-                        .samples = m->samples, .pixels = m->pixels};
+                        .samples = m->samples, .pixels = m->pixels, .mixed_labels = m->mixed_labels, .share = m->share};
     if (!m->pixels)
         return;
     const ls_image_shape *shape = ls_images_shape(ls_data_images(data));
@@ -232,16 +245,22 @@ ls_status ls_data_fill_grain(const ls_data *data, const ls_grain_request *reques
     if (request->rows < 1 || request->rows > data->options.grain)
         return ls_fail(LS_EARG, "a grain of %lld rows is asked for, it has 1 .. %lld", (long long)request->rows, (long long)data->options.grain);
     describe(data, request, memory, grain);
+    const ls_random first = {.seed = data->options.seed, .slot = request->slot, .step = (uint32_t)request->step, .purpose = LS_RANDOM_AUGMENT};
+    ls_random stream = first;
     for (int64_t i = 0; i < request->rows; i++) {
         const ls_draw draw = ls_sampler_draw(data->sampler, request->position + i);
         const ls_source *source = &data->source[draw.source];
         int64_t one;
-        const ls_status status = source->kind->fill(source, draw.row, i, memory, &one);
+        stream.slot = first.slot + (uint32_t)i;
+        const ls_status status = source->kind->fill(source, draw.row, i, &stream, memory, &one);
         if (status != LS_OK)
             return status;
         memory->samples[i] += source->first_sample;
         grain->counted += one;
     }
+    if (memory->share)
+        ls_mixup_grain(data->options.augment.mixup, &first, request->rows, grain->height * grain->width * grain->channels, memory->pixels,
+                       memory->labels, memory->mixed_labels, memory->share, memory->one_row);
     return LS_OK;
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 #include "base/option.h"
 #include "base/trace.h"
+#include "datasets/augment.h"
 #include "datasets/sampler.h"
 #include "datasets/shard.h"
 #include "datasets/tokenizer.h"
@@ -26,6 +27,7 @@ typedef struct {
     uint64_t seed;
     const struct ls_data *like; /* images: normalise by this data's mean and deviation (held-out data by the training
                                    data's); NULL: by the first source's own */
+    ls_augment_options augment; /* images that are trained on; all zero for held-out data. Key: seed, slot, step */
     int64_t epochs;          /* 0: for ever; else the data ends after epochs * ls_data_rows positions */
 } ls_data_options;
 
@@ -58,6 +60,8 @@ typedef struct {
     int32_t *ids, *labels, *positions, *segments;
     int64_t *samples;
     float *pixels;
+    int32_t *mixed_labels;  /* with mixup, as is the rest */
+    float *share, *one_row; /* one_row: scratch of one image */
 } ls_grain_memory;
 ls_status ls_grain_memory_make(ls_grain_memory *memory, const ls_data *data); /* free also after a failure */
 void ls_grain_memory_free(ls_grain_memory *memory);

@@ -11,11 +11,11 @@ typedef struct {
     /* Opens source->path, sets rows, samples, positions, placed and hash. */
     ls_status (*open)(ls_source *source, const ls_data_options *options);
     void (*close)(ls_source *source);
-    /* LS_ERECIPE: the two cannot be mixed. */
-    ls_status (*fits)(const ls_source *source, const ls_source *first);
+    /* Takes over what must be the first source's. LS_ERECIPE: the two cannot be mixed. */
+    ls_status (*fits)(ls_source *source, const ls_source *first);
     ls_status (*counted)(const ls_source *source, int64_t row, int64_t *counted);
-    /* Fills row number `at` of a grain. Allocates nothing; any thread. */
-    ls_status (*fill)(const ls_source *source, int64_t row, int64_t at, ls_grain_memory *memory, int64_t *counted);
+    /* Fills row number `at` of a grain, whose own random numbers are `stream`. Allocates nothing; any thread. */
+    ls_status (*fill)(const ls_source *source, int64_t row, int64_t at, const ls_random *stream, ls_grain_memory *memory, int64_t *counted);
 } ls_source_kind;
 
 struct ls_source {
@@ -28,7 +28,9 @@ struct ls_source {
     ls_shards *shards; /* text */
     ls_row_plan plan;
     ls_images *images; /* images */
-    float *level;      /* [channels, 256]: what training sees of a byte */
+    float *level;      /* [2, channels, 256]: what training sees of a byte, and byte / 255 (augment.h) */
+    float scale[LS_IMAGE_MAX_CHANNELS], shift[LS_IMAGE_MAX_CHANNELS];
+    ls_augment_options augment;
 };
 
 extern const ls_source_kind ls_source_text, ls_source_images;

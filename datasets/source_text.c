@@ -5,6 +5,8 @@ static ls_status open_text(ls_source *source, const ls_data_options *options)
 {
     if (options->tokens < 2 || options->tokens > INT32_MAX)
         return ls_fail(LS_ERECIPE, "rows of %lld tokens (batch.tokens), must be 2 .. %d", (long long)options->tokens, INT32_MAX);
+    if (ls_augment_any(&options->augment))
+        return ls_fail(LS_ERECIPE, "%s holds text: section augment is for images, leave it out", source->path);
     ls_status status = ls_shards_open(&source->shards, source->path, false);
     if (status == LS_OK)
         status = ls_row_plan_make(&source->plan, source->shards, options);
@@ -24,7 +26,7 @@ static void close_text(ls_source *source)
     ls_shards_free(source->shards);
 }
 
-static ls_status text_fits(const ls_source *source, const ls_source *first)
+static ls_status text_fits(ls_source *source, const ls_source *first)
 {
     const ls_shards *a = first->shards, *b = source->shards;
     if (ls_shards_tokenizer_hash(a) == ls_shards_tokenizer_hash(b) && ls_shards_vocabulary(a) == ls_shards_vocabulary(b))
@@ -38,8 +40,10 @@ static ls_status count_text(const ls_source *source, int64_t row, int64_t *count
     return ls_row_counted(&source->plan, source->shards, row, counted);
 }
 
-static ls_status fill_text(const ls_source *source, int64_t row, int64_t at, ls_grain_memory *m, int64_t *counted)
+static ls_status fill_text(const ls_source *source, int64_t row, int64_t at, const ls_random *stream, ls_grain_memory *m,
+                           int64_t *counted)
 {
+    (void)stream;
     const int64_t cell = at * source->plan.tokens;
     return ls_row_fill(&source->plan, source->shards, row, m->ids + cell, m->labels + cell, m->positions + cell, m->segments + cell,
                        &m->samples[at], counted);

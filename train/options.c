@@ -32,6 +32,19 @@ static const ls_option data_rows[] = {
 };
 #undef AT
 
+#define AT(field) offsetof(ls_augment_options, field)
+static const ls_option augment_rows[] = {
+    {"crop", LS_OPTION_INT, AT(crop), 0, 0, 16384, "0", NULL, "cut each training image at a random place of itself with so many pixels around it; 0: as it is"},
+    {"pad", LS_OPTION_CHOICE, AT(pad), 0, 0, 0, "zero", "zero|reflect", "those pixels: black, or the image mirrored at its edge"},
+    {"flip", LS_OPTION_BOOL, AT(flip), 0, 0, 0, "false", NULL, "exchange left and right of every other image, at random"},
+    {"brightness", LS_OPTION_FLOAT, AT(brightness), 0, 0, 10, "0", NULL, "b: multiply by a factor drawn from [max(0, 1 - b), 1 + b]"},
+    {"contrast", LS_OPTION_FLOAT, AT(contrast), 0, 0, 10, "0", NULL, "b: the same of the distance from the image's mean grey"},
+    {"saturation", LS_OPTION_FLOAT, AT(saturation), 0, 0, 10, "0", NULL, "b: the same of the distance from each pixel's grey; colour images only"},
+    {"mixup", LS_OPTION_FLOAT, AT(mixup), 0, 0, LS_MIXUP_MOST, "0", NULL, "mix images and labels of a grain in pairs, with shares from Beta(mixup, mixup); 0: not"},
+    {0},
+};
+#undef AT
+
 #define AT(field) offsetof(ls_batch_options, field)
 static const ls_option batch_rows[] = {
     {"grain", LS_OPTION_INT, AT(grain), 0, 1, 1e6, "1", NULL, "rows of a grain: what one rank computes at once; part of the result"},
@@ -80,6 +93,7 @@ static const ls_option profile_rows[] = {
 const ls_option_section ls_train_sections[] = {
     {"", run_rows, sizeof(ls_run_options)},
     {"data", data_rows, sizeof(ls_run_data_options)},
+    {"augment", augment_rows, sizeof(ls_augment_options)},
     {"batch", batch_rows, sizeof(ls_batch_options)},
     {"optimizer", optimizer_rows, sizeof(ls_optimizer_options)},
     {"checkpoint", checkpoint_rows, sizeof(ls_checkpoint_recipe)},
@@ -90,7 +104,7 @@ const ls_option_section ls_train_sections[] = {
 
 void *ls_train_section(ls_train_config *config, int section)
 {
-    void *const structs[] = {&config->run, &config->data, &config->batch, &config->optimizer, &config->checkpoint, &config->profile, config->model};
+    void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->checkpoint, &config->profile, config->model};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }
 

@@ -55,6 +55,7 @@ typedef struct {
 typedef struct {
     ls_run_options run;
     ls_run_data_options data;
+    ls_augment_options augment;    /* datasets/augment.h */
     ls_batch_options batch;
     ls_optimizer_options optimizer;
     ls_checkpoint_recipe checkpoint;
@@ -66,7 +67,7 @@ typedef struct {
     const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
 } ls_train_config;
 
-/* Sections "", "data", "batch", "optimizer", "checkpoint", "profile", "model" in the order of ls_train_config; ends with NULL rows. */
+/* Sections "", "data", "augment", "batch", "optimizer", "checkpoint", "profile", "model" in the order of ls_train_config; ends with NULL rows. */
 extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points
  * to. */

@@ -19,7 +19,7 @@ static ls_status open_data(ls_run *run)
     const ls_train_config *config = run->config;
     ls_data_options options = {.sources = config->data.train, .tokens = config->batch.tokens, .grain = config->batch.grain,
                                .pack = config->data.pack, .on_long = (ls_on_long)config->data.on_long, .shuffle = config->data.shuffle,
-                               .seed = (uint64_t)config->run.seed, .epochs = config->data.epochs};
+                               .seed = (uint64_t)config->run.seed, .augment = config->augment, .epochs = config->data.epochs};
     if (config->task->rows)
         config->task->rows(config->task_options, &options);
     ls_status status = ls_data_open(&run->train_data, &options);
@@ -31,6 +31,7 @@ static ls_status open_data(ls_run *run)
     options.sources = config->data.eval;
     options.shuffle = false;
     options.like = run->train_data;
+    options.augment = (ls_augment_options){0};
     options.epochs = 1;
     status = ls_data_open(&run->eval_data, &options);
     if (status == LS_OK && !ls_data_images(run->eval_data) != !ls_data_images(run->train_data))

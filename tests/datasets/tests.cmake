@@ -14,6 +14,8 @@ ls_test(datasets/test_sampler SOURCES datasets/fixture.c KNOWS ls_datasets m)
 ls_test(datasets/test_loader SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_bad_shards SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_pack SOURCES datasets/fixture.c KNOWS ls_datasets)
+ls_test(datasets/test_augment SOURCES datasets/fixture.c datasets/image_fixture.c KNOWS ls_datasets m)
+target_link_options(datasets_test_augment PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
 ls_rank_program(datasets/race_loader KNOWS ls_datasets) # plain, so that ThreadSanitizer can run it
 add_test(NAME datasets/race_loader COMMAND datasets_race_loader)
 
