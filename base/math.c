@@ -68,6 +68,14 @@ double ls_math_pow(double x, double y)
     return ls_math_exp(y * ls_math_log(x));
 }
 
+double ls_math_power(double x, int64_t n)
+{
+    double power = 1;
+    for (; n > 0; n >>= 1, x *= x)
+        power *= n & 1 ? x : 1;
+    return power;
+}
+
 /* Sine and cosine of quadrant * pi/2 + r, |r| <= pi/4, by Taylor series to r^19 and r^18. */
 static void sincos_quadrant(int64_t quadrant, double r, double *sine, double *cosine)
 {

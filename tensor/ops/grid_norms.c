@@ -3,11 +3,10 @@
  * Batch norm's inputs are x, gain, bias and the running mean and variance. The last two are statistics: their "gradient"
  * is this grain's term of the fold over the step's grains (ls_tape_fold), momentum (1 - momentum)^(grains - 1 - grain)
  * times the grain's own mean or unbiased variance; it does not depend on the loss. */
+#include "base/math.h"
 #include "tensor/ops/shapes.h"
 #include "tensor/ops_image.h"
 #include "tensor/tape.h"
-
-#include <math.h>
 
 typedef struct {
     double eps;
@@ -110,7 +109,7 @@ ls_tensor *ls_batch_norm(ls_tape *tape, ls_tensor *x, ls_tensor *gain, ls_tensor
 {
     const ls_parameter *p = running_mean ? running_mean->parameter : NULL;
     const double momentum = p ? p->momentum : 0;
-    const norm_attributes at = {.eps = eps, .fold = momentum * pow(1 - momentum, (double)(tape->grains - 1 - tape->grain))};
+    const norm_attributes at = {.eps = eps, .fold = momentum * ls_math_power(1 - momentum, tape->grains - 1 - tape->grain)};
     return ls_apply(tape, &batch_norm_op, 5, (ls_tensor *[]){x, gain, bias, running_mean, running_variance}, &at, sizeof at, 1, NULL);
 }
 

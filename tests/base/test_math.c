@@ -52,6 +52,15 @@ Test(math, a_power_is_good_enough_for_rotary_angles)
         cr_assert_lt(ulps(ls_math_pow(10000, -2.0 * j / 128), powl(10000, -2.0L * j / 128)), 16);
 }
 
+Test(math, whole_powers_are_products)
+{
+    for (int64_t n = 0; n < 70; n++)
+        cr_assert_leq(ulps(ls_math_power(0.9, n), powl(0.9, (long double)n)), 2 + (double)n);
+    cr_assert_eq(ls_math_power(0, 0), 1);
+    cr_assert_eq(ls_math_power(0, 3), 0);
+    cr_assert_eq(ls_math_power(-2, 5), -32);
+}
+
 Test(math, edges)
 {
     double s, c;
