@@ -3,6 +3,7 @@
 #include "train/internal.h"
 
 #include "base/log.h"
+#include "base/math.h"
 #include "models/parameters.h"
 
 #include <stdio.h>
@@ -94,7 +95,7 @@ ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_par
     if (!flat->vector_at || !flat->vector_bytes)
         return ls_fail(LS_EMEM, "no memory for the list of %d parameters", count);
     for (int i = 0; i < count; i++)
-        flat->trainable += parameters[i].count;
+        flat->trainable += parameters[i].statistic ? 0 : parameters[i].count;
     place_vectors(flat);
     ls_status status = allocate(flat, second_moment);
     if (status != LS_OK)
@@ -176,11 +177,27 @@ ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world)
     return status;
 }
 
+void ls_flat_fold(ls_flat *flat, float *slice_sum, int64_t grains)
+{
+    for (int i = 0; i < flat->count; i++) {
+        const ls_parameter *p = &flat->parameters[i];
+        int64_t from;
+        const int64_t held = overlap(p, flat->slice_begin, flat->slice_count, &from), at = from - flat->slice_begin;
+        if (!p->statistic || p->frozen)
+            continue;
+        const double kept = ls_math_power(1 - p->momentum, grains);
+        for (int64_t k = at; k < at + held; k++) {
+            flat->master[k] = (float)(kept * (double)flat->master[k] + (double)slice_sum[k]);
+            slice_sum[k] = 0;
+        }
+    }
+}
+
 void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, const float *slice_sum, ls_optimizer_args *args)
 {
     int64_t from;
     args->count = overlap(p, flat->slice_begin, flat->slice_count, &from);
-    if (!args->count || p->frozen)
+    if (!args->count || p->frozen || p->statistic)
         return;
     const int64_t at = from - flat->slice_begin;
     const double lr = args->lr;
@@ -197,7 +214,7 @@ void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, c
     args->lr = lr;
 }
 
-/* One entry for each parameter's part of a slice-shaped buffer. */
+/* One entry for each parameter's part of a slice-shaped buffer; running statistics have a value and nothing else. */
 static ls_status add_slices(ls_flat *flat, ls_state_tree *tree, const char *prefix, ls_state_kind kind, float *slice)
 {
     for (int i = 0; i < flat->count; i++) {
@@ -205,6 +222,8 @@ static ls_status add_slices(ls_flat *flat, ls_state_tree *tree, const char *pref
         const int64_t from = larger(p->offset, flat->slice_begin);
         const int64_t to = smaller(p->offset + p->count, flat->slice_begin + flat->slice_count);
         char name[512];
+        if (p->statistic && kind != LS_STATE_PARAMETER)
+            continue;
         snprintf(name, sizeof name, "%s/%s", prefix, p->name);
         ls_state_entry entry = {.name = name, .kind = kind, .type = LS_F32, .ndim = p->ndim};
         memcpy(entry.shape, p->shape, sizeof entry.shape);

@@ -15,7 +15,8 @@ typedef struct {
     ls_parameter *parameters;
     int count;
     ls_type compute;
-    int64_t elements, slice_begin, slice_count, vector_count, trainable;
+    int64_t elements, slice_begin, slice_count, vector_count;
+    int64_t trainable;       /* without running statistics */
     void *working;
     float *vectors, *master, *first_moment, *second_moment;
     int64_t *vector_at;      /* offset of each parameter in `vectors`, -1: not there */
@@ -31,6 +32,9 @@ void ls_flat_close(ls_flat *flat);
 void ls_flat_round(ls_flat *flat);
 /* Brings every rank's slice of the working copy, and the vectors, to every rank. Collective. */
 ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world);
+/* Running statistics, whose place in the slice sum holds the grains' terms of the fold (ls_tape_fold): adds them to what is
+ * left of the old ones after `grains` grains, and leaves zeros, so that neither the gradient's norm nor clipping sees them. */
+void ls_flat_fold(ls_flat *flat, float *slice_sum, int64_t grains);
 /* One optimiser step on the part of `p` that lies in this rank's slice. `args` holds everything that all parameters
  * share; weight decay is 0 for norms, biases and other parameters marked no_decay. */
 void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, const float *slice_sum, ls_optimizer_args *args);

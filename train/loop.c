@@ -91,11 +91,12 @@ static void take_gradient(void *context, const ls_parameter *parameter, void *gr
 }
 
 /* Forward and backward of one grain. *loss is its sum over counted tokens, before division. */
-static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t counted, double *loss)
+static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, int64_t counted, double *loss)
 {
     gradient_sink sink = {.run = run};
     int64_t begin = ls_trace_begin(run->trace);
     ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
+    ls_tape_fold(run->tape, grain->number, grains);
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     note(run, "forward", begin);
     begin = ls_trace_begin(run->trace);
@@ -121,7 +122,7 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
         ls_status status = ls_loader_next(run->loader, &grain);
         note(run, "wait for the loader", begin);
         if (status == LS_OK)
-            status = run_grain(run, grain, counted, &run->my_loss[k]);
+            status = run_grain(run, grain, grains, counted, &run->my_loss[k]);
         if (status != LS_OK)
             return status;
         ls_loader_done(run->loader, grain);
@@ -172,6 +173,8 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
     if (status == LS_OK)
         status = ls_reducer_finish(run->reducer, &run->slice_sum);
     note(run, "reduce", begin);
+    if (status == LS_OK)
+        ls_flat_fold(&run->flat, run->slice_sum, grains);
     if (status == LS_OK)
         status = update_slice(run, &metrics->grad_norm, &metrics->lr);
     begin = ls_trace_begin(run->trace);
