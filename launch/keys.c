@@ -5,19 +5,19 @@
 
 #include <string.h>
 
-/* `task` is NULL for sections of every task. */
-typedef void (*section_printer)(FILE *out, const char *name, const char *task, const ls_option *options);
+/* `task` is NULL for sections of every task, `family` for those that every net of the task shares. */
+typedef void (*section_printer)(FILE *out, const char *name, const char *task, const char *family, const ls_option *options);
 
 static void each_section(FILE *out, section_printer print)
 {
     for (const ls_option_section *section = ls_train_sections; section->name; section++)
-        print(out, section->name, NULL, section->options);
+        print(out, section->name, NULL, NULL, section->options);
     for (const ls_task *const *task = ls_tasks; *task; task++)
         if ((*task)->options)
-            print(out, (*task)->name, (*task)->name, (*task)->options);
+            print(out, (*task)->name, (*task)->name, NULL, (*task)->options);
     for (const ls_task *const *task = ls_tasks; *task; task++)
-        if ((*task)->model_options)
-            print(out, "model", (*task)->name, (*task)->model_options);
+        for (const ls_model_family *family = (*task)->families; family && family->name; family++)
+            print(out, "model", (*task)->name, family->name, family->options);
 }
 
 /* Words of `text` in lines of at most 78 columns, each after `indent` spaces. */
@@ -43,10 +43,10 @@ static const char *value_or_word(const ls_option *option)
     return option->fallback ? option->fallback : option->flags & LS_OPTION_REQUIRED ? "(required)" : "(unset)";
 }
 
-static void help_section(FILE *out, const char *name, const char *task, const ls_option *options)
+static void help_section(FILE *out, const char *name, const char *task, const char *family, const ls_option *options)
 {
     if (task)
-        fprintf(out, "With `task: %s`:\n", task);
+        fprintf(out, "With `task: %s`%s%s%s:\n", task, family ? " and `model.family: " : "", family ? family : "", family ? "`" : "");
     for (const ls_option *option = options; option->key; option++) {
         char kind[512], text[2048];
         ls_option_describe(option, kind, sizeof kind);
@@ -70,10 +70,10 @@ static void cell(FILE *out, const char *text)
         fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
 }
 
-static void markdown_section(FILE *out, const char *name, const char *task, const ls_option *options)
+static void markdown_section(FILE *out, const char *name, const char *task, const char *family, const ls_option *options)
 {
     if (task)
-        fprintf(out, "\n### `%s` of task %s\n", name, task);
+        fprintf(out, "\n### `%s` of task %s%s%s\n", name, task, family ? ", family " : "", family ? family : "");
     else
         fprintf(out, *name ? "\n### `%s`\n" : "\n### Top level\n", name);
     fputs("\n| key | what it is | default | on resume | what it does |\n| --- | --- | --- | --- | --- |\n", out);

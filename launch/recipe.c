@@ -60,21 +60,37 @@ static ls_status refuse_other_tasks(const ls_recipe *recipe, const ls_yaml_node 
     return LS_OK;
 }
 
-/* `model.family` names the table of the rest of the section. Tasks on text know one family, and it need not be said. */
-static ls_status take_family(const ls_schema *schema, ls_yaml_node *root)
+static bool has_row(const ls_model_family *family, const char *key)
+{
+    for (const ls_option *row = family->options; row->key; row++)
+        if (!strcmp(row->key, key))
+            return true;
+    return false;
+}
+
+/* `model.family` names the table of the rest of the section; left out it is the first. Where a task knows one family alone
+ * its table has no row for the word, which is then taken out of the tree. */
+static ls_status take_family(const ls_schema *schema, ls_yaml_node *root, const ls_model_family *families, const ls_model_family **family)
 {
     ls_yaml_node *model = ls_yaml_find(root, "model");
     ls_yaml_node **link = model ? &model->first : NULL;
+    char names[256];
+    size_t used = 0;
+    *family = families;
     while (link && *link && strcmp((*link)->key, "family"))
         link = &(*link)->next;
     if (!link || !*link)
         return LS_OK;
-    static const ls_option family = {.key = "family", .kind = LS_OPTION_CHOICE, .choices = "transformer"};
+    for (const ls_model_family *f = families; f->name && used < sizeof names; f++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? "|" : "", f->name);
+    const ls_option choice = {.key = "family", .kind = LS_OPTION_CHOICE, .choices = names};
     int index;
     const ls_yaml_node *at;
-    if (ls_option_read(&family, *link, &index, schema->arena, &at))
+    if (ls_option_read(&choice, *link, &index, schema->arena, &at))
         return ls_schema_fail_at(schema, at, "model.family");
-    *link = (*link)->next;
+    *family = &families[index];
+    if (!has_row(*family, "family"))
+        *link = (*link)->next;
     return LS_OK;
 }
 
@@ -85,17 +101,16 @@ static ls_status fill(ls_recipe *recipe, ls_yaml_node *root)
     ls_status status = find_task(recipe, root);
     if (!status)
         status = refuse_other_tasks(recipe, root);
-    if (!status && !config->task->model_options)
-        status = take_family(schema, root);
+    if (!status)
+        status = take_family(schema, root, ls_task_families(config->task), &config->family);
     if (status)
         return status;
-    const size_t model_bytes = config->task->model_options ? config->task->model_options_size : sizeof(ls_transformer_options);
-    config->model = ls_arena_take(recipe->arena, model_bytes);
+    config->model = ls_arena_take(recipe->arena, config->family->size);
     if (!config->model)
         return ls_arena_status(recipe->arena);
-    memset(config->model, 0, model_bytes);
+    memset(config->model, 0, config->family->size);
     for (int s = 0; ls_train_sections[s].name; s++)
-        ls_schema_add(schema, ls_train_sections[s].name, ls_train_section_of(config->task, s).options, ls_train_section(config, s));
+        ls_schema_add(schema, ls_train_sections[s].name, ls_train_section_of(config->family, s).options, ls_train_section(config, s));
     if (config->task->options) {
         config->task_options = ls_arena_take(recipe->arena, config->task->options_size);
         if (!config->task_options)
@@ -172,8 +187,9 @@ ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model)
     ls_schema_add(&schema, "model", ls_transformer_option_rows, model);
     ls_yaml_node *root, only = {.kind = LS_YAML_MAP};
     status = ls_yaml_read(&root, path, arena);
+    const ls_model_family *family;
     if (!status)
-        status = take_family(&schema, root);
+        status = take_family(&schema, root, ls_text_families, &family);
     if (!status) {
         only.first = ls_yaml_find(root, "model");
         if (!only.first)

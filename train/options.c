@@ -2,6 +2,8 @@
  * `lockstep train --help` are printed from them. */
 #include "train/run.h"
 
+#include <string.h>
+
 #define AT(field) offsetof(ls_run_options, field)
 static const ls_option run_rows[] = {
     {"task", LS_OPTION_STRING, AT(task), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "what is trained: `lockstep recipes --tasks` lists them"},
@@ -108,12 +110,15 @@ void *ls_train_section(ls_train_config *config, int section)
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }
 
-ls_option_section ls_train_section_of(const ls_task *task, int section)
+ls_option_section ls_train_section_of(const ls_model_family *family, int section)
 {
-    ls_option_section of = ls_train_sections[section];
-    if (of.options == ls_transformer_option_rows && task->model_options) {
-        of.options = task->model_options;
-        of.size = task->model_options_size;
-    }
-    return of;
+    const ls_option_section of = ls_train_sections[section];
+    return strcmp(of.name, "model") ? of : (ls_option_section){of.name, family->options, family->size};
+}
+
+const ls_model_family ls_text_families[] = {{"transformer", ls_transformer_option_rows, sizeof(ls_transformer_options)}, {0}};
+
+const ls_model_family *ls_task_families(const ls_task *task)
+{
+    return task->families ? task->families : ls_text_families;
 }

@@ -60,7 +60,8 @@ typedef struct {
     ls_optimizer_options optimizer;
     ls_checkpoint_recipe checkpoint;
     ls_profile_options profile;
-    void *model;                   /* section `model`: the task's struct, or ls_transformer_options */
+    const ls_model_family *family; /* of the task's, what model.family says */
+    void *model;                   /* section `model`: the family's struct */
     const ls_task *task;
     void *task_options;            /* the task's struct */
     const char *recipe_text;       /* resolved, as YAML: stored with run and checkpoints */
@@ -72,8 +73,10 @@ extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points
  * to. */
 void *ls_train_section(ls_train_config *config, int section);
-/* The section with the task's own rows in place of the transformer's where it has some. */
-ls_option_section ls_train_section_of(const ls_task *task, int section);
+/* The section, `model` with the rows of `family`. */
+ls_option_section ls_train_section_of(const ls_model_family *family, int section);
+/* The families that a task trains, the default first. */
+const ls_model_family *ls_task_families(const ls_task *task);
 
 /* Collective. Trains (or goes on with) a run to its end. LS_ESTOPPED: stopped early with a checkpoint. */
 ls_status ls_train(ls_world *world, const ls_train_config *config);
@@ -83,3 +86,5 @@ ls_status ls_train_estimate(ls_world *world, const ls_train_config *config);
 const ls_train_config *ls_run_config(const ls_run *run);
 const ls_data *ls_run_data(const ls_run *run); /* the training data */
 int64_t ls_run_vocabulary(const ls_run *run);
+/* A small file of the run folder, whole or not at all: written beside its name, synced, renamed. LS_EIO, LS_ESPACE. */
+ls_status ls_run_write_file(const char *path, const char *text, size_t size);

@@ -15,13 +15,22 @@ typedef struct {
     bool higher_is_better;
 } ls_measure;
 
+/* A kind of net: the recipe's `model: {family: NAME, ...}`, with a table of rows of its own. */
+typedef struct {
+    const char *name;           /* ends a list with NULL */
+    const ls_option *options;   /* its struct begins with ls_model_begin */
+    size_t size;
+} ls_model_family;
+
+/* The one family of tasks that name none. */
+extern const ls_model_family ls_text_families[];
+
 typedef struct ls_task {
     const char *name;               /* the recipe's `task:` and the name of its own section */
     const char *sentence;           /* for `lockstep recipes` and --help */
     const ls_option *options;       /* rows of its own section; NULL: it has none */
     size_t options_size;
-    const ls_option *model_options; /* rows of `model:`; its struct begins with ls_model_begin. NULL: the transformer's */
-    size_t model_options_size;
+    const ls_model_family *families; /* that it trains, the default first. NULL: ls_text_families */
 
     /* Makes the task's nets and state. *self is the task's own, given to all others. */
     ls_status (*init)(ls_run *run, const void *options, void **self);
