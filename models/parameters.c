@@ -3,6 +3,45 @@
 
 #include "base/random.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { NAME_ROOM = 64 };
+
+ls_status ls_parameter_list_make(ls_parameter_list *list, int room)
+{
+    *list = (ls_parameter_list){.room = room};
+    list->all = calloc((size_t)room, sizeof *list->all);
+    list->names = calloc((size_t)room, NAME_ROOM);
+    return list->all && list->names ? LS_OK : ls_fail(LS_EMEM, "no memory for the names of %d parameters", room);
+}
+
+void ls_parameter_list_free(ls_parameter_list *list)
+{
+    free(list->all);
+    free(list->names);
+    *list = (ls_parameter_list){0};
+}
+
+ls_parameter *ls_parameter_list_add(ls_parameter_list *list, int ndim, const int64_t *shape, double std, const char *name, ...)
+{
+    char *text = list->names + (size_t)list->count * NAME_ROOM;
+    va_list args;
+    va_start(args, name);
+    vsnprintf(text, NAME_ROOM, name, args);
+    va_end(args);
+    ls_parameter *p = &list->all[list->count++];
+    *p = (ls_parameter){.name = text, .ndim = ndim, .count = 1, .lr_scale = 1, .no_decay = ndim <= 1};
+    for (int i = 0; i < ndim; i++) {
+        p->shape[i] = shape[i];
+        p->count *= shape[i];
+    }
+    p->init.kind = std < 0 ? LS_INIT_ONES : std > 0 ? LS_INIT_NORMAL : LS_INIT_ZEROS;
+    p->init.std = std;
+    return p;
+}
+
 static int64_t whole_chunks(int64_t count)
 {
     return (count + LS_CHUNK - 1) / LS_CHUNK * LS_CHUNK;

@@ -5,8 +5,24 @@
 
 /* What the struct of every `model` section begins with. Read by train/, not by models. */
 typedef struct {
-    const char *from; /* run folder or imported folder whose weights are the initial ones; NULL: the seed's */
+    const char *from;   /* run folder or imported folder whose weights are the initial ones; NULL: the seed's */
+    const char *family; /* its name, where a task trains several families */
 } ls_model_begin;
+
+/* A model's parameters while it describes them: one array, and storage for their names. */
+typedef struct {
+    ls_parameter *all;
+    int count, room;
+    char *names;
+} ls_parameter_list;
+
+/* Room for `room` parameters. LS_EMEM. */
+ls_status ls_parameter_list_make(ls_parameter_list *list, int room);
+void ls_parameter_list_free(ls_parameter_list *list);
+/* Appends one; the caller has made room. Initial values: normal with deviation `std`, 0: zeros, < 0: ones. What has one
+ * dimension (gains, biases) is not decayed. The name has at most 63 bytes. */
+__attribute__((format(printf, 5, 6))) ls_parameter *ls_parameter_list_add(ls_parameter_list *list, int ndim, const int64_t *shape, double std,
+                                                                          const char *name, ...);
 
 /* Gives every parameter its offset and number; returns the elements of the flat buffer (a multiple of LS_CHUNK). */
 int64_t ls_parameters_layout(ls_parameter *parameters, int count);

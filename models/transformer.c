@@ -53,7 +53,7 @@ static ls_tensor *mlp_part(const ls_transformer *model, ls_tape *tape, int layer
     if (model->options.style == LS_STYLE_LLAMA)
         h = ls_mul(tape, linear(tape, h, b->gate, NULL, LS_ACT_SILU), linear(tape, h, b->up, NULL, LS_ACT_NONE));
     else
-        h = linear(tape, h, b->up, b->up_bias, LS_ACT_GELU_TANH);
+        h = linear(tape, h, b->up, b->up_bias, model->options.style == LS_STYLE_VIT ? LS_ACT_GELU : LS_ACT_GELU_TANH);
     h = linear(tape, h, b->down, b->down_bias, LS_ACT_NONE);
     return ls_dropout(tape, h, model->options.dropout);
 }

@@ -1,5 +1,6 @@
-/* The transformer's insides, shared by its two forward passes: transformer.c (whole rows) and kv_cache.c (one token at
- * a time). Both run the same block; what differs is where attention finds keys and values. */
+/* The transformer's insides, shared by its two forward passes, transformer.c (whole rows) and kv_cache.c (one token at a
+ * time), and by the vision transformer (vit.c). All run the same block; what differs is where attention finds keys and
+ * values, and what stands in front of the blocks and behind them. */
 #pragma once
 #include "models/transformer.h"
 
@@ -12,14 +13,17 @@ typedef struct {
 
 struct ls_transformer {
     ls_transformer_options options; /* with 0s resolved */
-    ls_parameter *parameters;
-    int count;
-    char *names; /* storage of all parameters' names */
+    ls_parameter_list list;
     ls_parameter *token, *position, *final_norm_gain, *final_norm_bias, *head;
     ls_transformer_block *blocks;
 };
 
-enum { LS_STYLE_GPT2, LS_STYLE_LLAMA };
+enum { LS_STYLE_GPT2, LS_STYLE_LLAMA, LS_STYLE_VIT /* GPT-2's with the exact form of GELU; not in a recipe */ };
+
+/* A transformer without embeddings and head, whose list has room for `more` parameters beside those that
+ * ls_transformer_add_blocks appends: blocks and final norm. Vocabulary and context are not looked at. */
+ls_status ls_transformer_trunk(ls_transformer **trunk, const ls_transformer_options *options, int more);
+void ls_transformer_add_blocks(ls_transformer *trunk);
 
 /* How a block's attention is computed from its query, key and value rows [B*T, heads * d], after rotary positions. */
 typedef ls_tensor *(*ls_attend)(void *context, ls_tape *tape, int layer, ls_tensor *q, ls_tensor *k, ls_tensor *v);

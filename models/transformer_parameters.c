@@ -4,9 +4,7 @@
 #include "models/transformer_internal.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define AT(field) offsetof(ls_transformer_options, field)
 const ls_option ls_transformer_option_rows[] = {
@@ -30,17 +28,14 @@ const ls_option ls_transformer_option_rows[] = {
 };
 #undef AT
 
-enum { NAME_ROOM = 64, PER_BLOCK = 16, OUTSIDE_BLOCKS = 5 };
+enum { PER_BLOCK = 16, FINAL_NORM = 2, EMBEDDINGS_AND_HEAD = 3 };
 
 static ls_status resolve(ls_transformer_options *o)
 {
     if (!o->kv_heads)
         o->kv_heads = o->heads;
     if (!o->hidden)
-        o->hidden = o->style == LS_STYLE_GPT2 ? 4 * o->width : (8 * o->width / 3 + 31) / 32 * 32;
-    if (o->vocabulary < 1 || o->context < 1)
-        return ls_fail(LS_ERECIPE, "model.vocabulary is %lld and model.context %lld: both must be at least 1",
-                       (long long)o->vocabulary, (long long)o->context);
+        o->hidden = o->style == LS_STYLE_LLAMA ? (8 * o->width / 3 + 31) / 32 * 32 : 4 * o->width;
     if (o->layers < 1 || o->width < 1 || o->heads < 1 || o->width % o->heads)
         return ls_fail(LS_ERECIPE, "model.width is %lld, not a multiple of model.heads = %lld", (long long)o->width, (long long)o->heads);
     if (o->heads % o->kv_heads)
@@ -50,20 +45,13 @@ static ls_status resolve(ls_transformer_options *o)
     return LS_OK;
 }
 
-/* Appends one parameter; columns 0: one dimension. std 0: zeros; < 0: ones. */
+/* Appends one parameter; columns 0: one dimension. */
 static ls_parameter *add(ls_transformer *model, int layer, const char *name, int64_t rows, int64_t columns, double std)
 {
-    char *text = model->names + (size_t)model->count * NAME_ROOM;
-    if (layer >= 0)
-        snprintf(text, NAME_ROOM, "blocks/%d/%s", layer, name);
-    else
-        snprintf(text, NAME_ROOM, "%s", name);
-    ls_parameter *p = &model->parameters[model->count++];
-    *p = (ls_parameter){.name = text, .ndim = columns ? 2 : 1, .shape = {rows, columns}, .count = rows * (columns ? columns : 1),
-                        .lr_scale = 1, .no_decay = !columns};
-    p->init.kind = std < 0 ? LS_INIT_ONES : std > 0 ? LS_INIT_NORMAL : LS_INIT_ZEROS;
-    p->init.std = std;
-    return p;
+    const int ndim = columns ? 2 : 1;
+    const int64_t shape[] = {rows, columns};
+    return layer < 0 ? ls_parameter_list_add(&model->list, ndim, shape, std, "%s", name)
+                     : ls_parameter_list_add(&model->list, ndim, shape, std, "blocks/%d/%s", layer, name);
 }
 
 static void add_block(ls_transformer *model, int i)
@@ -71,55 +59,69 @@ static void add_block(ls_transformer *model, int i)
     const ls_transformer_options *o = &model->options;
     const int64_t D = o->width, kv = o->kv_heads * (D / o->heads), F = o->hidden;
     const double std = o->init_std, residual = std / sqrt(2.0 * (double)o->layers);
-    const bool gpt2 = o->style == LS_STYLE_GPT2;
+    const bool llama = o->style == LS_STYLE_LLAMA;
     ls_transformer_block *b = &model->blocks[i];
     b->attention_norm_gain = add(model, i, "attention_norm/gain", D, 0, -1);
-    b->attention_norm_bias = gpt2 ? add(model, i, "attention_norm/bias", D, 0, 0) : NULL;
+    b->attention_norm_bias = llama ? NULL : add(model, i, "attention_norm/bias", D, 0, 0);
     b->query = add(model, i, "attention/query/weight", D, D, std);
-    b->query_bias = gpt2 ? add(model, i, "attention/query/bias", D, 0, 0) : NULL;
+    b->query_bias = llama ? NULL : add(model, i, "attention/query/bias", D, 0, 0);
     b->key = add(model, i, "attention/key/weight", kv, D, std);
-    b->key_bias = gpt2 ? add(model, i, "attention/key/bias", kv, 0, 0) : NULL;
+    b->key_bias = llama ? NULL : add(model, i, "attention/key/bias", kv, 0, 0);
     b->value = add(model, i, "attention/value/weight", kv, D, std);
-    b->value_bias = gpt2 ? add(model, i, "attention/value/bias", kv, 0, 0) : NULL;
+    b->value_bias = llama ? NULL : add(model, i, "attention/value/bias", kv, 0, 0);
     b->output = add(model, i, "attention/output/weight", D, D, residual);
-    b->output_bias = gpt2 ? add(model, i, "attention/output/bias", D, 0, 0) : NULL;
+    b->output_bias = llama ? NULL : add(model, i, "attention/output/bias", D, 0, 0);
     b->mlp_norm_gain = add(model, i, "mlp_norm/gain", D, 0, -1);
-    b->mlp_norm_bias = gpt2 ? add(model, i, "mlp_norm/bias", D, 0, 0) : NULL;
-    b->gate = gpt2 ? NULL : add(model, i, "mlp/gate/weight", F, D, std);
+    b->mlp_norm_bias = llama ? NULL : add(model, i, "mlp_norm/bias", D, 0, 0);
+    b->gate = llama ? add(model, i, "mlp/gate/weight", F, D, std) : NULL;
     b->up = add(model, i, "mlp/up/weight", F, D, std);
-    b->up_bias = gpt2 ? add(model, i, "mlp/up/bias", F, 0, 0) : NULL;
+    b->up_bias = llama ? NULL : add(model, i, "mlp/up/bias", F, 0, 0);
     b->down = add(model, i, "mlp/down/weight", D, F, residual);
-    b->down_bias = gpt2 ? add(model, i, "mlp/down/bias", D, 0, 0) : NULL;
+    b->down_bias = llama ? NULL : add(model, i, "mlp/down/bias", D, 0, 0);
 }
 
-ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_options *options)
+ls_status ls_transformer_trunk(ls_transformer **out, const ls_transformer_options *options, int more)
 {
     *out = NULL;
     ls_transformer *model = calloc(1, sizeof *model);
     if (!model)
         return ls_fail(LS_EMEM, "no memory for the model's description");
     model->options = *options;
-    const ls_status status = resolve(&model->options);
-    if (status != LS_OK) {
-        free(model);
-        return status;
-    }
-    const ls_transformer_options *o = &model->options;
-    const size_t most = (size_t)o->layers * PER_BLOCK + OUTSIDE_BLOCKS;
-    model->parameters = calloc(most, sizeof *model->parameters);
-    model->names = calloc(most, NAME_ROOM);
-    model->blocks = calloc((size_t)o->layers, sizeof *model->blocks);
-    if (!model->parameters || !model->names || !model->blocks) {
+    ls_status status = resolve(&model->options);
+    if (status == LS_OK)
+        status = ls_parameter_list_make(&model->list, (int)model->options.layers * PER_BLOCK + FINAL_NORM + more);
+    if (status == LS_OK && !(model->blocks = calloc((size_t)model->options.layers, sizeof *model->blocks)))
+        status = ls_fail(LS_EMEM, "no memory for %lld blocks", (long long)model->options.layers);
+    if (status == LS_OK)
+        *out = model;
+    else
         ls_transformer_free(model);
-        return ls_fail(LS_EMEM, "no memory for the names of %zu parameters", most);
-    }
-    const bool gpt2 = o->style == LS_STYLE_GPT2;
-    model->token = add(model, -1, "embedding/token/weight", o->vocabulary, o->width, o->init_std);
-    model->position = gpt2 ? add(model, -1, "embedding/position/weight", o->context, o->width, o->init_std) : NULL;
+    return status;
+}
+
+void ls_transformer_add_blocks(ls_transformer *model)
+{
+    const ls_transformer_options *o = &model->options;
     for (int i = 0; i < o->layers; i++)
         add_block(model, i);
     model->final_norm_gain = add(model, -1, "final_norm/gain", o->width, 0, -1);
-    model->final_norm_bias = gpt2 ? add(model, -1, "final_norm/bias", o->width, 0, 0) : NULL;
+    model->final_norm_bias = o->style == LS_STYLE_LLAMA ? NULL : add(model, -1, "final_norm/bias", o->width, 0, 0);
+}
+
+ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_options *options)
+{
+    *out = NULL;
+    if (options->vocabulary < 1 || options->context < 1)
+        return ls_fail(LS_ERECIPE, "model.vocabulary is %lld and model.context %lld: both must be at least 1",
+                       (long long)options->vocabulary, (long long)options->context);
+    ls_transformer *model;
+    const ls_status status = ls_transformer_trunk(&model, options, EMBEDDINGS_AND_HEAD);
+    if (status != LS_OK)
+        return status;
+    const ls_transformer_options *o = &model->options;
+    model->token = add(model, -1, "embedding/token/weight", o->vocabulary, o->width, o->init_std);
+    model->position = o->style == LS_STYLE_GPT2 ? add(model, -1, "embedding/position/weight", o->context, o->width, o->init_std) : NULL;
+    ls_transformer_add_blocks(model);
     model->head = o->tied ? NULL : add(model, -1, "head/weight", o->vocabulary, o->width, o->init_std);
     *out = model;
     return LS_OK;
@@ -129,14 +131,13 @@ void ls_transformer_free(ls_transformer *model)
 {
     if (!model)
         return;
-    free(model->parameters);
-    free(model->names);
+    ls_parameter_list_free(&model->list);
     free(model->blocks);
     free(model);
 }
 
 int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters)
 {
-    *parameters = model->parameters;
-    return model->count;
+    *parameters = model->list.all;
+    return model->list.count;
 }
