@@ -38,7 +38,7 @@ static ls_status make_folder(const char *path)
     }
 }
 
-static ls_status write_file(const char *path, const char *text, size_t size)
+ls_status ls_run_write_file(const char *path, const char *text, size_t size)
 {
     char partial[PATH_ROOM + 16];
     snprintf(partial, sizeof partial, "%s.partial", path);
@@ -96,12 +96,12 @@ static ls_status write_recipe(const ls_train_config *config)
     snprintf(path, sizeof path, "%s/recipe.fixed.yaml", config->run.run);
     char *there = read_file(path, &size);
     ls_status status = there ? compare_fixed(config->run.run, there, config->recipe_fixed)
-                             : write_file(path, config->recipe_fixed, strlen(config->recipe_fixed));
+                             : ls_run_write_file(path, config->recipe_fixed, strlen(config->recipe_fixed));
     free(there);
     if (status != LS_OK)
         return status;
     snprintf(path, sizeof path, "%s/recipe.yaml", config->run.run);
-    return write_file(path, config->recipe_text, strlen(config->recipe_text));
+    return ls_run_write_file(path, config->recipe_text, strlen(config->recipe_text));
 }
 
 /* The data's tokenizer: with it the folder can be used where the data is not. */
@@ -118,7 +118,7 @@ static ls_status copy_tokenizer(const char *from, const char *run)
     if (!text)
         return ls_fail(LS_ENOTFOUND, "%s: cannot read the data's tokenizer (%s); pack the data again", from, strerror(errno));
     snprintf(to, sizeof to, "%s/tokenizer/%s", run, slash ? slash + 1 : from);
-    status = write_file(to, text, size);
+    status = ls_run_write_file(to, text, size);
     free(text);
     return status;
 }
@@ -136,7 +136,7 @@ static ls_status begin_on_rank_0(const ls_run *run)
         status = copy_tokenizer(tokenizer, config->run.run);
     snprintf(path, sizeof path, "%s/template", config->run.run);
     if (status == LS_OK && template && *template)
-        status = write_file(path, template, strlen(template));
+        status = ls_run_write_file(path, template, strlen(template));
     return status;
 }
 
@@ -146,7 +146,7 @@ static ls_status open_log(const ls_run *run)
     char path[PATH_ROOM], text[32];
     snprintf(path, sizeof path, "%s/log/rank-%04d.pid", run->config->run.run, run->rank);
     const int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    ls_status status = write_file(path, text, (size_t)length);
+    ls_status status = ls_run_write_file(path, text, (size_t)length);
     snprintf(path, sizeof path, "%s/log/rank-%04d.log", run->config->run.run, run->rank);
     return status == LS_OK ? ls_log_file(path) : status;
 }

@@ -74,7 +74,7 @@ Test(recipe, a_task_must_be_one_of_this_binary)
 {
     ls_recipe *recipe;
     cr_assert_eq(read_text(&recipe, "run: x\n", NULL), LS_ERECIPE);
-    cr_assert_str_eq(sentence(), ": task: required key is missing; one of: pretrain, sft");
+    cr_assert_str_eq(sentence(), ": task: required key is missing; one of: pretrain, sft, classify");
     cr_assert_eq(read_text(&recipe, "seed: 1\ntask: pretrian\n", NULL), LS_ERECIPE);
     cr_assert_str_eq(sentence(), ":2: task: expected one of pretrain, sft, read \"pretrian\"; nearest: pretrain");
     cr_assert_eq(read_text(&recipe, SMALL, "task=ppo"), LS_ERECIPE);
