@@ -32,7 +32,8 @@ def numbers(parameter, count):
 
 def initial(number, name, shape):
     u = numbers(number, math.prod(shape))
-    value = 1 + 0.2 * u if name.endswith("gain") else 0.2 * u if name.endswith("bias") else 0.5 * u
+    one, small = name.endswith(("gain", "running_variance")), name.endswith(("bias", "running_mean"))
+    value = 1 + 0.2 * u if one else 0.2 * u if small else 0.5 * u
     return torch.tensor(value.astype(numpy.float32).astype(numpy.float64).reshape(shape), requires_grad=True)
 
 
@@ -153,7 +154,8 @@ def golden(o, rows, tokens):
     print(path.name, path.stat().st_size, "bytes; loss", curve[0], "to", curve[-1], "norms", norms[0], norms[-1])
 
 
-golden({"style": "gpt2", "vocabulary": 37, "layers": 2, "width": 16, "heads": 4, "kv_heads": 4, "hidden": 40, "context": 16, "tied": True,
-        "rope_base": 10000.0, "norm_eps": 1e-5}, rows=2, tokens=13)
-golden({"style": "llama", "vocabulary": 41, "layers": 2, "width": 24, "heads": 6, "kv_heads": 2, "hidden": 28, "context": 16, "tied": False,
-        "rope_base": 500.0, "norm_eps": 1e-5}, rows=3, tokens=12)
+if __name__ == "__main__":
+    golden({"style": "gpt2", "vocabulary": 37, "layers": 2, "width": 16, "heads": 4, "kv_heads": 4, "hidden": 40, "context": 16, "tied": True,
+            "rope_base": 10000.0, "norm_eps": 1e-5}, rows=2, tokens=13)
+    golden({"style": "llama", "vocabulary": 41, "layers": 2, "width": 24, "heads": 6, "kv_heads": 2, "hidden": 28, "context": 16, "tied": False,
+            "rope_base": 500.0, "norm_eps": 1e-5}, rows=3, tokens=12)

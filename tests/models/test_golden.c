@@ -1,6 +1,6 @@
 /* Both styles of the transformer against PyTorch (tests/golden/make_golden.py, float64): logits, the gradient of every
  * parameter, and 20 steps of AdamW with clipping and a schedule. */
-#include "tests/models/workbench.h"
+#include "tests/models/golden.h"
 
 typedef struct {
     json_t *root;
@@ -12,42 +12,6 @@ typedef struct {
     float *gradient; /* flat */
     int ready;
 } golden;
-
-/* numbers() of make_golden.py. */
-static double number(int parameter, int64_t i)
-{
-    uint32_t h = (uint32_t)i + (uint32_t)(parameter + 1) * 1000003u;
-    h = (h ^ h >> 16) * 0x7feb352du;
-    h = (h ^ h >> 16) * 0x846ca68bu;
-    h ^= h >> 16;
-    return (double)(h >> 8) / (1 << 24) - 0.5;
-}
-
-static void fill(const ls_parameter *p, float *to)
-{
-    size_t length = strlen(p->name);
-    bool gain = length > 4 && !strcmp(p->name + length - 4, "gain"),
-         bias = length > 4 && !strcmp(p->name + length - 4, "bias");
-    for (int64_t i = 0; i < p->count; i++) {
-        double u = number(p->number, i);
-        to[i] = (float)(gain ? 1 + 0.2 * u : bias ? 0.2 * u : 0.5 * u);
-    }
-}
-
-static int64_t option(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
-static int32_t *integers(const json_t *root, const char *key, int64_t n)
-{
-    const json_t *array = json_object_get(root, key);
-    cr_assert_eq((int64_t)json_array_size(array), n, "%s", key);
-    int32_t *x = calloc((size_t)n, sizeof *x);
-    for (int64_t i = 0; i < n; i++)
-        x[i] = (int32_t)json_integer_value(json_array_get(array, (size_t)i));
-    return x;
-}
 
 static golden golden_of(const char *path, int threads)
 {
@@ -113,17 +77,6 @@ static double step_loss(golden *g)
     return (double)*(const float *)loss->data / (double)g->unmasked;
 }
 
-static double relative_error(const float *x, const json_t *want)
-{
-    double error = 0, norm = 0;
-    for (size_t i = 0; i < json_array_size(want); i++) {
-        double y = json_number_at(want, i), e = (double)x[i] - y;
-        error += e * e;
-        norm += y * y;
-    }
-    return sqrt(error / norm);
-}
-
 static void logits_and_gradients(const char *path)
 {
     golden g = golden_of(path, 2);
@@ -139,23 +92,7 @@ static void logits_and_gradients(const char *path)
 
     double loss = step_loss(&g), golden_loss = json_number_value(json_object_get(g.root, "loss"));
     cr_expect_leq(fabs(loss / golden_loss - 1), 1e-6, "loss %.9g, PyTorch %.9g", loss, golden_loss);
-    cr_assert_eq((int)json_object_size(gradients), w->count, "the file has other parameters");
-    for (int i = 0; i < w->count; i++) {
-        const ls_parameter *p = &w->parameters[i];
-        const json_t *gradient = json_object_get(gradients, p->name);
-        cr_assert_eq((int64_t)json_array_size(gradient), p->count, "%s", p->name);
-        double norm = 0, whole = 0, error;
-        for (int64_t j = 0; j < p->count; j++)
-            norm += pow(json_number_at(gradient, (size_t)j), 2);
-        if (strstr(p->name, "key/bias")) { /* exactly 0 in theory (softmax ignores a shift): only rounding is left */
-            for (int64_t j = 0; j < p->count; j++)
-                whole += pow((double)g.gradient[p->offset + j], 2);
-            cr_expect(norm < 1e-20 && whole < 1e-12, "%s: %g", p->name, sqrt(whole));
-            continue;
-        }
-        error = relative_error(g.gradient + p->offset, gradient);
-        cr_expect_leq(error, 1e-5, "gradient of %s: relative error %g", p->name, error);
-    }
+    expect_gradients(w, g.gradient, gradients);
     golden_done(&g);
 }
 

@@ -13,7 +13,7 @@ typedef struct {
     ls_team *team;
     ls_device *device;
     ls_tape *tape;
-    ls_transformer *model;
+    ls_transformer *model; /* NULL: the test's own */
     ls_parameter *parameters;
     int count;
     int64_t elements; /* of the flat buffers */
@@ -22,18 +22,30 @@ typedef struct {
     ls_type compute;
 } workbench;
 
-static inline workbench workbench_of(const ls_transformer_options *options, ls_type compute, int threads)
+static inline workbench workbench_without_model(ls_type compute, int threads)
 {
     workbench w = {.compute = compute};
     cr_assert_eq(ls_team_create(&w.team, threads, 1), LS_OK, "%s", ls_fail_sentence());
     cr_assert_eq(ls_device_create_cpu(&w.device, w.team), LS_OK, "%s", ls_fail_sentence());
     cr_assert_eq(ls_tape_create(&w.tape, w.device, (size_t)1 << 34), LS_OK, "%s", ls_fail_sentence());
+    return w;
+}
+
+/* Gives w->parameters their flat buffers. */
+static inline void workbench_bind(workbench *w)
+{
+    w->elements = ls_parameters_layout(w->parameters, w->count);
+    w->master = calloc((size_t)w->elements, sizeof *w->master);
+    w->working = w->compute == LS_F32 ? w->master : calloc((size_t)w->elements, ls_type_size(w->compute));
+    ls_parameters_bind(w->parameters, w->count, w->compute, w->working, w->master);
+}
+
+static inline workbench workbench_of(const ls_transformer_options *options, ls_type compute, int threads)
+{
+    workbench w = workbench_without_model(compute, threads);
     cr_assert_eq(ls_transformer_create(&w.model, options), LS_OK, "%s", ls_fail_sentence());
     w.count = ls_transformer_parameters(w.model, &w.parameters);
-    w.elements = ls_parameters_layout(w.parameters, w.count);
-    w.master = calloc((size_t)w.elements, sizeof *w.master);
-    w.working = compute == LS_F32 ? w.master : calloc((size_t)w.elements, ls_type_size(compute));
-    ls_parameters_bind(w.parameters, w.count, compute, w.working, w.master);
+    workbench_bind(&w);
     return w;
 }
 

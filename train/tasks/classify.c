@@ -1,9 +1,7 @@
-/* Task classify: which class does an image show?
- *     L = - sum_b sum_c t_bc log p_c(x_b)
- *     t_b = (1 - s) (l onehot(y_b) + (1 - l) onehot(y'_b)) + s / classes
- * with label smoothing s (Szegedy et al. 2016, section 7) and, where the loader mixed another image in (mixup, Zhang et al.
- * 2018), its label y' and the own one's share l; the loop divides by the step's count of images. Held-out images are never
- * mixed and their loss has no smoothing. What the evaluation counts besides becomes RUN/confusion.txt (confusion.h). */
+/* Task classify: which class does an image show? The loss is the cross-entropy with smoothed labels and, where the loader
+ * mixed another image in, with both labels (models/classifier.h); the loop divides its sum by the step's count of images.
+ * Held-out images are never mixed and their loss has no smoothing. What the evaluation counts besides becomes
+ * RUN/confusion.txt (confusion.h). */
 #include "datasets/images.h"
 #include "models/convnet.h"
 #include "models/vit.h"
@@ -76,51 +74,22 @@ static int classify_parameters(void *self, ls_parameter **parameters)
     return task->net->parameters(task->model, parameters);
 }
 
-/* t [images, classes]; NULL: no memory, raised. */
-static float *targets(const classify *task, ls_tape *tape, const ls_grain *grain, double smoothing)
-{
-    const int64_t K = task->classes;
-    float *t = ls_arena_array(ls_tape_arena(tape), float, grain->rows * K);
-    if (!t) {
-        ls_tape_raise(tape, LS_EMEM, "the arena has no room for the targets of %lld images", (long long)grain->rows);
-        return NULL;
-    }
-    for (int64_t b = 0; b < grain->rows; b++) {
-        const double share = grain->mixed_labels ? (double)grain->share[b] : 1;
-        for (int64_t c = 0; c < K; c++) {
-            const double own = c == grain->labels[b] ? share : 0, other = grain->mixed_labels && c == grain->mixed_labels[b] ? 1 - share : 0;
-            t[b * K + c] = (float)((1 - smoothing) * (own + other) + smoothing / (double)K);
-        }
-    }
-    return t;
-}
-
-/* Sum over the images of a grain. */
-static ls_tensor *loss_of(const classify *task, ls_tape *tape, const ls_grain *grain, ls_tensor *logits, double smoothing)
-{
-    const float *t = targets(task, tape, grain, smoothing);
-    if (!t)
-        return logits;
-    ls_tensor *target = ls_constant(tape, LS_F32, LS_SHAPE(grain->rows, task->classes), t);
-    return ls_scale(tape, ls_sum(tape, ls_mul(tape, ls_log_softmax(tape, logits), target), LS_ALL), -1, 0);
-}
-
 static ls_tensor *classify_loss(void *self, ls_tape *tape, const ls_grain *grain)
 {
     const classify *task = self;
-    ls_tensor *logits = task->net->logits(task->model, tape, grain->rows, grain->pixels);
-    return loss_of(task, tape, grain, logits, task->options.label_smoothing);
+    const ls_classifier_targets targets = {grain->labels, grain->mixed_labels, grain->share, task->options.label_smoothing};
+    return ls_classifier_loss(tape, task->net->logits(task->model, tape, grain->rows, grain->pixels), &targets);
 }
 
 static ls_tensor *classify_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)
 {
     const classify *task = self;
     if (grain->mixed_labels)
-        ls_tape_raise(tape, LS_EARG, "held-out images were mixed: augmentation belongs to data.train alone");
+        ls_tape_raise(tape, LS_EARG, "held-out images were mixed: augmentation is for data.train alone");
     ls_tensor *logits = task->net->logits(task->model, tape, grain->rows, grain->pixels);
     if (ls_tape_status(tape) == LS_OK)
         ls_confusion_count(task->classes, grain->rows, logits->data, grain->labels, sums);
-    return loss_of(task, tape, grain, logits, 0);
+    return ls_classifier_loss(tape, logits, &(ls_classifier_targets){.labels = grain->labels});
 }
 
 static int64_t classify_sums(void *self)
