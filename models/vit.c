@@ -1,10 +1,13 @@
 /* Vision transformer. See vit.h. The blocks are the language model's (transformer_internal.h).
- * Initial weights: normal with init_std, what writes to the residual stream divided by sqrt(2 layers), biases 0. Class
- * token and positions are not decayed. */
+ * Initial weights: matrices normal with variance 1 / inputs (LeCun et al. 1998), which suits any width, so tokens begin
+ * with a deviation near 1; class token and positions with 0.5, beside which the usual 0.02 would not be seen for many steps
+ * (300 digits, 100 steps: 0.71 to 0.77 of others right with 0.2, 0.77 to 0.84 with 0.5); or all with init_std. Biases 0.
+ * Class token and positions are not decayed. */
 #include "models/vit.h"
 #include "models/transformer_internal.h"
 #include "tensor/ops_image.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define AT(field) offsetof(ls_vit_options, field)
@@ -19,7 +22,7 @@ const ls_option ls_vit_option_rows[] = {
     {"pool", LS_OPTION_CHOICE, AT(pool), 0, 0, 0, "class", "class|mean", "what the head reads: a learnt class token, or the mean of all tokens"},
     {"dropout", LS_OPTION_FLOAT, AT(dropout), 0, 0, 0.99, "0", NULL, "of the tokens and of each block's two outputs"},
     {"norm_eps", LS_OPTION_FLOAT, AT(norm_eps), 0, 0, 1, "1e-6", NULL, "added under the root of norms"},
-    {"init_std", LS_OPTION_FLOAT, AT(init_std), 0, 0, 10, "0.02", NULL, "standard deviation of initial weights"},
+    {"init_std", LS_OPTION_FLOAT, AT(init_std), 0, 0, 10, "0", NULL, "standard deviation of initial weights; 0: of matrices 1 / sqrt(inputs), of places 0.5"},
     {"recompute", LS_OPTION_BOOL, AT(recompute), LS_OPTION_FREE, 0, 0, "false", NULL, "recompute each block in backward instead of keeping its activations"},
     {0},
 };
@@ -52,27 +55,37 @@ static ls_status check(const ls_vit_options *o, const ls_classifier_shape *shape
     return LS_OK;
 }
 
+/* How what is not a vector begins, and whether it is decayed. */
+static void settle(const vit *model, ls_parameter *p)
+{
+    if (p->ndim < 2)
+        return;
+    const bool added = p == model->position || p == model->class_token;
+    const double std = model->options.init_std, inputs = (double)(p->count / p->shape[0]);
+    p->no_decay = added;
+    p->init.kind = LS_INIT_NORMAL;
+    p->init.std = std > 0 ? std : added ? 0.5 : 1 / sqrt(inputs);
+}
+
 static ls_status add_parameters(vit *model)
 {
     const ls_vit_options *o = &model->options;
     const ls_transformer_options trunk = {.style = LS_STYLE_VIT, .layers = o->layers, .width = o->width, .heads = o->heads, .hidden = o->hidden,
-                                          .dropout = o->dropout, .norm_eps = o->norm_eps, .init_std = o->init_std};
+                                          .dropout = o->dropout, .norm_eps = o->norm_eps};
     const ls_status status = ls_transformer_trunk(&model->trunk, &trunk, 6);
     if (status != LS_OK)
         return status;
     ls_parameter_list *list = &model->trunk->list;
-    const double std = o->init_std;
-    model->patch = ls_parameter_list_add(list, LS_SHAPE(o->width, o->patch, o->patch, model->shape.channels), std, "patch/weight");
+    model->patch = ls_parameter_list_add(list, LS_SHAPE(o->width, o->patch, o->patch, model->shape.channels), 0, "patch/weight");
     model->patch_bias = ls_parameter_list_add(list, LS_SHAPE(o->width), 0, "patch/bias");
     if (o->pool == POOL_CLASS)
-        model->class_token = ls_parameter_list_add(list, LS_SHAPE(1, o->width), std, "class_token");
-    model->position = ls_parameter_list_add(list, LS_SHAPE(model->tokens, o->width), std, "position");
+        model->class_token = ls_parameter_list_add(list, LS_SHAPE(1, o->width), 0, "class_token");
+    model->position = ls_parameter_list_add(list, LS_SHAPE(model->tokens, o->width), 0, "position");
     ls_transformer_add_blocks(model->trunk);
-    model->head = ls_parameter_list_add(list, LS_SHAPE(model->shape.classes, o->width), std, "head/weight");
+    model->head = ls_parameter_list_add(list, LS_SHAPE(model->shape.classes, o->width), 0, "head/weight");
     model->head_bias = ls_parameter_list_add(list, LS_SHAPE(model->shape.classes), 0, "head/bias");
-    model->position->no_decay = true;
-    if (model->class_token)
-        model->class_token->no_decay = true;
+    for (int i = 0; i < list->count; i++)
+        settle(model, &list->all[i]);
     return LS_OK;
 }
 

@@ -13,7 +13,7 @@ typedef struct {
     ls_model_begin begin;
     int64_t patch, layers, width, heads, hidden /* 0: 4 width */;
     int pool; /* "class|mean" */
-    double dropout, norm_eps, init_std;
+    double dropout, norm_eps, init_std /* 0: by the inputs */;
     bool recompute; /* one recompute scope a block */
 } ls_vit_options;
 extern const ls_option ls_vit_option_rows[];

@@ -54,8 +54,7 @@ static void make_model(golden *g)
                                 .heads = option(o, "heads"),
                                 .hidden = option(o, "hidden"),
                                 .pool = word(o, "pool") && !strcmp(word(o, "pool"), "mean"),
-                                .norm_eps = real(o, "norm_eps"),
-                                .init_std = 0.02};
+                                .norm_eps = real(o, "norm_eps")};
     const bool is_vit = !strcmp(word(g->root, "family"), "vit");
     g->net = is_vit ? &ls_classifier_vit : &ls_classifier_convnet;
     const void *options = is_vit ? (const void *)&vit : &convnet;

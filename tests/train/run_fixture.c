@@ -71,3 +71,23 @@ void ls_fixture_data(void)
           out);
     fclose(out);
 }
+
+void ls_fixture_images(void)
+{
+    const char *source = getenv("LS_SOURCE");
+    ls_expect(ls_shell("lockstep data images -o digits --scale 16 --range 0..299 %s/data-sets/digits/digits.csv.gz", source), 0, NULL);
+    ls_expect(ls_shell("lockstep data images -o digits-test --scale 16 --range 300..449 %s/data-sets/digits/digits.csv.gz", source), 0, NULL);
+    FILE *out = fopen("digits.yaml", "w");
+    fputs("task: classify\n"
+          "run: run\n"
+          "seed: 5\n"
+          "model: {family: convnet, blocks: [1, 1], widths: [8, 16]}\n"
+          "data: {train: digits, eval: digits-test}\n"
+          "augment: {crop: 1, mixup: 0.2}\n"
+          "batch: {grain: 10, grains: 3}\n"
+          "optimizer: {name: sgd, lr: 0.1, weight_decay: 1e-3, warmup: 5, min_lr_ratio: 0}\n"
+          "classify: {label_smoothing: 0.1}\n"
+          "max_steps: 60\n",
+          out);
+    fclose(out);
+}

@@ -16,6 +16,9 @@ void ls_fixture_end(void); /* removes it */
 /* The first problems of GSM8K as tokenizer.json (512 tokens), ./sft and ./text (data sets), and tiny.yaml, a recipe of a
  * few seconds on ./sft with run folder ./run. */
 void ls_fixture_data(void);
+/* The same with images: 300 digits as ./digits, 150 others as ./digits-test (8 x 8, ten classes), and digits.yaml: a
+ * convnet with batch norm, augmentation on, run folder ./run. */
+void ls_fixture_images(void);
 /* printf-like command line, given to sh. */
 __attribute__((format(printf, 1, 2))) const ls_answer *ls_shell(const char *format, ...);
 /* Passes when the answer has this code and contains all the words (NULL-terminated); says what differs otherwise. */
