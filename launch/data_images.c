@@ -1,36 +1,60 @@
-/* `lockstep data images`: files of images to a data set of HDF5 shards (datasets/image_input.h, images.h). */
-#include "base/random.h"
-#include "datasets/image_input.h"
+/* `lockstep data images`: the arguments of ls_pack_images (launch/image_packing.h). */
 #include "launch/command.h"
 #include "launch/data_commands.h"
+#include "launch/image_packing.h"
 
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    const char *input, *labels, *out, *names;
-    ls_csv_options csv;
-    int64_t first, last; /* numbers of the images that are taken */
-    double holdout;
-    uint64_t seed;
-    bool force;
-} arguments;
-
-enum { KEY_LABELS = 256, KEY_LABEL, KEY_SCALE, KEY_SIZE, KEY_NAMES, KEY_RANGE, KEY_HOLDOUT, KEY_SEED, KEY_FORCE };
+enum {
+    KEY_LABELS = 256,
+    KEY_LABEL,
+    KEY_SCALE,
+    KEY_SIZE,
+    KEY_FIT,
+    KEY_SHORTER,
+    KEY_FILTER,
+    KEY_BACKGROUND,
+    KEY_ON_BAD,
+    KEY_LIKE,
+    KEY_NAMES,
+    KEY_RANGE,
+    KEY_HOLDOUT,
+    KEY_SEED,
+    KEY_FORCE
+};
 
 static const struct argp_option options[] = {
     {"out", 'o', "FOLDER", 0, "Folder to make; it appears when it is whole", 1},
-    {"labels", KEY_LABELS, "FILE", 0, "IDX: the file of labels that belongs to the file of images", 2},
-    {"label", KEY_LABEL, "WHICH", 0, "CSV: the label is the first or the last number of a line (last)", 3},
-    {"scale", KEY_SCALE, "GREATEST", 0, "CSV: the number that means full brightness (255)", 3},
-    {"size", KEY_SIZE, "HxW[xC]", 0, "CSV: height, width and channels (a square of one channel)", 3},
-    {"names", KEY_NAMES, "NAME,...", 0, "Names of the classes, in the order of their numbers (the numbers)", 4},
-    {"range", KEY_RANGE, "FIRST..LAST", 0, "Take only images FIRST to LAST, counted from 0 (all)", 4},
-    {"holdout", KEY_HOLDOUT, "SHARE", 0, "Put this share of the images into FOLDER-holdout (0)", 4},
-    {"seed", KEY_SEED, "N", 0, "Which images are held out (0)", 4},
-    {"force", KEY_FORCE, NULL, 0, "Replace an older data set of this name", 4},
+    {"size", KEY_SIZE, "HxW[xC]", 0,
+     "Height, width and channels. CSV: what a line holds (a square of one channel); a folder: what pictures become, 3 "
+     "channels or 1 (3)",
+     1},
+    {NULL, 0, NULL, 0, "IDX:", 2},
+    {"labels", KEY_LABELS, "FILE", 0, "The file of labels that belongs to the file of images", 2},
+    {NULL, 0, NULL, 0, "CSV:", 3},
+    {"label", KEY_LABEL, "WHICH", 0, "The label is the first or the last number of a line (last)", 3},
+    {"scale", KEY_SCALE, "GREATEST", 0, "The number that means full brightness (255)", 3},
+    {NULL, 0, NULL, 0, "Folders of pictures:", 4},
+    {"on-bad", KEY_ON_BAD, "WHAT", 0,
+     "A file that is damaged or no PNG or JPEG: fail, or skip: name it, count it and go on (fail)", 4},
+    {"fit", KEY_FIT, "HOW", 0,
+     "crop: resize until it covers the size, and take the middle; stretch: resize to it (crop)", 4},
+    {"shorter", KEY_SHORTER, "N", 0,
+     "With crop: resize the shorter side to N before the middle is taken (the least that covers)", 4},
+    {"filter", KEY_FILTER, "WHICH", 0, "To resize by: bilinear or area (bilinear)", 4},
+    {"background", KEY_BACKGROUND, "RRGGBB", 0, "Colour under transparent pixels (ffffff)", 4},
+    {"like", KEY_LIKE, "SET", 0,
+     "Take the classes and their numbers from this data set, and the size where none is said", 4},
+    {NULL, 0, NULL, 0, "All:", 5},
+    {"names", KEY_NAMES, "NAME,...", 0,
+     "Names of the classes, in the order of their numbers (the numbers; the folders)", 5},
+    {"range", KEY_RANGE, "FIRST..LAST", 0, "Take only images FIRST to LAST, counted from 0 (all)", 5},
+    {"holdout", KEY_HOLDOUT, "SHARE", 0, "Put this share of the images into FOLDER-holdout (0)", 5},
+    {"seed", KEY_SEED, "N", 0, "Which images are held out (0)", 5},
+    {"force", KEY_FORCE, NULL, 0, "Replace an older data set of this name", 5},
     {0},
 };
 
@@ -43,20 +67,31 @@ static double number(struct argp_state *state, const char *option, const char *t
     return value;
 }
 
-static void read_size(arguments *given, const char *text, struct argp_state *state)
+/* 1 for the second word. */
+static bool choice(struct argp_state *state, const char *option, const char *text, const char *first,
+                   const char *second)
 {
-    long long height, width, channels = 1;
-    char rest;
-    const int fields = sscanf(text, "%lldx%lldx%lld%c", &height, &width, &channels, &rest);
-    if (fields < 2 || fields > 3 || height < 1 || width < 1 || channels < 1 || height > LS_IMAGE_MAX_SIDE || width > LS_IMAGE_MAX_SIDE ||
-        channels > LS_IMAGE_MAX_CHANNELS)
-        argp_error(state, "--size %s: expected HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, like 32x32x3", text);
-    given->csv.height = height;
-    given->csv.width = width;
-    given->csv.channels = channels;
+    const bool is_second = strcmp(text, second) == 0;
+    if (!is_second && strcmp(text, first) != 0)
+        argp_error(state, "--%s %s: expected %s or %s", option, text, first, second);
+    return is_second;
 }
 
-static void read_range(arguments *given, const char *text, struct argp_state *state)
+static void read_size(ls_image_packing *given, const char *text, struct argp_state *state)
+{
+    long long height, width, channels = 0;
+    char rest;
+    const int fields = sscanf(text, "%lldx%lldx%lld%c", &height, &width, &channels, &rest);
+    if (fields < 2 || fields > 3 || height < 1 || width < 1 || (fields == 3 && channels < 1) ||
+        height > LS_IMAGE_MAX_SIDE || width > LS_IMAGE_MAX_SIDE || channels > LS_IMAGE_MAX_CHANNELS)
+        argp_error(state, "--size %s: expected HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, like 32x32x3", text);
+    given->csv.height = given->picture.height = height;
+    given->csv.width = given->picture.width = width;
+    given->csv.channels = channels ? channels : 1;
+    given->picture.channels = channels ? channels : 3;
+}
+
+static void read_range(ls_image_packing *given, const char *text, struct argp_state *state)
 {
     long long first, last;
     char rest;
@@ -66,19 +101,31 @@ static void read_range(arguments *given, const char *text, struct argp_state *st
     given->last = last;
 }
 
+static void read_background(ls_image_packing *given, const char *text, struct argp_state *state)
+{
+    const char *digits = *text == '#' ? text + 1 : text;
+    if (strlen(digits) != 6 || strspn(digits, "0123456789abcdefABCDEF") != 6)
+        argp_error(state, "--background %s: expected a colour of six hexadecimal digits, like ffffff", text);
+    const unsigned long colour = strtoul(digits, NULL, 16);
+    for (int i = 0; i < 3; i++)
+        given->picture.background[i] = (uint8_t)(colour >> 8 * (2 - i));
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
-    arguments *given = state->input;
+    ls_image_packing *given = state->input;
     switch (key) {
     case 'o': given->out = value; return 0;
-    case KEY_LABELS: given->labels = value; return 0;
-    case KEY_LABEL:
-        given->csv.label_first = strcmp(value, "first") == 0;
-        if (!given->csv.label_first && strcmp(value, "last") != 0)
-            argp_error(state, "--label %s: expected first or last", value);
-        return 0;
-    case KEY_SCALE: given->csv.scale = number(state, "scale", value, 1e-9, 1e9); return 0;
     case KEY_SIZE: read_size(given, value, state); return 0;
+    case KEY_LABELS: given->labels = value; return 0;
+    case KEY_LABEL: given->csv.label_first = !choice(state, "label", value, "first", "last"); return 0;
+    case KEY_SCALE: given->csv.scale = number(state, "scale", value, 1e-9, 1e9); return 0;
+    case KEY_ON_BAD: given->skip_bad = choice(state, "on-bad", value, "fail", "skip"); return 0;
+    case KEY_FIT: given->picture.fit = choice(state, "fit", value, "crop", "stretch"); return 0;
+    case KEY_SHORTER: given->picture.shorter = (int64_t)number(state, "shorter", value, 1, LS_IMAGE_MAX_SIDE); return 0;
+    case KEY_FILTER: given->picture.filter = choice(state, "filter", value, "bilinear", "area"); return 0;
+    case KEY_BACKGROUND: read_background(given, value, state); return 0;
+    case KEY_LIKE: given->like = value; return 0;
     case KEY_NAMES: given->names = value; return 0;
     case KEY_RANGE: read_range(given, value, state); return 0;
     case KEY_HOLDOUT: given->holdout = number(state, "holdout", value, 0, 0.999); return 0;
@@ -86,12 +133,15 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_FORCE: given->force = true; return 0;
     case ARGP_KEY_ARG:
         if (given->input)
-            argp_error(state, "one file of images at a time: %s (labels go behind --labels)", value);
+            argp_error(state, "one input at a time: %s (labels go behind --labels)", value);
         given->input = value;
         return 0;
     case ARGP_KEY_END:
         if (!given->input || !given->out)
-            argp_error(state, "%s", given->input ? "--out is needed" : "which file? Name an IDX file (with --labels) or a CSV file");
+            argp_error(state, "%s",
+                       given->input
+                           ? "--out is needed"
+                           : "which images? Name an IDX file (with --labels), a CSV file or a folder of pictures");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -100,96 +150,22 @@ static error_t parse(int key, char *value, struct argp_state *state)
 static const struct argp parser = {
     .options = options,
     .parser = parse,
-    .args_doc = "FILE",
-    .doc = "Makes a data set of images: FILE is CSV, or IDX where --labels is given; either may be gzipped.\v"
+    .args_doc = "FILE|FOLDER",
+    .doc = "Makes a data set of images. FILE is CSV, or IDX where --labels is given; either may be gzipped. FOLDER "
+           "holds a "
+           "folder of PNG and JPEG files for each class.\v"
            "Examples:\n"
-           "  lockstep data images -o data/mnist --holdout 0.2 --labels t10k-labels-idx1-ubyte.gz t10k-images-idx3-ubyte.gz\n"
+           "  lockstep data images -o data/mnist --holdout 0.2 --labels t10k-labels-idx1-ubyte.gz "
+           "t10k-images-idx3-ubyte.gz\n"
            "  lockstep data images -o data/digits/train --scale 16 --range 0..897 digits.csv.gz\n"
+           "  lockstep data images -o data/pets --size 224x224 --shorter 256 --on-bad skip pictures/train\n"
            "See docs/data.md.",
 };
 
-/* The names given, at least one a class; *count of them. */
-static ls_status split_names(const char *text, char **copy, const char ***names, int64_t *count)
-{
-    *copy = text ? strdup(text) : NULL;
-    *names = NULL;
-    *count = 0;
-    if (!text)
-        return LS_OK;
-    int64_t commas = 0;
-    for (const char *c = text; *c; c++)
-        commas += *c == ',';
-    *names = calloc((size_t)commas + 1, sizeof **names);
-    if (!*copy || !*names)
-        return ls_fail(LS_EMEM, "no memory for the names of classes");
-    for (char *rest = *copy, *name; (name = strsep(&rest, ","));)
-        (*names)[(*count)++] = name;
-    return LS_OK;
-}
-
-static ls_status write_set(const arguments *given, const ls_image_input *input, const char *folder, const char *const *names, bool held_out)
-{
-    const ls_image_options how = {.shape = input->shape, .source = given->input, .class_names = names, .replace = given->force};
-    const ls_random stream = {.seed = given->seed, .purpose = LS_RANDOM_DATA};
-    const int64_t bytes = input->shape.height * input->shape.width * input->shape.channels;
-    ls_image_writer *writer;
-    ls_status status = ls_image_writer_open(&writer, folder, &how);
-    if (status != LS_OK)
-        return status;
-    for (int64_t i = given->first; i <= given->last && i < input->count && status == LS_OK; i++) {
-        const bool out = (double)ls_random_uniform(&stream, (uint64_t)i) < given->holdout;
-        if (out == held_out)
-            status = ls_image_writer_add(writer, input->pixels + i * bytes, input->label[i]);
-    }
-    const int64_t images = ls_image_writer_count(writer);
-    if (status == LS_OK)
-        status = ls_image_writer_commit(writer);
-    else
-        ls_image_writer_discard(writer);
-    if (status == LS_OK)
-        printf("%s: %lld images of %lld x %lld x %lld, %lld classes\n", folder, (long long)images, (long long)input->shape.height,
-               (long long)input->shape.width, (long long)input->shape.channels, (long long)input->shape.classes);
-    return status;
-}
-
-/* The held-out part first: what carries the main name is the last to appear. */
-static ls_status write_sets(const arguments *given, ls_image_input *input)
-{
-    char *copy, folder[4096];
-    const char **names;
-    int64_t count;
-    int length = (int)strlen(given->out);
-    while (length > 1 && given->out[length - 1] == '/')
-        length--;
-    ls_status status = split_names(given->names, &copy, &names, &count);
-    if (status == LS_OK && given->last < INT64_MAX && given->last >= input->count)
-        status = ls_fail(LS_EARG, "--range %lld..%lld: %s holds images 0..%lld", (long long)given->first, (long long)given->last, given->input,
-                         (long long)input->count - 1);
-    if (status == LS_OK && names && count < input->shape.classes)
-        status = ls_fail(LS_EARG, "--names has %lld names, the labels go up to %lld", (long long)count, (long long)input->shape.classes - 1);
-    if (names && count > input->shape.classes)
-        input->shape.classes = count;
-    snprintf(folder, sizeof folder, "%.*s-holdout", length, given->out);
-    if (status == LS_OK && given->holdout > 0)
-        status = write_set(given, input, folder, names, true);
-    snprintf(folder, sizeof folder, "%.*s", length, given->out);
-    if (status == LS_OK)
-        status = write_set(given, input, folder, names, false);
-    free(copy);
-    free(names);
-    return status;
-}
-
 int ls_data_pack_images(int argc, char **argv)
 {
-    arguments given = {.last = INT64_MAX};
+    ls_image_packing given = {.last = INT64_MAX, .picture = {.background = {255, 255, 255}}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
-    ls_image_input input;
-    ls_status status = given.labels ? ls_image_input_idx(&input, given.input, given.labels)
-                                    : ls_image_input_csv(&input, given.input, &given.csv);
-    if (status != LS_OK)
-        return ls_command_failed("data images", status);
-    status = write_sets(&given, &input);
-    ls_image_input_free(&input);
+    const ls_status status = ls_pack_images(&given);
     return status == LS_OK ? 0 : ls_command_failed("data images", status);
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 TestSuite(data_images, .fini = fixture_clean);
 
@@ -145,4 +147,132 @@ Test(data_images, bad_usage_is_told_apart, .exit_code = 2)
 {
     char out[DATA_COMMAND_ROOM];
     RUN(out, "images", "-o", fixture_path("no"), "--range", "9..1", "x.csv");
+}
+
+/* ---- folders of pictures ---- */
+
+static void put(const char *name, const char *picture, const char *to)
+{
+    char from[1400], folder[512];
+    size_t bytes;
+    snprintf(folder, sizeof folder, "%s", fixture_path(to));
+    mkdir(folder, 0700);
+    *strrchr(folder, '/') = '\0';
+    snprintf(from, sizeof from, "%s/tests/data/pictures/%s", getenv("LS_SOURCE"), picture);
+    uint8_t *content = fixture_read(from, &bytes);
+    snprintf(folder, sizeof folder, "%s/%s", fixture_path(to), name);
+    fixture_write(folder, content, bytes);
+    free(content);
+}
+
+static void make_pets(void)
+{
+    mkdir(fixture_path("pets"), 0700);
+    put("1.png", "rgb.png", "pets/cat");
+    put("2.jpg", "420.jpg", "pets/cat");
+    put("3.jpg", "turned-6.jpg", "pets/cat");
+    put("a.png", "moon.png", "pets/other");
+    put("b.png", "grey-16bit.png", "pets/other");
+}
+
+/* Damages a file of the pets so that the decoder, and not only the container, has something to say about it. */
+static void damage(const char *name)
+{
+    size_t bytes;
+    uint8_t *content = fixture_read(fixture_path(name), &bytes);
+    memset(content + bytes / 2 + 100, 0x55, bytes / 2 - 102);
+    fixture_write(fixture_path(name), content, bytes);
+    free(content);
+}
+
+static void check_same_files(const char *a, const char *b)
+{
+    static const char *const names[] = {"dataset.h5", "shard-00000.h5"};
+    for (int i = 0; i < 2; i++) {
+        char path[2][512];
+        size_t bytes[2];
+        snprintf(path[0], sizeof path[0], "%s/%s", fixture_path(a), names[i]);
+        snprintf(path[1], sizeof path[1], "%s/%s", fixture_path(b), names[i]);
+        uint8_t *one = fixture_read(path[0], &bytes[0]), *two = fixture_read(path[1], &bytes[1]);
+        cr_assert(bytes[0] == bytes[1] && memcmp(one, two, bytes[0]) == 0, "%s differs", names[i]);
+        free(one);
+        free(two);
+    }
+}
+
+Test(data_images, a_folder_of_pictures_packs_to_the_same_bytes_each_time)
+{
+    char out[DATA_COMMAND_ROOM], want[1024];
+    make_pets();
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("set"), "--size", "24x32", fixture_path("pets")), 0, "%s", out);
+    snprintf(want, sizeof want, "%s: 5 images of 24 x 32 x 3, 2 classes\n", fixture_path("set"));
+    cr_assert_str_eq(out, want);
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("again"), "--size", "24x32x3", fixture_path("pets")), 0, "%s",
+                 out);
+    check_same_files("set", "again");
+    ls_images *set = open_set("set");
+    cr_assert(!strcmp(ls_images_class_name(set, 0), "cat") && !strcmp(ls_images_class_name(set, 1), "other"));
+    cr_assert(ls_images_label(set, 2) == 0 && ls_images_label(set, 3) == 1);
+    ls_images_free(set);
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("grey"), "--size", "16x16x1", "--shorter", "20", "--filter",
+                     "area", "--background", "#000000", fixture_path("pets")),
+                 0, "%s", out);
+    cr_assert(strstr(out, "5 images of 16 x 16 x 1"), "%s", out);
+}
+
+Test(data_images, bad_pictures_end_it_or_are_named_counted_and_left_out)
+{
+    char out[DATA_COMMAND_ROOM], want[2048];
+    make_pets();
+    damage("pets/cat/2.jpg");
+    put("4.png", "LICENSE-noto-emoji", "pets/cat");
+    fixture_write(fixture_path("pets/other/c.jpeg"), (const uint8_t *)"", 0);
+    fixture_write(fixture_path("pets/other/notes.txt"), (const uint8_t *)"", 0);
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("set"), "--size", "24x24", fixture_path("pets")), 1);
+    cr_assert(strstr(out, "lockstep data images: ") == out && strstr(out, "cat/2.jpg: damaged: ") &&
+                  strstr(out, "--on-bad skip") && strchr(out, '\n') == out + strlen(out) - 1,
+              "one line, and nothing of the decoder's own: %s", out);
+    cr_assert_neq(access(fixture_path("set"), F_OK), 0, "nothing is left behind");
+    cr_assert_neq(access(fixture_path("set.partial"), F_OK), 0);
+    cr_assert_eq(
+        RUN(out, "images", "-o", fixture_path("set"), "--size", "24x24", "--on-bad", "skip", fixture_path("pets")), 0);
+    int lines = 0, left_out = 0;
+    for (const char *line = out, *end; (end = strchr(line, '\n')); line = end + 1, lines++)
+        left_out += strncmp(line, "left out: ", 10) == 0;
+    cr_assert(lines == 5 && left_out == 3, "%s", out);
+    snprintf(want, sizeof want, "%s: 4 images of 24 x 24 x 3, 2 classes; bad files left out: 3\n", fixture_path("set"));
+    cr_assert(strstr(out, want) && strstr(out, "c.jpeg: an empty file") &&
+                  strstr(out, "not called as pictures are: 1 files"),
+              "%s", out);
+    /* The rest is what a folder without them makes. */
+    remove(fixture_path("pets/cat/2.jpg"));
+    remove(fixture_path("pets/cat/4.png"));
+    remove(fixture_path("pets/other/c.jpeg"));
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("clean"), "--size", "24x24", fixture_path("pets")), 0, "%s",
+                 out);
+    check_same_files("set", "clean");
+}
+
+Test(data_images, held_out_pictures_take_classes_and_size_from_the_training_set)
+{
+    char out[DATA_COMMAND_ROOM];
+    make_pets();
+    mkdir(fixture_path("held"), 0700);
+    put("x.png", "palette.png", "held/other");
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("train"), "--size", "20x20x1", fixture_path("pets")), 0, "%s",
+                 out);
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("test"), "--like", fixture_path("train"), fixture_path("held")),
+                 0, "%s", out);
+    cr_assert(strstr(out, "1 images of 20 x 20 x 1, 2 classes"), "%s", out);
+    ls_images *set = open_set("test");
+    cr_assert_eq(ls_images_label(set, 0), 1);
+    ls_images_free(set);
+    put("y.png", "palette.png", "held/dog");
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("no"), "--like", fixture_path("train"), fixture_path("held")),
+                 1);
+    cr_assert(strstr(out, "\"dog\" is none of the 2 classes"), "%s", out);
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("no"), fixture_path("pets")), 2);
+    cr_assert(strstr(out, "--size 224x224"), "%s", out);
+    cr_assert_eq(RUN(out, "images", "-o", fixture_path("no"), "--names", "a,b", fixture_path("pets")), 2);
+    cr_assert(strstr(out, "leave --names out"), "%s", out);
 }
