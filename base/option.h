@@ -14,6 +14,7 @@ typedef enum {
     LS_OPTION_FLOATS,  /* ls_option_floats */
     LS_OPTION_INTS,    /* ls_option_ints */
     LS_OPTION_SOURCES, /* ls_option_sources: data sets with weights; a bare path is one source of weight 1 */
+    LS_OPTION_LIST,    /* ls_option_list: [{key: value, ...}, ...], each by a table of its own; at most `max` of them */
 } ls_option_kind;
 
 typedef enum {
@@ -40,6 +41,12 @@ typedef struct {
     } source[LS_MAX_SOURCES];
 } ls_option_sources;
 
+/* Elements of a LIST: an array of the struct that the table's offsets point into. */
+typedef struct {
+    int count;
+    void *item;
+} ls_option_list;
+
 typedef struct {
     const char *key; /* within its section */
     ls_option_kind kind;
@@ -47,7 +54,7 @@ typedef struct {
     unsigned flags;
     double min, max;         /* INT, FLOAT and each element of lists; ignored when both are 0 */
     const char *fallback;    /* default, written as in YAML; NULL: unset (0, false, NULL, empty) */
-    const char *choices;     /* CHOICE: "adamw|sgd|lion" */
+    const void *choices;     /* CHOICE: "adamw|sgd|lion"; LIST: the ls_option_section of one element */
     const char *sentence;    /* what it does, with its unit, for --help and the manual */
 } ls_option;
 

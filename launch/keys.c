@@ -54,6 +54,13 @@ static void help_section(FILE *out, const char *name, const char *task, const ch
         snprintf(text, sizeof text, "%s (%s%s)", option->sentence, kind,
                  option->flags & LS_OPTION_FREE ? "" : "; fixed for the life of a run folder");
         fold(out, text, 6);
+        if (option->kind != LS_OPTION_LIST)
+            continue;
+        for (const ls_option *of = ((const ls_option_section *)option->choices)->options; of->key; of++) {
+            ls_option_describe(of, kind, sizeof kind);
+            snprintf(text, sizeof text, "%s: %s (%s; %s)", of->key, of->sentence, kind, value_or_word(of));
+            fold(out, text, 8);
+        }
     }
     fputc('\n', out);
 }
@@ -70,6 +77,22 @@ static void cell(FILE *out, const char *text)
         fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
 }
 
+static void markdown_row(FILE *out, const char *before, const ls_option *option, bool free)
+{
+    char kind[512];
+    ls_option_describe(option, kind, sizeof kind);
+    fprintf(out, "| `%s%s` | ", before, option->key);
+    cell(out, kind);
+    fputs(" | ", out);
+    if (option->fallback)
+        fprintf(out, "`%s`", option->fallback);
+    else
+        fputs(option->flags & LS_OPTION_REQUIRED ? "required" : "unset", out);
+    fprintf(out, " | %s | ", free ? "free" : "fixed");
+    cell(out, option->sentence);
+    fputs(" |\n", out);
+}
+
 static void markdown_section(FILE *out, const char *name, const char *task, const char *family, const ls_option *options)
 {
     if (task)
@@ -78,18 +101,15 @@ static void markdown_section(FILE *out, const char *name, const char *task, cons
         fprintf(out, *name ? "\n### `%s`\n" : "\n### Top level\n", name);
     fputs("\n| key | what it is | default | on resume | what it does |\n| --- | --- | --- | --- | --- |\n", out);
     for (const ls_option *option = options; option->key; option++) {
-        char kind[512];
-        ls_option_describe(option, kind, sizeof kind);
-        fprintf(out, "| `%s%s%s` | ", name, *name ? "." : "", option->key);
-        cell(out, kind);
-        fputs(" | ", out);
-        if (option->fallback)
-            fprintf(out, "`%s`", option->fallback);
-        else
-            fputs(option->flags & LS_OPTION_REQUIRED ? "required" : "unset", out);
-        fprintf(out, " | %s | ", option->flags & LS_OPTION_FREE ? "free" : "fixed");
-        cell(out, option->sentence);
-        fputs(" |\n", out);
+        char before[256];
+        const bool free = option->flags & LS_OPTION_FREE;
+        snprintf(before, sizeof before, "%s%s", name, *name ? "." : "");
+        markdown_row(out, before, option, free);
+        if (option->kind != LS_OPTION_LIST)
+            continue;
+        snprintf(before, sizeof before, "%s%s%s[].", name, *name ? "." : "", option->key);
+        for (const ls_option *of = ((const ls_option_section *)option->choices)->options; of->key; of++)
+            markdown_row(out, before, of, free);
     }
 }
 

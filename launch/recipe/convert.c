@@ -236,6 +236,7 @@ ls_status ls_option_read(const ls_option *option, const ls_yaml_node *node, void
         return read_list(option, node, true, 16, &list->count, list->value, at);
     }
     case LS_OPTION_SOURCES: return read_sources(option, node, field, arena, at);
+    case LS_OPTION_LIST: break; /* schema.c: its elements have keys of their own */
     }
     return ls_fail(LS_EARG, "option %s: kind %d is not known", option->key, (int)option->kind);
 }
@@ -318,6 +319,26 @@ static void print_choice(const ls_option *option, int index, FILE *out)
     fprintf(out, "%.*s", (int)bytes, word ? word : "");
 }
 
+/* Every key of every element; text that is unset has no word. */
+static void print_items(const ls_option_section *item, const ls_option_list *list, FILE *out)
+{
+    fputc('[', out);
+    for (int i = 0; i < list->count; i++) {
+        const char *values = (const char *)list->item + (size_t)i * item->size, *between = "";
+        fputs(i ? ", {" : "{", out);
+        for (const ls_option *option = item->options; option->key; option++) {
+            const void *field = values + option->offset;
+            if ((option->kind == LS_OPTION_STRING || option->kind == LS_OPTION_PATH) && !*(const char *const *)field)
+                continue;
+            fprintf(out, "%s%s: ", between, option->key);
+            ls_option_print(option, field, out);
+            between = ", ";
+        }
+        fputc('}', out);
+    }
+    fputc(']', out);
+}
+
 void ls_option_print(const ls_option *option, const void *field, FILE *out)
 {
     switch (option->kind) {
@@ -344,6 +365,7 @@ void ls_option_print(const ls_option *option, const void *field, FILE *out)
         break;
     }
     case LS_OPTION_SOURCES: print_sources(field, out); break;
+    case LS_OPTION_LIST: print_items(option->choices, field, out); break;
     }
 }
 
@@ -368,6 +390,15 @@ void ls_option_describe(const ls_option *option, char *text, size_t bytes)
     case LS_OPTION_FLOATS: describe_range(option, "a list of numbers", text, bytes); break;
     case LS_OPTION_INTS: describe_range(option, "a list of whole numbers", text, bytes); break;
     case LS_OPTION_SOURCES: snprintf(text, bytes, "a data set's folder, or a list of them"); break;
+    case LS_OPTION_LIST: {
+        const ls_option_section *item = option->choices;
+        size_t used = (size_t)snprintf(text, bytes, "a list of at most %.0f {", option->max);
+        for (const ls_option *key = item->options; key->key && used < bytes; key++)
+            used += (size_t)snprintf(text + used, bytes - used, "%s%s", key == item->options ? "" : ", ", key->key);
+        if (used < bytes)
+            snprintf(text + used, bytes - used, "}");
+        break;
+    }
     case LS_OPTION_CHOICE: {
         size_t used = (size_t)snprintf(text, bytes, "one of "), word_bytes;
         const char *word;

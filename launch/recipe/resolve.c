@@ -16,6 +16,8 @@ static bool left_out(const ls_option *option, const void *field)
 {
     if (is_text(option))
         return !option->fallback && !*(const char *const *)field;
+    if (option->kind == LS_OPTION_LIST)
+        return ((const ls_option_list *)field)->count == 0;
     return option->kind == LS_OPTION_SOURCES && ((const ls_option_sources *)field)->count == 0;
 }
 

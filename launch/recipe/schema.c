@@ -21,6 +21,11 @@ static void join(char *key, const char *section, const char *option)
 
 ls_status ls_schema_fail_at(const ls_schema *schema, const ls_yaml_node *node, const char *key)
 {
+    char whole[2 * KEY_SIZE];
+    if (schema->within) {
+        snprintf(whole, sizeof whole, "%s%s", schema->within, key);
+        key = whole;
+    }
     if (!node->override)
         return ls_fail_at(LS_ERECIPE, "%s:%d: %s", schema->file, node->line, key);
     size_t path = strcspn(node->override, "=");
@@ -61,16 +66,66 @@ static ls_status unknown_key(const ls_schema *schema, const ls_yaml_node *node, 
     return ls_schema_fail_at(schema, node, key);
 }
 
+/* One element of a list is a schema of one section, filled as a whole recipe is. */
+static ls_status fill_item(const ls_schema *schema, const ls_option *option, const char *key, const ls_yaml_node *node, int number,
+                           void *values)
+{
+    const ls_option_section *item = option->choices;
+    char name[KEY_SIZE + 32], within[KEY_SIZE + 33];
+    snprintf(name, sizeof name, "%s[%d]", key, number + 1);
+    snprintf(within, sizeof within, "%s.", name);
+    ls_schema alone = {.file = schema->file, .within = within, .arena = schema->arena};
+    ls_schema_add(&alone, "", item->options, values);
+    if (node->kind == LS_YAML_MAP)
+        return ls_schema_fill(&alone, node);
+    char read[80];
+    ls_fail(LS_ERECIPE, "expected {key: value, ...}, read %s", ls_yaml_shown(node, read));
+    return ls_schema_fail_at(schema, node, name);
+}
+
+static ls_status fill_list(const ls_schema *schema, const ls_option *option, const char *key, const ls_yaml_node *node,
+                           ls_option_list *list)
+{
+    const ls_option_section *item = option->choices;
+    *list = (ls_option_list){0};
+    if (ls_yaml_is_null(node))
+        return LS_OK;
+    char want[512], read[80];
+    ls_option_describe(option, want, sizeof want);
+    if (node->kind != LS_YAML_LIST) {
+        ls_fail(LS_ERECIPE, "expected %s, read %s", want, ls_yaml_shown(node, read));
+        return ls_schema_fail_at(schema, node, key);
+    }
+    int count = 0;
+    for (const ls_yaml_node *child = node->first; child; child = child->next)
+        count++;
+    if (count > (int)option->max) {
+        ls_fail(LS_ERECIPE, "%d elements: expected %s", count, want);
+        return ls_schema_fail_at(schema, node, key);
+    }
+    list->item = ls_arena_take(schema->arena, (size_t)count * item->size + 1);
+    if (!list->item)
+        return ls_arena_status(schema->arena);
+    memset(list->item, 0, (size_t)count * item->size);
+    for (const ls_yaml_node *child = node->first; child; child = child->next, list->count++) {
+        void *values = (char *)list->item + (size_t)list->count * item->size;
+        const ls_status status = fill_item(schema, option, key, child, list->count, values);
+        if (status)
+            return status;
+    }
+    return LS_OK;
+}
+
 static ls_status fill_option(const ls_schema *schema, int s, const ls_option *option, const ls_yaml_node *node)
 {
     const ls_yaml_node *at = node;
     void *field = (char *)schema->section[s].values + option->offset;
-    ls_status status = ls_option_read(option, node, field, schema->arena, &at);
-    if (status != LS_ERECIPE)
-        return status;
     char key[KEY_SIZE];
     join(key, schema->section[s].name, option->key);
-    return ls_schema_fail_at(schema, at, key);
+    if (option->kind == LS_OPTION_LIST)
+        return fill_list(schema, option, key, node, field);
+    ls_status status = ls_option_read(option, node, field, schema->arena, &at);
+    return status == LS_ERECIPE ? ls_schema_fail_at(schema, at, key) : status;
 }
 
 static ls_status fill_default(const ls_schema *schema, int s, const ls_option *option)
@@ -141,7 +196,8 @@ static ls_status check_required(const ls_schema *schema, const ls_yaml_node *roo
             char key[KEY_SIZE], want[512];
             join(key, schema->section[s].name, option->key);
             ls_option_describe(option, want, sizeof want);
-            return ls_fail(LS_ERECIPE, "%s: %s: required key is missing: %s (%s)", schema->file, key, option->sentence, want);
+            return ls_fail(LS_ERECIPE, "%s: %s%s: required key is missing: %s (%s)", schema->file, schema->within ? schema->within : "", key,
+                           option->sentence, want);
         }
     }
     return LS_OK;

@@ -10,6 +10,7 @@ enum { LS_SCHEMA_SECTIONS = 16 };
 
 typedef struct {
     const char *file; /* for errors */
+    const char *within; /* in front of each key in errors: "optimizer.groups[2]."; NULL: nothing */
     ls_arena *arena;  /* where text goes */
     int sections;
     struct {

@@ -16,7 +16,23 @@ typedef struct {
     ls_option_floats betas;
     ls_option_ints sizes;
     ls_option_sources train;
+    ls_option_list groups;
 } values;
+
+typedef struct {
+    const char *match, *note;
+    double scale;
+    bool still;
+} group;
+
+static const ls_option group_rows[] = {
+    {"match", LS_OPTION_STRING, offsetof(group, match), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "match"},
+    {"scale", LS_OPTION_FLOAT, offsetof(group, scale), 0, 0, 10, "1", NULL, "scale"},
+    {"still", LS_OPTION_BOOL, offsetof(group, still), 0, 0, 0, "false", NULL, "still"},
+    {"note", LS_OPTION_STRING, offsetof(group, note), 0, 0, 0, NULL, NULL, "note"},
+    {0},
+};
+static const ls_option_section group_section = {"group", group_rows, sizeof(group)};
 
 static const ls_option top[] = {
     {"task", LS_OPTION_STRING, offsetof(values, task), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "task"},
@@ -31,6 +47,7 @@ static const ls_option section[] = {
     {"betas", LS_OPTION_FLOATS, offsetof(values, betas), 0, 0, 1, NULL, NULL, "betas"},
     {"sizes", LS_OPTION_INTS, offsetof(values, sizes), 0, 0, 0, "[1, 2]", NULL, "sizes"},
     {"train", LS_OPTION_SOURCES, offsetof(values, train), 0, 0, 0, NULL, NULL, "train"},
+    {"groups", LS_OPTION_LIST, offsetof(values, groups), 0, 0, 3, NULL, &group_section, "groups"},
     {0},
 };
 

@@ -23,7 +23,13 @@ typedef struct {
 typedef struct {
     ls_option_sources train;
     ls_option_ints sizes;
+    ls_option_list crops;
 } data;
+
+typedef struct {
+    const char *where, *why;
+    double share;
+} crop;
 
 static const ls_option top_rows[] = {
     {"task", LS_OPTION_STRING, offsetof(top, task), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "what is trained"},
@@ -39,9 +45,17 @@ static const ls_option optimizer_rows[] = {
     {"betas", LS_OPTION_FLOATS, offsetof(optimizer, betas), 0, 0, 1, "[0.9, 0.95]", NULL, "decay of the moments"},
     {0},
 };
+static const ls_option crop_rows[] = {
+    {"where", LS_OPTION_STRING, offsetof(crop, where), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "place"},
+    {"share", LS_OPTION_FLOAT, offsetof(crop, share), 0, 0, 1, "0.5", NULL, "size"},
+    {"why", LS_OPTION_STRING, offsetof(crop, why), 0, 0, 0, NULL, NULL, "reason"},
+    {0},
+};
+static const ls_option_section crop_section = {"crop", crop_rows, sizeof(crop)};
 static const ls_option data_rows[] = {
     {"train", LS_OPTION_SOURCES, offsetof(data, train), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "training data"},
     {"sizes", LS_OPTION_INTS, offsetof(data, sizes), 0, 1, 64, NULL, NULL, "sizes"},
+    {"crops", LS_OPTION_LIST, offsetof(data, crops), 0, 0, 2, NULL, &crop_section, "parts"},
     {0},
 };
 
@@ -112,6 +126,20 @@ static const struct {
      "x.yaml:2: data.train: a data set without its path: write {path: FOLDER, weight: 1}"},
     {"task: sft\ndata: {train: [{path: a, weight: 0}]}\n", NULL,
      "x.yaml:2: data.train: weight: expected a number above 0, read \"0\""},
+    {"task: sft\ndata:\n  train: a\n  crops:\n    - {where: top}\n    - {where: left, shar: 1}\n", NULL,
+     "x.yaml:6: data.crops[2].shar: no such key; nearest: share"},
+    {"task: sft\ndata: {train: a, crops: [{share: 1}]}\n", NULL,
+     "x.yaml: data.crops[1].where: required key is missing: place (text)"},
+    {"task: sft\ndata: {train: a, crops: [{where: top, share: 2}]}\n", NULL,
+     "x.yaml:2: data.crops[1].share: 2 is out of range: expected a number in [0, 1]"},
+    {"task: sft\ndata: {train: a, crops: top}\n", NULL,
+     "x.yaml:2: data.crops: expected a list of at most 2 {where, share, why}, read \"top\""},
+    {"task: sft\ndata: {train: a, crops: [top]}\n", NULL,
+     "x.yaml:2: data.crops[1]: expected {key: value, ...}, read \"top\""},
+    {"task: sft\ndata: {train: a, crops: [{where: a}, {where: b}, {where: c}]}\n", NULL,
+     "x.yaml:2: data.crops: 3 elements: expected a list of at most 2 {where, share, why}"},
+    {GOOD, "data.crops=[{where: top, share: no}]",
+     "command line: data.crops=[{where: top, share: no}]: data.crops[1].share: expected a number in [0, 1], read \"no\""},
     /* out of range */
     {GOOD "every: 0\n", NULL, "x.yaml:3: every: 0 is out of range: expected a whole number of at least 1"},
     {GOOD "optimizer: {lr: 11}\n", NULL, "x.yaml:3: optimizer.lr: 11 is out of range: expected a number in [0, 10]"},
@@ -181,6 +209,26 @@ Test(schema, defaults_stand_where_nothing_is_said)
     cr_assert_str_eq(r.data.train.source[0].path, "shards/a");
     cr_assert_eq(r.data.train.source[0].weight, 1);
     ls_arena_free(r.arena);
+}
+
+Test(schema, elements_of_a_list_have_defaults_of_their_own_and_read_back)
+{
+    recipe r, again;
+    const char *override[] = {"data.crops=[{where: \"*\", share: 0.1}, {where: left, why: light}]", NULL};
+    cr_assert_eq(read_recipe(&r, GOOD, override), LS_OK, "%s", ls_fail_sentence());
+    const crop *crops = r.data.crops.item;
+    cr_assert_eq(r.data.crops.count, 2);
+    cr_assert_str_eq(crops[0].where, "*");
+    cr_assert_eq(crops[0].share, 0.1);
+    cr_assert_null(crops[0].why);
+    cr_assert_eq(crops[1].share, 0.5);
+    cr_assert_str_eq(crops[1].why, "light");
+    char *resolved = ls_schema_write(&r.schema, true);
+    cr_assert(strstr(resolved, "  crops: [{where: \"*\", share: 0.1}, {where: left, share: 0.5, why: light}]\n"), "%s", resolved);
+    cr_assert_eq(read_recipe(&again, resolved, NULL), LS_OK, "%s in\n%s", ls_fail_sentence(), resolved);
+    cr_assert_str_eq(ls_schema_write(&again.schema, true), resolved);
+    ls_arena_free(r.arena);
+    ls_arena_free(again.arena);
 }
 
 Test(schema, the_last_word_on_the_command_line_wins)
