@@ -201,7 +201,7 @@ void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, c
         return;
     const int64_t at = from - flat->slice_begin;
     const double lr = args->lr;
-    args->weight_decay = p->no_decay ? 0 : weight_decay;
+    args->weight_decay = weight_decay;
     args->lr = lr * p->lr_scale;
     args->gradient = slice_sum + at;
     args->master = flat->master + at;

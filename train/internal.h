@@ -2,7 +2,7 @@
 #pragma once
 #include "base/team.h"
 #include "base/trace.h"
-#include "train/run.h"
+#include "train/groups.h"
 
 /* The flat buffers of all parameters (ZeRO-1: fp32 masters and moments exist only for this rank's slice).
  *
@@ -35,8 +35,8 @@ ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world);
 /* Running statistics, whose place in the slice sum holds the grains' terms of the fold (ls_tape_fold): adds them to what is
  * left of the old ones after `grains` grains, and leaves zeros, so that neither the gradient's norm nor clipping sees them. */
 void ls_flat_fold(ls_flat *flat, float *slice_sum, int64_t grains);
-/* One optimiser step on the part of `p` that lies in this rank's slice. `args` holds everything that all parameters
- * share; weight decay is 0 for norms, biases and other parameters marked no_decay. */
+/* One optimiser step on the part of `p` that lies in this rank's slice, with weight decay of its own (train/groups.h). `args`
+ * holds everything that all parameters share. */
 void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, const float *slice_sum, ls_optimizer_args *args);
 /* Takes the weights of another folder's newest checkpoint (model.from). LS_ERECIPE: another shape, naming the tensor. */
 ls_status ls_flat_begin_from(ls_flat *flat, const char *folder);
@@ -66,6 +66,7 @@ struct ls_run {
     ls_tape *tape;
     ls_data *train_data, *eval_data;
     ls_loader *loader;
+    ls_groups groups;
     ls_flat flat;
     ls_reducer *reducer;
     ls_state_tree *state;

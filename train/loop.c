@@ -153,7 +153,7 @@ static ls_status update_slice(ls_run *run, double *norm, double *lr)
     };
     begin = ls_trace_begin(run->trace);
     for (int i = 0; i < flat->count; i++)
-        ls_flat_update(flat, &flat->parameters[i], options->weight_decay, run->slice_sum, &args);
+        ls_flat_update(flat, &flat->parameters[i], run->groups.weight_decay[i], run->slice_sum, &args);
     note(run, "optimiser", begin);
     return LS_OK;
 }

@@ -58,6 +58,17 @@ static const ls_option batch_rows[] = {
 };
 #undef AT
 
+#define AT(field) offsetof(ls_group_options, field)
+static const ls_option group_rows[] = {
+    {"match", LS_OPTION_STRING, AT(match), LS_OPTION_REQUIRED, 0, 0, NULL, NULL, "which parameters, by name: * any letters, ? one, [0-3] one of these; the first group that matches counts"},
+    {"lr_scale", LS_OPTION_FLOAT, AT(lr_scale), 0, 0, 1e6, "1", NULL, "their learning rate as a multiple of lr"},
+    {"decay_scale", LS_OPTION_FLOAT, AT(decay_scale), 0, 0, 1e6, "1", NULL, "their weight decay as a multiple of weight_decay; norms and biases stay without"},
+    {"frozen", LS_OPTION_BOOL, AT(frozen), 0, 0, 0, "false", NULL, "they stay as they are: no gradient, no update"},
+    {0},
+};
+static const ls_option_section group_section = {"group", group_rows, sizeof(ls_group_options)};
+#undef AT
+
 #define AT(field) offsetof(ls_optimizer_options, field)
 static const ls_option optimizer_rows[] = {
     {"name", LS_OPTION_CHOICE, AT(name), 0, 0, 0, "adamw", "adamw|sgd|lion", "update rule"},
@@ -72,6 +83,8 @@ static const ls_option optimizer_rows[] = {
     {"warmup", LS_OPTION_INT, AT(warmup), 0, 0, 1e12, "0", NULL, "steps from 0 up to lr"},
     {"decay_steps", LS_OPTION_INT, AT(decay_steps), LS_OPTION_FREE, 0, 1e12, "0", NULL, "linear, cosine: step at which min_lr_ratio is reached, 0: the last; wsd: steps of the decay at the end, 0: a tenth"},
     {"min_lr_ratio", LS_OPTION_FLOAT, AT(min_lr_ratio), 0, 0, 1, "0.1", NULL, "final learning rate as a share of lr"},
+    {"layer_decay", LS_OPTION_FLOAT, AT(layer_decay), 0, 0.001, 1, "1", NULL, "the learning rate of each block as a multiple of the next one's above it; 1: all alike"},
+    {"groups", LS_OPTION_LIST, AT(groups), 0, 0, 64, NULL, &group_section, "parameters with a learning rate or weight decay of their own, or frozen"},
     {0},
 };
 #undef AT

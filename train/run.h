@@ -34,6 +34,12 @@ typedef struct {
 } ls_batch_options;
 
 typedef struct {
+    const char *match;             /* fnmatch pattern over names of parameters */
+    double lr_scale, decay_scale;  /* multiples of lr and weight_decay */
+    bool frozen;
+} ls_group_options;
+
+typedef struct {
     int name;                      /* ls_optimizer_kind: "adamw|sgd|lion" */
     double lr, eps, weight_decay, momentum, clip_norm;
     ls_option_floats betas;
@@ -41,6 +47,8 @@ typedef struct {
     int schedule;                  /* "constant|linear|cosine|wsd" */
     int64_t warmup, decay_steps;   /* steps; decay_steps: linear and cosine end / wsd's last part; 0: max_steps */
     double min_lr_ratio;
+    double layer_decay;
+    ls_option_list groups;         /* of ls_group_options; train/groups.h */
 } ls_optimizer_options;
 
 typedef struct {

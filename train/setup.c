@@ -82,6 +82,9 @@ static ls_status open_numbers(ls_run *run)
         return status;
     const int count = config->task->parameters(run->task, &parameters);
     const ls_type compute = config->run.precision ? LS_BF16 : LS_F32;
+    status = ls_groups_open(&run->groups, &config->optimizer, parameters, count);
+    if (status != LS_OK)
+        return status;
     status = ls_flat_open(&run->flat, run->world, run->device, parameters, count, compute,
                           config->optimizer.name == LS_OPTIMIZER_ADAMW, (uint64_t)config->run.seed);
     if (status != LS_OK)
@@ -257,6 +260,7 @@ void ls_run_close(ls_run *run)
     ls_state_free(run->state);
     ls_reducer_close(run->reducer);
     ls_flat_close(&run->flat);
+    ls_groups_close(&run->groups);
     ls_tape_free(run->tape);
     if (run->device)
         run->device->free(run->device);
