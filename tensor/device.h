@@ -196,6 +196,8 @@ struct ls_device {
     /* sums[i] = sum of squares of chunk i in f64 (16 lanes, lanes in order); the last chunk may be short */
     void (*chunk_squares)(ls_device *device, int64_t n, const float *x, double *sums);
     void (*optimizer_step)(ls_device *device, const ls_optimizer_args *args);
+    /* average += weight * (x - average): an exponential moving average with decay 1 - weight; the weight is rounded to f32 */
+    void (*average)(ls_device *device, int64_t n, double weight, const float *x, float *average);
 };
 
 /* The CPU device at the pinned (or native) numerics level. The team must outlive it. */

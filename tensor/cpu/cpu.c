@@ -119,6 +119,7 @@ static const ls_device table = {
     .group_norm = ls_cpu_group_norm, .group_norm_backward = ls_cpu_group_norm_backward,
 
     .carry = ls_cpu_carry, .chunk_squares = ls_cpu_chunk_squares, .optimizer_step = ls_cpu_optimizer_step,
+    .average = ls_cpu_average,
 };
 
 ls_status ls_device_create_cpu(ls_device **out, ls_team *team)

@@ -86,3 +86,4 @@ void ls_cpu_scatter_add_rows(ls_device *device, ls_type type, ls_type x_type, in
 void ls_cpu_carry(ls_device *device, int64_t n, const float *x, int levels, const float *const *level, float *dst);
 void ls_cpu_chunk_squares(ls_device *device, int64_t n, const float *x, double *sums);
 void ls_cpu_optimizer_step(ls_device *device, const ls_optimizer_args *args);
+void ls_cpu_average(ls_device *device, int64_t n, double weight, const float *x, float *average);

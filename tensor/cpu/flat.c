@@ -8,6 +8,7 @@ typedef struct {
     int levels;
     float *to;
     double *sums;
+    double weight;
     const ls_optimizer_args *optimizer;
 } job;
 
@@ -56,4 +57,17 @@ void ls_cpu_optimizer_step(ls_device *device, const ls_optimizer_args *args)
     job j = job_of(device);
     j.optimizer = args;
     ls_cpu_ranges(device, args->count, LS_CPU_PIECE, 4, optimizer_range, &j);
+}
+
+static void average_range(void *context, int64_t begin, int64_t end)
+{
+    const job *j = context;
+    j->kernels->average(end - begin, (float)j->weight, j->x + begin, j->to + begin);
+}
+
+void ls_cpu_average(ls_device *device, int64_t n, double weight, const float *x, float *average)
+{
+    job j = job_of(device);
+    j.weight = weight, j.x = x, j.to = average;
+    ls_cpu_ranges(device, n, LS_CPU_PIECE, 2, average_range, &j);
 }

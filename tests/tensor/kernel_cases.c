@@ -243,6 +243,8 @@ static void run_flat(ls_device *device, ls_type type, int64_t n, kernel_output *
         level[l] = draw(device, LS_F32, n, 4, 112 + (uint32_t)l);
     for (int levels = 0; levels <= 5; levels += levels < 2 ? 1 : 3)
         device->carry(device, n, x, levels, (const float *const *)level, take(out, device, LS_F32, n, "carry", levels));
+    for (int i = 0; i < 2; i++)
+        device->average(device, n, i ? 0.75 : 1e-3, x, take(out, device, LS_F32, n, "average", i));
     device->chunk_squares(device, n, x, take(out, device, LS_F64, (n + LS_CHUNK - 1) / LS_CHUNK, "chunk_squares", 0));
     for (int kind = 0; kind < 6; kind++) {
         ls_optimizer_args args = {.kind = (ls_optimizer_kind)(kind / 2), .count = n, .step = 3, .lr = 0.01, .beta1 = 0.9,

@@ -193,3 +193,26 @@ Test(flat, slices_step_as_the_whole_does)
         free(w[i]), free(m[i]), free(v[i]);
     free(g);
 }
+
+/* avg_t = decay^t avg_0 + sum over s of (1 - decay) decay^(t - s) x_s, in f64. */
+Test(flat, an_average_forgets_by_its_decay)
+{
+    enum { STEPS = 12 };
+    float *x = drawn(1), *average = drawn(2), *same = drawn(3), *before = drawn(3);
+    double *want = malloc(COUNT * sizeof *want), *largest = malloc(COUNT * sizeof *largest);
+    for (int i = 0; i < COUNT; i++)
+        largest[i] = fabs(want[i] = (double)average[i]);
+    for (int s = 0; s < STEPS; s++) {
+        for (int i = 0; i < COUNT; i++) {
+            x[i] *= 1.25f - (float)(i % 3) / 2;
+            want[i] = 0.9 * want[i] + 0.1 * (double)x[i];
+            largest[i] = fmax(largest[i], fabs((double)x[i]));
+        }
+        device->average(device, COUNT, 1 - 0.9, x, average);
+        device->average(device, COUNT, 1 - 0.9, before, same);
+    }
+    for (int i = 0; i < COUNT; i++)
+        cr_assert_float_eq((double)average[i], want[i], 1e-6 * largest[i], "element %d is %.9g, not %.9g", i, (double)average[i], want[i]);
+    cr_assert_eq(memcmp(same, before, COUNT * sizeof *same), 0, "an average that has arrived stays");
+    free(x), free(average), free(same), free(before), free(want), free(largest);
+}

@@ -116,3 +116,10 @@ void KERNEL(optimizer_step)(const ls_optimizer_args *o, int64_t begin, int64_t e
             write_working(o, begin, stop);
     }
 }
+
+/* torch.lerp for weights below a half; an average that has reached x stays there to the bit. */
+void KERNEL(average)(int64_t n, float weight, const float *x, float *average)
+{
+    INDEPENDENT for (int64_t i = 0; i < n; i++)
+        average[i] = average[i] + weight * (x[i] - average[i]);
+}

@@ -61,6 +61,7 @@ typedef struct {
     void (*carry)(int64_t n, const float *x, int levels, const float *const *level, int64_t at, float *dst);
     double (*squares)(int64_t n, const float *x); /* at most one chunk */
     void (*optimizer_step)(const ls_optimizer_args *args, int64_t begin, int64_t end);
+    void (*average)(int64_t n, float weight, const float *x, float *average);
 } ls_flat_kernels;
 
 typedef struct {

@@ -31,6 +31,7 @@ void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, double base, boo
 void KERNEL(carry)(int64_t n, const float *x, int levels, const float *const *level, int64_t at, float *dst);
 double KERNEL(squares)(int64_t n, const float *x);
 void KERNEL(optimizer_step)(const ls_optimizer_args *args, int64_t begin, int64_t end);
+void KERNEL(average)(int64_t n, float weight, const float *x, float *average);
 void KERNEL(channel_moments)(int64_t rows, int64_t width, const void *x, double *mean, double *squares);
 void KERNEL(channel_normalise)(int64_t rows, int64_t width, const void *x, const void *mean, const void *scale, const void *shift, void *y);
 void KERNEL(channel_gradients)(int64_t rows, int64_t width, const void *x, const void *mean, const void *dy, double *product, double *plain);

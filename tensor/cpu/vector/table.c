@@ -44,5 +44,6 @@ const ls_flat_kernels KERNEL(flat) = {
     .carry = KERNEL(carry),
     .squares = KERNEL(squares),
     .optimizer_step = KERNEL(optimizer_step),
+    .average = KERNEL(average),
 };
 #endif
