@@ -1,6 +1,6 @@
 /* `lockstep train --dry-run`: what a run will need, before it runs. Buffers are counted from the recipe; activations
  * and time come from one real grain (forward and backward, twice), so they are this machine's, and the line says so. */
-#include "train/internal.h"
+#include "train/ema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,15 +58,19 @@ static void print_memory(const ls_run *run)
     const ls_train_config *config = run->config;
     const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
     const size_t flat = ls_flat_bytes(run->flat.elements, run->ranks, run->flat.compute, adam);
+    const size_t average = ls_ema_bytes(&config->ema, run->flat.elements, run->ranks);
     const size_t activations = ls_tape_memory(run->tape);
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
         const ls_reduce_options options = {.elements = run->flat.elements, .max_grains = config->batch.grains,
                                            .schedule = schedule, .bucket = config->batch.bucket};
         const size_t reduce = ls_reduce_memory(&options, run->ranks);
-        printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f + gradient sums %.0f + activations of a grain %.0f (measured)\n",
-               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(flat + reduce + activations),
-               mib(flat), mib(reduce), mib(activations));
+        char averaged[64] = "";
+        if (average)
+            snprintf(averaged, sizeof averaged, " + averaged weights %.0f", mib(average));
+        printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f%s + gradient sums %.0f + activations of a grain %.0f (measured)\n",
+               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(flat + average + reduce + activations),
+               mib(flat), averaged, mib(reduce), mib(activations));
     }
 }
 
@@ -78,7 +82,7 @@ static void print_estimate(const ls_run *run, double grain_seconds)
     char rows[160];
     ls_run_describe_rows(run, rows, sizeof rows);
     const double seconds = grain_seconds * (double)rounds * (double)run->steps;
-    const size_t saved = (size_t)run->flat.trainable * sizeof(float) * (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2);
+    const size_t saved = (size_t)run->flat.trainable * sizeof(float) * ((config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0));
     printf("task            %s, %.2fM parameters (%s weights), %d rank(s) x %d thread(s)\n", config->task->name,
            1e-6 * (double)run->flat.trainable, ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
     printf("numerics        %s\n", ls_numerics_id());

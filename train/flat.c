@@ -214,15 +214,14 @@ void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, c
     args->lr = lr;
 }
 
-/* One entry for each parameter's part of a slice-shaped buffer; running statistics have a value and nothing else. */
-static ls_status add_slices(ls_flat *flat, ls_state_tree *tree, const char *prefix, ls_state_kind kind, float *slice)
+ls_status ls_flat_entries(ls_flat *flat, ls_state_tree *tree, const char *prefix, ls_state_kind kind, bool statistics, float *slice)
 {
     for (int i = 0; i < flat->count; i++) {
         const ls_parameter *p = &flat->parameters[i];
         const int64_t from = larger(p->offset, flat->slice_begin);
         const int64_t to = smaller(p->offset + p->count, flat->slice_begin + flat->slice_count);
         char name[512];
-        if (p->statistic && kind != LS_STATE_PARAMETER)
+        if (p->statistic && !statistics)
             continue;
         snprintf(name, sizeof name, "%s/%s", prefix, p->name);
         ls_state_entry entry = {.name = name, .kind = kind, .type = LS_F32, .ndim = p->ndim};
@@ -241,15 +240,15 @@ static ls_status add_slices(ls_flat *flat, ls_state_tree *tree, const char *pref
 
 ls_status ls_flat_state(ls_flat *flat, ls_state_tree *tree)
 {
-    ls_status status = add_slices(flat, tree, "model", LS_STATE_PARAMETER, flat->master);
+    ls_status status = ls_flat_entries(flat, tree, "model", LS_STATE_PARAMETER, true, flat->master);
     if (status == LS_OK)
-        status = add_slices(flat, tree, "optimizer/first_moment", LS_STATE_MOMENT, flat->first_moment);
+        status = ls_flat_entries(flat, tree, "optimizer/first_moment", LS_STATE_MOMENT, false, flat->first_moment);
     if (status == LS_OK && flat->second_moment)
-        status = add_slices(flat, tree, "optimizer/second_moment", LS_STATE_MOMENT, flat->second_moment);
+        status = ls_flat_entries(flat, tree, "optimizer/second_moment", LS_STATE_MOMENT, false, flat->second_moment);
     return status;
 }
 
 ls_status ls_flat_gradients(ls_flat *flat, float *slice_sum, ls_state_tree *tree)
 {
-    return add_slices(flat, tree, "gradient", LS_STATE_GRADIENT, slice_sum);
+    return ls_flat_entries(flat, tree, "gradient", LS_STATE_GRADIENT, false, slice_sum);
 }

@@ -24,6 +24,13 @@ typedef struct {
     float *vector_slice;     /* this rank's part of it */
 } ls_flat;
 
+/* The averaged weights; train/ema.h. */
+typedef struct {
+    const ls_ema_options *options;
+    ls_flat *flat;
+    float *slice; /* [slice]; NULL: off */
+} ls_ema;
+
 /* Lays out the parameters, allocates, and fills initial weights from the seed. Collective. */
 ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_parameter *parameters, int count,
                        ls_type compute, bool second_moment, uint64_t seed);
@@ -42,6 +49,9 @@ void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, c
 ls_status ls_flat_begin_from(ls_flat *flat, const char *folder);
 /* Registers "model/NAME" and "optimizer/..." entries. */
 ls_status ls_flat_state(ls_flat *flat, ls_state_tree *tree);
+/* Registers "PREFIX/NAME" for each parameter's part of `slice`, a buffer with the shape of the slice. Moments and
+ * gradients have no `statistics`: running statistics have a value and nothing else. */
+ls_status ls_flat_entries(ls_flat *flat, ls_state_tree *tree, const char *prefix, ls_state_kind kind, bool statistics, float *slice);
 /* Registers "gradient/NAME" entries over a slice sum, for the hash log. */
 ls_status ls_flat_gradients(ls_flat *flat, float *slice_sum, ls_state_tree *tree);
 /* Bytes a rank needs for them, for the estimate. */
@@ -68,6 +78,7 @@ struct ls_run {
     ls_loader *loader;
     ls_groups groups;
     ls_flat flat;
+    ls_ema ema;
     ls_reducer *reducer;
     ls_state_tree *state;
     ls_metrics *metrics;
@@ -81,7 +92,7 @@ struct ls_run {
     int64_t saved_step;      /* of the newest checkpoint; -1: none */
 
     float *slice_sum;        /* the reduced gradient of the last step */
-    ls_evaluation evaluation; /* the last one */
+    ls_evaluation evaluation, averaged; /* the last one, and with the averaged weights */
     double *my_loss, *grain_loss; /* [max grains] of the step: this rank's, everyone's in grain order */
     uint8_t *stop_votes;     /* [ranks] */
     bool stop;               /* some rank was told to stop */

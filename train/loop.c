@@ -6,7 +6,7 @@
  *     gather the new weights           in the working precision
  *
  * What must never happen here: a heap allocation, a result that depends on rank, rank count or time. */
-#include "train/internal.h"
+#include "train/ema.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/profile.h"
@@ -155,6 +155,9 @@ static ls_status update_slice(ls_run *run, double *norm, double *lr)
     for (int i = 0; i < flat->count; i++)
         ls_flat_update(flat, &flat->parameters[i], run->groups.weight_decay[i], run->slice_sum, &args);
     note(run, "optimiser", begin);
+    begin = ls_trace_begin(run->trace);
+    if (ls_ema_update(&run->ema, run->step + 1))
+        note(run, "average", begin);
     return LS_OK;
 }
 
@@ -224,10 +227,21 @@ static bool due(int64_t step, int64_t every)
     return every > 0 && step % every == 0;
 }
 
+/* The averaged weights take the others' place for as long as it lasts. */
+static ls_status evaluate_average(ls_run *run)
+{
+    ls_status status = ls_ema_exchange(&run->ema, run->reducer, run->world);
+    if (status == LS_OK)
+        status = ls_evaluate(run, &run->averaged);
+    return status == LS_OK ? ls_ema_exchange(&run->ema, run->reducer, run->world) : ls_fail_at(status, "averaged weights");
+}
+
 static ls_status evaluate_and_report(ls_run *run)
 {
     const ls_task *task = run->config->task;
     ls_status status = ls_evaluate(run, &run->evaluation);
+    if (status == LS_OK && ls_ema_is_evaluated(&run->ema))
+        status = evaluate_average(run);
     if (status == LS_OK && run->rank == 0)
         ls_metrics_eval(run->metrics, run);
     if (status == LS_OK && run->rank == 0 && run->step == run->steps && task->report)

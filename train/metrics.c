@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "tensor/rate.h"
 #include "train/events.h"
+#include "train/held_out.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -191,36 +192,34 @@ ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metric
     return LS_OK;
 }
 
-/* A measure and its value: "accuracy 0.9631". */
-static double measure_of(const ls_run *run, int i)
-{
-    const double counted = (double)run->evaluation.counted;
-    return counted > 0 ? run->evaluation.sums[i] / counted : 0;
-}
-
+/* "held-out loss 2.3021 (perplexity 9.99); averaged weights loss 2.2903 (perplexity 9.88)" */
 static void tell_eval(const ls_run *run)
 {
-    const ls_measure *measures = run->config->task->measures;
-    char text[512];
-    int used = measures ? 0 : snprintf(text, sizeof text, " (perplexity %.2f)", exp(run->evaluation.loss));
-    for (int i = 0; measures && measures[i].name && used < (int)sizeof text; i++)
-        used += snprintf(text + used, sizeof text - (size_t)used, "  %s %.4f", measures[i].name, measure_of(run, i));
-    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out loss %.4f%s over %lld %s", (long long)run->step, run->evaluation.loss, text,
-                 (long long)run->evaluation.counted, ls_run_unit(run));
+    char text[512] = "";
+    int used = 0;
+    for (int i = 0; i < ls_held_out_count(run) && used < (int)sizeof text; i++) {
+        const bool loss = i == 0 || ls_held_out_is_averaged(run, i) != ls_held_out_is_averaged(run, i - 1);
+        const double value = ls_held_out_value(run, i);
+        used += snprintf(text + used, sizeof text - (size_t)used, "%s %s %.4f", loss && i ? "; averaged weights" : loss ? "" : " ",
+                         ls_held_out_label(run, i), value);
+        if (loss && !run->config->task->measures && used < (int)sizeof text)
+            used += snprintf(text + used, sizeof text - (size_t)used, " (perplexity %.2f)", exp(value));
+    }
+    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out%s over %lld %s", (long long)run->step, text, (long long)run->evaluation.counted, ls_run_unit(run));
 }
 
 void ls_metrics_eval(ls_metrics *metrics, const ls_run *run)
 {
-    const ls_measure *measures = run->config->task->measures;
-    ls_scalar scalars[16] = {{"eval/loss", run->evaluation.loss}};
-    char names[16][64], *line = metrics->line;
+    ls_scalar scalars[LS_MAX_SCALARS];
+    char names[LS_MAX_SCALARS][LS_HELD_OUT_NAME], *line = metrics->line;
     const size_t room = sizeof metrics->line;
-    int count = 1, used = snprintf(line, room, "{\"step\": %lld, \"eval_loss\": %.9g, \"eval_%s\": %lld", (long long)run->step,
-                                   run->evaluation.loss, ls_run_unit(run), (long long)run->evaluation.counted);
-    for (int i = 0; measures && measures[i].name && count < 16 && used < (int)room; i++, count++) {
-        used += snprintf(line + used, room - (size_t)used, ", \"eval_%s\": %.9g", measures[i].name, measure_of(run, i));
-        snprintf(names[count], sizeof names[count], "eval/%s", measures[i].name);
-        scalars[count] = (ls_scalar){names[count], measure_of(run, i)};
+    const int all = ls_held_out_count(run), count = all < LS_MAX_SCALARS ? all : LS_MAX_SCALARS;
+    int used = snprintf(line, room, "{\"step\": %lld, \"eval_%s\": %lld", (long long)run->step, ls_run_unit(run), (long long)run->evaluation.counted);
+    for (int i = 0; i < count && used < (int)room; i++) {
+        scalars[i] = (ls_scalar){names[i], ls_held_out_value(run, i)};
+        ls_held_out_name(run, i, names[i]);
+        used += snprintf(line + used, room - (size_t)used, ", \"%s\": %.9g", names[i], scalars[i].value);
+        names[i][strlen("eval")] = '/'; /* as TensorBoard groups them */
     }
     used += snprintf(line + used, room - (size_t)used, "}\n");
     tell_eval(run);

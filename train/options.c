@@ -89,6 +89,16 @@ static const ls_option optimizer_rows[] = {
 };
 #undef AT
 
+#define AT(field) offsetof(ls_ema_options, field)
+static const ls_option ema_rows[] = {
+    {"decay", LS_OPTION_FLOAT, AT(decay), 0, 0, 0.9999999, "0", NULL, "of an exponential moving average of the weights, kept beside them in f32; 0: none"},
+    {"every", LS_OPTION_INT, AT(every), 0, 1, 1e9, "1", NULL, "optimiser steps between its updates"},
+    {"warmup", LS_OPTION_BOOL, AT(warmup), 0, 0, 0, "false", NULL, "begin with less: the decay of update n is at most (1 + n) / (10 + n)"},
+    {"evaluate", LS_OPTION_BOOL, AT(evaluate), LS_OPTION_FREE, 0, 0, "true", NULL, "evaluate the averaged weights as well: eval_loss_ema and the like"},
+    {0},
+};
+#undef AT
+
 #define AT(field) offsetof(ls_checkpoint_recipe, field)
 static const ls_option checkpoint_rows[] = {
     {"every", LS_OPTION_INT, AT(every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "steps between checkpoints; 0: only after the last step"},
@@ -111,6 +121,7 @@ const ls_option_section ls_train_sections[] = {
     {"augment", augment_rows, sizeof(ls_augment_options)},
     {"batch", batch_rows, sizeof(ls_batch_options)},
     {"optimizer", optimizer_rows, sizeof(ls_optimizer_options)},
+    {"ema", ema_rows, sizeof(ls_ema_options)},
     {"checkpoint", checkpoint_rows, sizeof(ls_checkpoint_recipe)},
     {"profile", profile_rows, sizeof(ls_profile_options)},
     {"model", ls_transformer_option_rows, sizeof(ls_transformer_options)},
@@ -119,7 +130,8 @@ const ls_option_section ls_train_sections[] = {
 
 void *ls_train_section(ls_train_config *config, int section)
 {
-    void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->checkpoint, &config->profile, config->model};
+    void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->ema,
+                             &config->checkpoint, &config->profile, config->model};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }
 

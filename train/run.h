@@ -52,6 +52,12 @@ typedef struct {
 } ls_optimizer_options;
 
 typedef struct {
+    double decay;                  /* 0: no average */
+    int64_t every;                 /* steps */
+    bool warmup, evaluate;
+} ls_ema_options;
+
+typedef struct {
     int64_t every, keep;           /* steps (0: only at the end), newest kept */
 } ls_checkpoint_recipe;
 
@@ -66,6 +72,7 @@ typedef struct {
     ls_augment_options augment;    /* datasets/augment.h */
     ls_batch_options batch;
     ls_optimizer_options optimizer;
+    ls_ema_options ema;
     ls_checkpoint_recipe checkpoint;
     ls_profile_options profile;
     const ls_model_family *family; /* of the task's, what model.family says */
@@ -76,7 +83,8 @@ typedef struct {
     const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
 } ls_train_config;
 
-/* Sections "", "data", "augment", "batch", "optimizer", "checkpoint", "profile", "model" in the order of ls_train_config; ends with NULL rows. */
+/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "profile", "model" in the order of ls_train_config; ends
+ * with NULL rows. */
 extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points
  * to. */

@@ -1,6 +1,6 @@
 /* From a recipe to a run that can take its first step, and back. Everything a run owns is made here, in the order:
  * data, task, device, flat buffers, reducer, state tree, run folder, resume, loader. */
-#include "train/internal.h"
+#include "train/ema.h"
 #include "train/metrics.h"
 #include "train/profile.h"
 
@@ -89,6 +89,9 @@ static ls_status open_numbers(ls_run *run)
                           config->optimizer.name == LS_OPTIMIZER_ADAMW, (uint64_t)config->run.seed);
     if (status != LS_OK)
         return status;
+    status = ls_ema_open(&run->ema, &config->ema, &run->flat);
+    if (status != LS_OK)
+        return status;
     run->schedule = choose_schedule(run, run->flat.elements);
     const ls_reduce_options options = {.elements = run->flat.elements, .max_grains = config->batch.grains, .schedule = run->schedule,
                                        .bucket = config->batch.bucket};
@@ -101,6 +104,8 @@ static ls_status make_state(ls_run *run)
     if (!run->state)
         return ls_fail(LS_EMEM, "no memory for the state tree");
     ls_status status = ls_flat_state(&run->flat, run->state);
+    if (status == LS_OK)
+        status = ls_ema_state(&run->ema, run->state);
     if (status == LS_OK)
         status = ls_state_add_i64(run->state, "train/step", 0, &run->step);
     if (status == LS_OK)
@@ -128,6 +133,7 @@ static ls_status begin(ls_run *run)
     if (status == LS_OK && from && run->rank == 0)
         ls_log_write(LS_LOG_INFO, "train", "weights of %s", from);
     ls_flat_round(&run->flat);
+    ls_ema_begin(&run->ema);
     return status;
 }
 
@@ -176,7 +182,8 @@ static ls_status open_step(ls_run *run)
     run->grain_loss = calloc(grains, sizeof *run->grain_loss);
     run->stop_votes = calloc((size_t)run->ranks, sizeof *run->stop_votes);
     run->evaluation.sums = calloc((size_t)ls_evaluation_sums(run) + 1, sizeof *run->evaluation.sums);
-    if (!run->my_loss || !run->grain_loss || !run->stop_votes || !run->evaluation.sums)
+    run->averaged.sums = calloc((size_t)ls_evaluation_sums(run) + 1, sizeof *run->averaged.sums);
+    if (!run->my_loss || !run->grain_loss || !run->stop_votes || !run->evaluation.sums || !run->averaged.sums)
         return ls_fail(LS_EMEM, "no memory for the losses of %zu grains", grains);
     run->asked_step = run->step;
     run->asked_position = run->position;
@@ -259,6 +266,7 @@ void ls_run_close(ls_run *run)
     ls_profile_close(run->profile, run->world);
     ls_state_free(run->state);
     ls_reducer_close(run->reducer);
+    ls_ema_close(&run->ema);
     ls_flat_close(&run->flat);
     ls_groups_close(&run->groups);
     ls_tape_free(run->tape);
@@ -270,6 +278,7 @@ void ls_run_close(ls_run *run)
     ls_data_free(run->eval_data);
     ls_data_free(run->train_data);
     free(run->evaluation.sums);
+    free(run->averaged.sums);
     free(run->my_loss);
     free(run->grain_loss);
     free(run->stop_votes);
