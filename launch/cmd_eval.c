@@ -22,10 +22,10 @@ typedef struct {
     ls_gsm8k_options how;
     int64_t limit;
     int threads;
-    bool ids;
+    bool ids, averaged;
 } arguments;
 
-enum { KEY_DATA = 256, KEY_NLL, KEY_GSM8K, KEY_IDS, KEY_SHOW, KEY_THREADS, KEY_TEMPLATE };
+enum { KEY_DATA = 256, KEY_NLL, KEY_GSM8K, KEY_IDS, KEY_EMA, KEY_SHOW, KEY_THREADS, KEY_TEMPLATE };
 static const struct argp_option options[] = {
     {"data", KEY_DATA, "SHARDS", 0, "Loss on a data set made by `lockstep data pack`", 0},
     {"nll", KEY_NLL, "FILE", 0, "Mean negative log-likelihood of a text file", 0},
@@ -35,6 +35,7 @@ static const struct argp_option options[] = {
     {"max-tokens", 'm', "N", 0, "With --gsm8k: at most N tokens a reply (256)", 0},
     {"template", KEY_TEMPLATE, "NAME", 0, "With --gsm8k: how questions were packed: " LS_TEMPLATE_CHOICES " (what FOLDER was trained on, else plain)", 0},
     {"show", KEY_SHOW, NULL, 0, "With --gsm8k: print each question, reply and answer", 0},
+    {"ema", KEY_EMA, NULL, 0, "Take the averaged weights (ema.decay)", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (OMP_NUM_THREADS, else all cores)", 0},
     {0},
 };
@@ -56,6 +57,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_NLL: given->nll = value; return 0;
     case KEY_GSM8K: given->gsm8k = value; return 0;
     case KEY_IDS: given->ids = true; return 0;
+    case KEY_EMA: given->averaged = true; return 0;
     case KEY_SHOW: given->how.show = true; return 0;
     case KEY_TEMPLATE: given->how.template_name = value; return 0;
     case KEY_THREADS: given->threads = (int)count_argument(state, "threads", value); return 0;
@@ -186,7 +188,7 @@ static int run(int argc, char **argv)
     arguments given = {.how = {.max_tokens = 256}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
-    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads);
+    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads, given.averaged);
     if (!given.how.template_name)
         given.how.template_name = *folder.template_name ? folder.template_name : "plain";
     if (!status && given.data)

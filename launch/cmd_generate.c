@@ -19,10 +19,10 @@ typedef struct {
     ls_template template; /* opened when template_name is set */
     ls_generate_options how;
     int threads;
-    bool ids;
+    bool ids, averaged;
 } arguments;
 
-enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_THREADS, KEY_TEMPLATE };
+enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_EMA, KEY_THREADS, KEY_TEMPLATE };
 static const struct argp_option options[] = {
     {"prompt", 'p', "TEXT", 0, "Begin with TEXT (nothing)", 0},
     {"prompts", 'f', "FILE", 0, "One prompt a line of FILE", 0},
@@ -33,6 +33,7 @@ static const struct argp_option options[] = {
     {"seed", KEY_SEED, "SEED", 0, "Key of the counter random numbers (0)", 0},
     {"template", KEY_TEMPLATE, "NAME", 0, "Prompts are questions, to be put as they were packed: " LS_TEMPLATE_CHOICES "; none: go on with the text as it is (what FOLDER was trained on)", 0},
     {"ids", KEY_IDS, NULL, 0, "Print the ids of the new tokens instead of text", 0},
+    {"ema", KEY_EMA, NULL, 0, "Take the averaged weights (ema.decay)", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (OMP_NUM_THREADS, else all cores)", 0},
     {0},
 };
@@ -59,6 +60,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_SEED: given->how.seed = (uint64_t)number(state, "seed", value, 0, 9e15); return 0;
     case KEY_TEMPLATE: given->template_name = value; return 0;
     case KEY_IDS: given->ids = true; return 0;
+    case KEY_EMA: given->averaged = true; return 0;
     case KEY_THREADS: given->threads = (int)number(state, "threads", value, 1, 1024); return 0;
     case ARGP_KEY_END:
         if (given->prompt && given->prompts)
@@ -265,7 +267,7 @@ static int run(int argc, char **argv)
     arguments given = {.how = {.max_tokens = 256, .temperature = 0.8, .top_p = 0.95}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
-    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads);
+    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads, given.averaged);
     if (!status)
         status = choose_template(&given, &folder);
     if (!status)

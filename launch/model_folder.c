@@ -50,12 +50,12 @@ static ls_status find_tokenizer(const ls_model_folder *folder, char path[PATH_MA
 }
 
 /* One parameter's tensor from the checkpoint into its place; names, types and shapes must be the model's. */
-static ls_status read_parameter(const char *path, const ls_parameter *parameter, float *to)
+static ls_status read_parameter(const char *path, const char *prefix, const ls_parameter *parameter, float *to)
 {
     char name[512];
     ls_state_entry entry;
     void *data = NULL;
-    snprintf(name, sizeof name, "model/%s", parameter->name);
+    snprintf(name, sizeof name, "%s/%s", prefix, parameter->name);
     ls_status status = ls_checkpoint_read(path, name, &entry, &data);
     if (status)
         return status;
@@ -71,7 +71,24 @@ static ls_status read_parameter(const char *path, const ls_parameter *parameter,
     return status;
 }
 
-static ls_status read_weights(ls_model_folder *folder, const char *path)
+/* Parameters that were frozen have no average: they are their own. */
+static ls_status read_average(const char *path, const ls_parameter *parameters, int count, float *weights)
+{
+    int averages = 0;
+    ls_status status = LS_OK;
+    for (int i = 0; i < count && !status; i++) {
+        float *to = weights + parameters[i].offset;
+        status = read_parameter(path, "ema", &parameters[i], to);
+        averages += !status;
+        if (status == LS_ENOTFOUND)
+            status = read_parameter(path, "model", &parameters[i], to);
+    }
+    if (!status && !averages)
+        status = ls_fail(LS_ENOTFOUND, "%s: no averaged weights in its checkpoint; they come with ema.decay in the recipe; leave out --ema", path);
+    return status;
+}
+
+static ls_status read_weights(ls_model_folder *folder, const char *path, bool averaged)
 {
     ls_parameter *parameters;
     const int count = ls_transformer_parameters(folder->model, &parameters);
@@ -81,9 +98,11 @@ static ls_status read_weights(ls_model_folder *folder, const char *path)
         return ls_fail(LS_EMEM, "%s: no memory for %lld weights", path, (long long)folder->elements);
     memset(folder->weights, 0, (size_t)folder->elements * sizeof *folder->weights);
     ls_parameters_bind(parameters, count, LS_F32, folder->weights, folder->weights);
+    if (averaged)
+        return read_average(path, parameters, count, folder->weights);
     ls_status status = LS_OK;
     for (int i = 0; i < count && !status; i++)
-        status = read_parameter(path, &parameters[i], folder->weights + parameters[i].offset);
+        status = read_parameter(path, "model", &parameters[i], folder->weights + parameters[i].offset);
     return status;
 }
 
@@ -100,7 +119,7 @@ static void read_template(ls_model_folder *folder)
     fclose(file);
 }
 
-ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads)
+ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged)
 {
     *folder = (ls_model_folder){0};
     char recipe[PATH_MAX + 32], tokenizer[PATH_MAX + 300];
@@ -125,7 +144,7 @@ ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int th
         status = ls_device_create_cpu(&folder->device, folder->team);
     if (!status)
         status = ls_transformer_create(&folder->model, &folder->options);
-    return status ? status : read_weights(folder, path);
+    return status ? status : read_weights(folder, path, averaged);
 }
 
 void ls_model_folder_close(ls_model_folder *folder)

@@ -1,9 +1,9 @@
 /* A trained or imported language model, opened from its folder for `generate` and `eval`:
  *     FOLDER/recipe.yaml                 its `model` section says what the network is
- *     FOLDER/checkpoints/step-N/         the newest whole one; entries "model/NAME"
+ *     FOLDER/checkpoints/step-N/         the newest whole one; entries "model/NAME", of averaged weights "ema/NAME"
  *     FOLDER/tokenizer/ or tokenizer.json
  *     FOLDER/template                    name of the template it was trained on, if any
- * FOLDER may also be one checkpoint of a run, runs/x/checkpoints/step-00000100. Weights are the f32 masters and compute
+ * FOLDER may also be one checkpoint of a run, runs/x/checkpoints/step-00000100 or runs/x/checkpoints/best. Weights are the f32 masters and compute
  * is f32, whatever the training's precision. Nothing is ever written. */
 #pragma once
 #include "datasets/template.h"
@@ -23,9 +23,9 @@ typedef struct {
     int64_t elements;
 } ls_model_folder;
 
-/* threads 0: OMP_NUM_THREADS, else all cores. LS_ENOTFOUND, LS_ESTATE: what is missing or does not fit, by name. Close
+/* threads 0: OMP_NUM_THREADS, else all cores. `averaged`: the running average of the weights (ema.decay). LS_ENOTFOUND, LS_ESTATE: what is missing or does not fit, by name. Close
  * also after a failure. */
-ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads);
+ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged);
 void ls_model_folder_close(ls_model_folder *folder);
 
 /* Appends the ids of a text to go on with: begin-of-text where the tokenizer has one, then the text. An empty one of a

@@ -91,3 +91,10 @@ void ls_fixture_images(void)
           out);
     fclose(out);
 }
+
+void ls_hash_of(const char *run, char hash[64])
+{
+    const ls_answer *answer = ls_shell("lockstep ckpt hash %s", run);
+    cr_assert_eq(answer->code, 0, "%s", answer->output);
+    snprintf(hash, 64, "%.63s", answer->output);
+}

@@ -23,3 +23,5 @@ void ls_fixture_images(void);
 __attribute__((format(printf, 1, 2))) const ls_answer *ls_shell(const char *format, ...);
 /* Passes when the answer has this code and contains all the words (NULL-terminated); says what differs otherwise. */
 void ls_expect(const ls_answer *answer, int code, ...);
+/* `lockstep ckpt hash` of a run or checkpoint folder, which must be there. */
+void ls_hash_of(const char *run, char hash[64]);

@@ -13,26 +13,19 @@ static void begin(void)
 
 TestSuite(resume, .init = begin, .fini = ls_fixture_end, .timeout = 100);
 
-static void hash_of(const char *run, char hash[64])
-{
-    const ls_answer *answer = ls_shell("lockstep ckpt hash %s", run);
-    cr_assert_eq(answer->code, 0, "%s", answer->output);
-    snprintf(hash, 64, "%.63s", answer->output);
-}
-
 Test(resume, a_four_rank_checkpoint_goes_on_with_three_two_and_one)
 {
     char want[64], got[64];
     ls_expect(ls_shell("mpirun --oversubscribe -n 2 lockstep train tiny.yaml max_steps=8 run=straight"), 0, NULL);
-    hash_of("straight", want);
+    ls_hash_of("straight", want);
     ls_expect(ls_shell("mpirun --oversubscribe -n 4 lockstep train tiny.yaml max_steps=2"), 0, NULL);
     ls_expect(ls_shell("mpirun --oversubscribe -n 3 lockstep train tiny.yaml max_steps=4 batch.schedule=round"), 0, "resuming", "step 2", NULL);
     ls_expect(ls_shell("mpirun --oversubscribe -n 2 lockstep train tiny.yaml max_steps=6"), 0, "step 4", NULL);
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=8"), 0, "step 6", NULL);
-    hash_of("run", got);
+    ls_hash_of("run", got);
     cr_assert_str_eq(got, want);
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=9"), 0, NULL);
-    hash_of("run", got);
+    ls_hash_of("run", got);
     cr_assert_str_neq(got, want, "another step is another state: the hash can differ");
 }
 
@@ -49,11 +42,11 @@ Test(resume, sigterm_finishes_the_step_saves_and_exits_75)
 {
     char want[64], got[64];
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=60 checkpoint.every=0 run=straight"), 0, NULL);
-    hash_of("straight", want);
+    ls_hash_of("straight", want);
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=60 checkpoint.every=0 & pid=$!\n"
                        "until grep -qs '\"step\": 3,' run/metrics.jsonl; do sleep 0.02; done; kill -TERM $pid; wait $pid"), 75, "run the same command again", NULL);
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=60 checkpoint.every=0"), 0, "resuming", NULL);
-    hash_of("run", got);
+    ls_hash_of("run", got);
     cr_assert_str_eq(got, want);
 }
 
@@ -74,11 +67,11 @@ Test(resume, a_short_last_step_ends_the_epoch_on_any_rank_count)
     char want[64], got[64];
     const char *epoch = "max_steps=0 data.epochs=1 data.pack=false batch.grain=9 batch.grains=4 optimizer.decay_steps=20";
     ls_expect(ls_shell("lockstep train tiny.yaml %s run=a", epoch), 0, "step 4/4", NULL);
-    hash_of("a", want);
+    ls_hash_of("a", want);
     ls_expect(ls_shell("mpirun --oversubscribe -n 3 lockstep train tiny.yaml %s run=b batch.schedule=round", epoch), 0, NULL);
-    hash_of("b", got);
+    ls_hash_of("b", got);
     cr_assert_str_eq(got, want);
     ls_expect(ls_shell("mpirun --oversubscribe -n 4 lockstep train tiny.yaml %s run=c batch.schedule=block", epoch), 0, NULL);
-    hash_of("c", got);
+    ls_hash_of("c", got);
     cr_assert_str_eq(got, want);
 }
