@@ -7,6 +7,7 @@
 
 typedef struct {
     int keep;             /* newest ones kept after a commit, >= 1 */
+    int64_t best;         /* step of the best one so far, kept as well and found as checkpoints/best; 0: none */
     const char *numerics; /* stored */
     const char *recipe;   /* text of the resolved recipe, stored */
 } ls_checkpoint_options;
@@ -15,6 +16,11 @@ typedef struct {
  * checkpoints are untouched and the same status and sentence come back on all ranks. */
 ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *run, int64_t step,
                              const ls_checkpoint_options *options);
+
+/* RUN/checkpoints/best (checkpoint/best.h): the step it names, 0: none. A save keeps it in step by itself; after a crash
+ * between a commit and that, a run that goes on calls the second on rank 0. */
+int64_t ls_checkpoint_best(const char *run);
+ls_status ls_checkpoint_point_best(const char *run, int64_t step);
 
 /* Collective, at the start of a run: LS_ESPACE when the disk has no room for `keep` checkpoints of this tree and one
  * more being written, less those that are there. Worth a warning: the disk may change until then, and a save asks

@@ -2,6 +2,7 @@
 #include "checkpoint/commit.h"
 
 #include "base/log.h"
+#include "checkpoint/best.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/joining.h"
 #include "checkpoint/verify.h"
@@ -140,17 +141,20 @@ static ls_status discard(const ls_commit *commit, const ls_folder_row *row)
     return status == LS_OK ? ls_disk_remove_folder(removed) : status;
 }
 
-ls_status ls_commit_keep(const ls_commit *commit, int keep)
+ls_status ls_commit_keep(const ls_commit *commit, int keep, int64_t best)
 {
     ls_folder_row *rows;
     int count, whole = 0;
-    ls_status status = ls_folder_list(commit->run, &rows, &count), first_failure = LS_OK;
+    ls_status first_failure = ls_best_point(commit->run, best), status = ls_folder_list(commit->run, &rows, &count);
     if (status != LS_OK)
         return status;
-    int64_t oldest_kept = INT64_MAX;
+    int64_t oldest_kept = INT64_MAX, named = ls_best_step(commit->run); /* another than `best` if that could not be written */
     for (int i = 0; i < count; i++) {
         char path[LS_PATH];
         bool is_removed = strcmp(rows[i].suffix, ".removed") == 0;
+        bool is_best = !rows[i].suffix[0] && rows[i].step > 0 && (rows[i].step == best || rows[i].step == named);
+        if (is_best && whole >= keep)
+            continue;
         if (whole >= keep ? rows[i].step < oldest_kept || is_removed : is_removed) {
             status = discard(commit, &rows[i]);
             if (status != LS_OK && status != LS_ENOTFOUND && first_failure == LS_OK)

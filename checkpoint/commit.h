@@ -1,4 +1,4 @@
-/* The commit protocol of format.h, rank 0's part: lines 1, 2, 6 to 10 and 12. Nothing here communicates. */
+/* The commit protocol of format.h, rank 0's part: lines 1, 2, 6 to 10, 12 and 13. Nothing here communicates. */
 #pragma once
 #include "checkpoint/disk.h"
 #include "checkpoint/manifest.h"
@@ -18,5 +18,6 @@ ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t larges
 ls_status ls_commit_finish(const ls_commit *commit, ls_manifest *manifest);
 /* Takes .partial away; what cannot be removed is left under that name, which no reader takes. */
 void ls_commit_abandon(const ls_commit *commit);
-/* Line 12: everything of ours older than the `keep` newest whole checkpoints, damaged and half-written ones too. */
-ls_status ls_commit_keep(const ls_commit *commit, int keep);
+/* Lines 12 and 13: `best` names the checkpoint of step `best` (0: leave it); then everything of ours older than the `keep`
+ * newest whole checkpoints goes, damaged and half-written ones too, but never the one that `best` names. */
+ls_status ls_commit_keep(const ls_commit *commit, int keep, int64_t best);

@@ -136,6 +136,16 @@ ls_status ls_disk_rename(const char *from, const char *to)
     return rename(from, to) != 0 ? ls_disk_fail(from, "rename") : LS_OK;
 }
 
+ls_status ls_disk_link(const char *target, const char *path)
+{
+    return symlink(target, path) != 0 ? ls_disk_fail(path, "make the link") : LS_OK;
+}
+
+ls_status ls_disk_remove(const char *path)
+{
+    return unlinkat(AT_FDCWD, path, 0) != 0 ? ls_disk_fail(path, "remove") : LS_OK;
+}
+
 ls_status ls_disk_remove_folder(const char *path)
 {
     DIR *folder = opendir(path);

@@ -18,6 +18,8 @@ ls_status ls_disk_read(int fd, const char *path, void *bytes, size_t size, int64
 ls_status ls_disk_sync(int fd, const char *path);
 ls_status ls_disk_sync_folder(const char *path);
 ls_status ls_disk_rename(const char *from, const char *to);
+ls_status ls_disk_link(const char *target, const char *path); /* symbolic */
+ls_status ls_disk_remove(const char *path);                   /* a file or a link */
 /* A folder and the files in it. There are no folders in ours: one is left, and reported. */
 ls_status ls_disk_remove_folder(const char *path);
 bool ls_disk_exists(const char *path);

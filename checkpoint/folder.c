@@ -10,23 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static ls_status fits(int length)
+ls_status ls_folder_fits(int length)
 {
     return length < LS_PATH ? LS_OK : ls_fail(LS_EARG, "a path of %d bytes, the limit is %d", length, LS_PATH - 1);
 }
 
 ls_status ls_folder_path(char path[LS_PATH], const char *run)
 {
-    return fits(snprintf(path, LS_PATH, "%s/checkpoints", run));
+    return ls_folder_fits(snprintf(path, LS_PATH, "%s/checkpoints", run));
 }
 
 ls_status ls_folder_step_path(char path[LS_PATH], const char *run, int64_t step, const char *suffix)
 {
-    return fits(snprintf(path, LS_PATH, "%s/checkpoints/step-%08lld%s", run, (long long)step, suffix));
+    return ls_folder_fits(snprintf(path, LS_PATH, "%s/checkpoints/step-%08lld%s", run, (long long)step, suffix));
 }
 
-/* "step-", digits as we print them, and one of our suffixes. Anything else is not ours. */
-static bool parse(const char *name, ls_folder_row *row)
+bool ls_folder_parse(const char *name, ls_folder_row *row)
 {
     char again[64];
     int end = 0;
@@ -64,7 +63,7 @@ ls_status ls_folder_list(const char *run, ls_folder_row **rows, int *count)
     errno = 0;
     for (struct dirent *entry; status == LS_OK && (entry = readdir(folder)); errno = 0) {
         ls_folder_row row;
-        if (!parse(entry->d_name, &row))
+        if (!ls_folder_parse(entry->d_name, &row))
             continue;
         if (*count == room) {
             room = room ? 2 * room : 16;
@@ -93,7 +92,7 @@ ls_status ls_folder_list(const char *run, ls_folder_row **rows, int *count)
 ls_status ls_folder_resolve(const char *path, char found[LS_PATH])
 {
     char joining[LS_PATH];
-    ls_status status = fits(snprintf(joining, sizeof joining, "%s/" LS_CHECKPOINT_JOINING, path));
+    ls_status status = ls_folder_fits(snprintf(joining, sizeof joining, "%s/" LS_CHECKPOINT_JOINING, path));
     if (status != LS_OK)
         return status;
     if (ls_disk_exists(joining)) {

@@ -7,11 +7,16 @@ ls_status ls_folder_path(char path[LS_PATH], const char *run);
 /* RUN/checkpoints/step-00000100 and `suffix` ("", ".partial", ".removed"). */
 ls_status ls_folder_step_path(char path[LS_PATH], const char *run, int64_t step, const char *suffix);
 
+/* What snprintf returned for a path: LS_EARG when it was cut. */
+ls_status ls_folder_fits(int length);
+
 typedef struct {
     int64_t step;
     char suffix[24]; /* "": committed; else ".partial", ".damaged-2", ".removed" */
 } ls_folder_row;
 
+/* "step-", digits as we print them, and one of our suffixes; false: anything else, which is not ours. */
+bool ls_folder_parse(const char *name, ls_folder_row *row);
 /* Everything of ours, newest step first; malloc'ed. No folder: LS_OK and none. */
 ls_status ls_folder_list(const char *run, ls_folder_row **rows, int *count);
 /* The newest whole checkpoint of a run, or `path` itself if it is a checkpoint folder. "Whole" by a quick look: the

@@ -5,6 +5,8 @@
  *             rank-0000.h5             what rank 0 held (and, for all, what is replicated)
  *             rank-0001.h5 ...         one file a rank of the run that wrote it
  *             checkpoint.h5            the joining file, written last
+ *         best -> step-00000100        symbolic link to the best one so far, if the run watches that
+ *         best.partial                 left by a crash: never read
  *         step-00000200.partial/       being written, or left by a crash: never read
  *         step-00000100.damaged-1/     set aside when its step was saved again: never read
  *         step-00000050.removed/       on its way out: never read
@@ -63,10 +65,15 @@
  *  9  rank 0: rename(step-N.partial, step-N)                                                      the older, or the new
  * 10  rank 0: fsync(checkpoints): the new name is on the disk                                     the new one
  * 11  rank 0: tells all                                                                           the new one
- * 12  rank 0: removes what `keep` no longer covers: each is first renamed to .removed             the new one
+ * 12  rank 0, if this or an older one is the best and `best` names another: removes an old
+ *     best.partial, symlink(step-B, best.partial), rename(best.partial, best), fsync(checkpoints) the new one
+ * 13  rank 0: removes what `keep` no longer covers: each is first renamed to .removed             the new one
  *
  * At 9 the folder's files are all on the disk, so whichever name the power cut leaves is true. If 10 fails the save is
  * reported as failed although its folder is whole: that is safe, and the next start may choose it.
+ * `best` changes by one rename at 12, after the commit of what it will name, and what it named is not removed before 13: it
+ * names a whole checkpoint at every moment, the old best or the new. Which one is the best is part of the state that line 9
+ * committed; a run that goes on after a crash before 12 writes the link again. Nothing else ever reads it but a user.
  * tests/checkpoint/test_commit.c stops the process at every write, sync, rename, mkdir and unlink, loses what was not
  * synced, and looks. */
 #pragma once

@@ -147,8 +147,8 @@ ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *r
     }
     if (status != LS_OK && s.started)
         ls_commit_abandon(&s.commit);
-    if (status == LS_OK && s.rank == 0 && ls_commit_keep(&s.commit, options->keep) != LS_OK) /* 12 */
-        ls_log_write(LS_LOG_WARN, "checkpoint", "%s; the new checkpoint is good, an old one is still there",
+    if (status == LS_OK && s.rank == 0 && ls_commit_keep(&s.commit, options->keep, options->best) != LS_OK) /* 12, 13 */
+        ls_log_write(LS_LOG_WARN, "checkpoint", "%s; the new checkpoint is good, an old one is still there or still called the best",
                      ls_fail_sentence());
     ls_rank_file_free(s.file);
     ls_share_free(&s.share);

@@ -17,6 +17,7 @@ int __real_open(const char *path, int flags, ...);
 ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __real_fsync(int fd);
 int __real_rename(const char *from, const char *to);
+int __real_symlink(const char *target, const char *path);
 int __real_mkdir(const char *path, mode_t mode);
 int __real_unlinkat(int folder, const char *path, int flags);
 int __real_rmdir(const char *path);
@@ -25,6 +26,7 @@ int __wrap_open(const char *path, int flags, ...);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __wrap_fsync(int fd);
 int __wrap_rename(const char *from, const char *to);
+int __wrap_symlink(const char *target, const char *path);
 int __wrap_mkdir(const char *path, mode_t mode);
 int __wrap_unlinkat(int folder, const char *path, int flags);
 int __wrap_rmdir(const char *path);
@@ -34,6 +36,7 @@ int __wrap_statvfs(const char *path, struct statvfs *about);
 enum { MOST = 256 };
 typedef struct {
     char path[512], from[512]; /* from: of a rename */
+    char over[64];             /* target of the link that a rename replaced */
 } change;
 static change dirty[MOST], made[MOST], renamed[MOST];
 static int dirties, mades, renames;
@@ -71,7 +74,7 @@ void faults_free_space(long long bytes)
     free_space = bytes;
 }
 
-static void add(change *list, int *length, const char *path, const char *from)
+static void add(change *list, int *length, const char *path, const char *from, const char *over)
 {
     for (int i = 0; i < *length; i++)
         if (strcmp(list[i].path, path) == 0)
@@ -79,6 +82,7 @@ static void add(change *list, int *length, const char *path, const char *from)
     if (*length == MOST)
         abort(); /* the test must grow its table */
     snprintf(list[*length].path, sizeof list->path, "%s", path);
+    snprintf(list[*length].over, sizeof list->over, "%s", over);
     snprintf(list[(*length)++].from, sizeof list->from, "%s", from);
 }
 
@@ -124,8 +128,11 @@ static void lose_what_was_not_synced(void)
     }
     for (int i = 0; i < mades; i++)
         unlink(made[i].path);
-    for (int i = renames - 1; kind == FAULT_POWER_OLD && i >= 0; i--)
+    for (int i = renames - 1; kind == FAULT_POWER_OLD && i >= 0; i--) {
         __real_rename(renamed[i].path, renamed[i].from);
+        if (renamed[i].over[0])
+            __real_symlink(renamed[i].over, renamed[i].path);
+    }
 }
 
 /* Counts a call; true: it is to fail with errno set. Does not return where the process ends here. */
@@ -166,7 +173,7 @@ int __wrap_open(const char *path, int flags, ...)
     pthread_mutex_lock(&lock);
     int fd = strike("open") ? -1 : __real_open(path, flags, mode);
     if (fd >= 0 && armed)
-        add(made, &mades, path, "");
+        add(made, &mades, path, "", "");
     pthread_mutex_unlock(&lock);
     return fd;
 }
@@ -182,7 +189,7 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
     }
     ssize_t n = strike("pwrite") ? -1 : __real_pwrite(fd, bytes, size, offset);
     if (n >= 0 && armed)
-        add(dirty, &dirties, path, "");
+        add(dirty, &dirties, path, "", "");
     pthread_mutex_unlock(&lock);
     return n;
 }
@@ -204,13 +211,26 @@ int __wrap_fsync(int fd)
 
 int __wrap_rename(const char *from, const char *to)
 {
+    char over[64];
+    ssize_t length = readlink(to, over, sizeof over - 1);
+    over[length < 0 ? 0 : length] = '\0';
     pthread_mutex_lock(&lock);
     int result = strike("rename") ? -1 : __real_rename(from, to);
     if (result == 0 && armed) {
         follow(dirty, dirties, from, to);
         follow(made, mades, from, to);
-        add(renamed, &renames, to, from);
+        add(renamed, &renames, to, from, over);
     }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+int __wrap_symlink(const char *target, const char *path)
+{
+    pthread_mutex_lock(&lock);
+    int result = strike("symlink") ? -1 : __real_symlink(target, path);
+    if (result == 0 && armed)
+        add(made, &mades, path, "", "");
     pthread_mutex_unlock(&lock);
     return result;
 }

@@ -1,7 +1,7 @@
 /* What can happen to a disk, at a chosen call. The linker puts these functions in the place of the system calls that
  * checkpoint/ changes the disk with (-Wl,--wrap in tests.cmake), so the counting is exhaustive.
  *
- * Only calls that change the disk count: open with O_CREAT, pwrite, fsync, rename, mkdir, unlinkat, rmdir. */
+ * Only calls that change the disk count: open with O_CREAT, pwrite, fsync, rename, symlink, mkdir, unlinkat, rmdir. */
 #pragma once
 #include <stdbool.h>
 

@@ -140,7 +140,7 @@ ls_status save_body(ls_world *world, void *context)
     job *j = context;
     state s;
     state_make(&s, j->seed, ls_world_rank(world), ls_world_ranks(world));
-    ls_checkpoint_options options = {.keep = j->keep ? j->keep : 3, .numerics = "cpu test", .recipe = "task: test\n"};
+    ls_checkpoint_options options = {.keep = j->keep ? j->keep : 3, .best = j->best, .numerics = "cpu test", .recipe = "task: test\n"};
     ls_status status = ls_checkpoint_save(world, s.tree, j->run, j->step, &options);
     state_free(&s);
     return status;

@@ -28,6 +28,7 @@ typedef struct {
     int64_t step;
     uint64_t seed, hash; /* hash: rank 0's ls_state_hash */
     int keep;
+    int64_t best;   /* ls_checkpoint_options.best */
     int64_t loaded; /* step that was found */
 } job;
 ls_status save_body(ls_world *world, void *job);

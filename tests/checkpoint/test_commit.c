@@ -14,16 +14,17 @@
 
 enum { OLD = 1, NEW = 2, RANKS = 2 };
 
-/* In a process of its own: saves step 1, then step 2 with keep = 1 and a fault in wait. Prints the calls it counted. */
-static int crash(const char *run, fault kind, int at, int *calls)
+/* In a process of its own: saves step 1, then step 2 with keep = 1 and a fault in wait, each the best so far if `best`. Prints
+ * the calls it counted. */
+static int crash(const char *run, fault kind, int at, bool best, int *calls)
 {
     int pipe_ends[2];
     cr_assert_eq(pipe(pipe_ends), 0);
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        job old = {.run = run, .step = OLD, .seed = OLD, .keep = 1},
-            new = {.run = run, .step = NEW, .seed = NEW, .keep = 1};
+        job old = {.run = run, .step = OLD, .seed = OLD, .keep = 1, .best = best ? OLD : 0},
+            new = {.run = run, .step = NEW, .seed = NEW, .keep = 1, .best = best ? NEW : 0};
         if (on_ranks(RANKS, save_body, &old) != LS_OK)
             _exit(1);
         faults_arm(kind, at, 0);
@@ -57,50 +58,65 @@ static int64_t look(const char *run, int at)
     return j.loaded;
 }
 
-static void crash_everywhere(fault kind, const char *name)
+/* What `best` names is whole, and not newer than what a run would go on from. */
+static int64_t look_at_best(const char *run, int64_t newest, int at)
 {
-    int points = 0, first_new = -1, calls;
+    char path[4096];
+    int64_t step = ls_checkpoint_best(run);
+    cr_assert(step == OLD || (step == NEW && newest == NEW), "call %d: best is %ld, the newest %ld", at, (long)step, (long)newest);
+    snprintf(path, sizeof path, "%s/checkpoints/best", run);
+    cr_assert_eq(ls_checkpoint_verify(path), LS_OK, "call %d: %s", at, ls_fail_sentence());
+    return step;
+}
+
+static void crash_everywhere(fault kind, bool best, const char *name)
+{
+    int points = 0, first_new = -1, first_best = -1, calls;
     for (int at = 0;; at++) {
         const char *run = new_folder();
-        int code = crash(run, kind, at, &calls);
+        int code = crash(run, kind, at, best, &calls);
         cr_assert(code == 0 || code == FAULT_EXIT, "call %d: exit code %d", at, code);
         int64_t found = look(run, at);
         if (found == NEW && first_new < 0)
             first_new = at;
         cr_assert(first_new < 0 || found == NEW, "call %d: the new checkpoint is gone again", at);
+        if (best && look_at_best(run, found, at) == NEW && first_best < 0)
+            first_best = at;
         if (code == 0)
             break;
         points++;
-        job again = {.run = run, .step = NEW, .seed = NEW, .keep = 1};
+        job again = {.run = run, .step = NEW, .seed = NEW, .keep = 1, .best = best ? NEW : 0};
         cr_assert_eq(on_ranks(RANKS, save_body, &again), LS_OK, "call %d: %s", at, sentence);
         cr_assert_eq(look(run, at), NEW);
+        cr_assert(!best || look_at_best(run, NEW, at) == NEW);
     }
     cr_assert_eq(points, calls, "every call was a point");
     cr_assert_gt(points, 35);
     cr_assert_gt(first_new, 25);
     cr_assert_lt(first_new, points);
+    cr_assert(!best || (first_best > first_new + 2 && first_best < points - 2), "the link's calls were points: %d", first_best);
     fprintf(stderr, "%s at each of %d calls: the older checkpoint before call %d, the newer from there on\n", name,
             points, first_new);
 }
 
 Test(commit, killed_at_every_call)
 {
-    crash_everywhere(FAULT_KILL, "killed");
+    crash_everywhere(FAULT_KILL, true, "killed");
 }
 
 Test(commit, killed_in_the_middle_of_every_write)
 {
-    crash_everywhere(FAULT_TORN, "torn");
+    crash_everywhere(FAULT_TORN, false, "torn");
 }
 
 Test(commit, power_lost_at_every_call)
 {
-    crash_everywhere(FAULT_POWER_OLD, "power lost");
+    crash_everywhere(FAULT_POWER_OLD, true, "power lost");
 }
 
 Test(commit, power_lost_at_every_call_on_a_disk_that_kept_the_renames)
 {
-    crash_everywhere(FAULT_POWER_NEW, "power lost after renames");
+    crash_everywhere(FAULT_POWER_NEW, true, "power lost after renames");
 }
 
 /* What an older attempt left is neither read nor in the way. */
@@ -109,7 +125,7 @@ Test(commit, leftovers_are_set_aside)
     const char *run = new_folder();
     char path[4096];
     int calls;
-    cr_assert_eq(crash(run, FAULT_KILL, 10, &calls), FAULT_EXIT);
+    cr_assert_eq(crash(run, FAULT_KILL, 10, false, &calls), FAULT_EXIT);
     snprintf(path, sizeof path, "%s/checkpoints/step-00000002.partial", run);
     cr_assert_eq(access(path, F_OK), 0);
     save(run, NEW, NEW, 3);
@@ -125,4 +141,47 @@ Test(commit, leftovers_are_set_aside)
     job next = {.run = run, .step = 3, .seed = 3, .keep = 1};
     cr_assert_eq(on_ranks(1, save_body, &next), LS_OK);
     cr_assert_neq(access(path, F_OK), 0, "older than the last one kept: gone");
+}
+
+/* keep = 1, and the best stays beside the newest until another is better. */
+Test(commit, the_best_is_kept_until_there_is_a_better_one)
+{
+    const char *run = new_folder();
+    char path[4096];
+    static const int best[] = {0, 1, 1, 1, 4, 4}; /* after step i */
+    for (int step = 1; step <= 5; step++) {
+        job j = {.run = run, .step = step, .seed = (uint64_t)step, .keep = 1, .best = best[step]};
+        cr_assert_eq(on_ranks(RANKS, save_body, &j), LS_OK, "%s", sentence);
+        cr_assert_eq(ls_checkpoint_best(run), best[step]);
+        for (int other = 1; other <= step; other++) {
+            snprintf(path, sizeof path, "%s/checkpoints/step-%08d", run, other);
+            cr_assert_eq(access(path, F_OK) == 0, other == step || other == best[step], "step %d after step %d", other, step);
+        }
+    }
+    job watched_no_more = {.run = run, .step = 6, .seed = 6, .keep = 1};
+    cr_assert_eq(on_ranks(1, save_body, &watched_no_more), LS_OK);
+    cr_assert_eq(ls_checkpoint_best(run), 4, "what best names stays");
+    job never_saved = {.run = run, .step = 7, .seed = 7, .keep = 1, .best = 5};
+    cr_assert_eq(on_ranks(1, save_body, &never_saved), LS_OK);
+    cr_assert_eq(ls_checkpoint_best(run), 4, "a step that is not there is not the best");
+    cr_assert_eq(ls_checkpoint_point_best(run, 7), LS_OK);
+    cr_assert_eq(ls_checkpoint_best(run), 7);
+}
+
+Test(commit, the_best_is_found_by_that_name_wherever_the_run_is)
+{
+    const char *run = new_folder(), *moved = new_folder();
+    char from[4096], to[4096];
+    job j = {.run = run, .step = 1, .seed = 1, .best = 1};
+    cr_assert_eq(on_ranks(RANKS, save_body, &j), LS_OK, "%s", sentence);
+    save(run, 2, 2, RANKS);
+    snprintf(from, sizeof from, "%s/checkpoints", run);
+    snprintf(to, sizeof to, "%s/checkpoints", moved);
+    cr_assert_eq(rename(from, to), 0);
+    snprintf(to, sizeof to, "%s/checkpoints/best", moved);
+    ls_checkpoint_info info;
+    cr_assert_eq(ls_checkpoint_about(to, &info), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(info.step, 1);
+    job loaded = {.path = to, .seed = 1};
+    cr_assert_eq(on_ranks(3, load_body, &loaded), LS_OK, "%s", sentence);
 }

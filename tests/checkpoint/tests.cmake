@@ -8,7 +8,7 @@ ls_test(checkpoint/test_hash SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoin
 
 # tests/checkpoint/faults.c stands in for these calls.
 set(ls_faults ${ls_checkpoint_fixture} checkpoint/faults.c)
-set(ls_faults_wrap "-Wl,--wrap=open,--wrap=pwrite,--wrap=fsync,--wrap=rename,--wrap=mkdir,--wrap=unlinkat,--wrap=rmdir,--wrap=statvfs")
+set(ls_faults_wrap "-Wl,--wrap=open,--wrap=pwrite,--wrap=fsync,--wrap=rename,--wrap=symlink,--wrap=mkdir,--wrap=unlinkat,--wrap=rmdir,--wrap=statvfs")
 foreach(test test_commit test_full_disk)
   ls_test(checkpoint/${test} SOURCES ${ls_faults} KNOWS ls_checkpoint)
   target_link_options(checkpoint_${test} PRIVATE ${ls_faults_wrap})
