@@ -4,7 +4,8 @@
  *     lockstep ckpt verify runs/sft        reads every byte; exit code 1 and the place where it is damaged
  *     lockstep ckpt hash runs/sft          16 digits, the same whatever the number of ranks that wrote it
  *
- * FOLDER is a run folder (its newest checkpoint) or one checkpoint of it. No MPI is needed. */
+ * FOLDER is a run folder (its newest checkpoint) or one checkpoint of it, runs/sft/checkpoints/best for instance. No MPI is
+ * needed. */
 #include "checkpoint/checkpoint.h"
 #include "launch/ckpt/import.h"
 #include "launch/command.h"
@@ -51,7 +52,8 @@ static const struct argp parser = {
     .options = options,
     .parser = parse,
     .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport FILE --tokenizer FILE --out FOLDER",
-    .doc = "Looks into checkpoints. FOLDER is a run folder (its newest checkpoint) or a checkpoint's own.\v"
+    .doc = "Looks into checkpoints. FOLDER is a run folder (its newest checkpoint) or a checkpoint's own, RUN/checkpoints/best\n"
+           "where checkpoint.best is set.\v"
            "info     step, numerics, sizes, and a table of all tensors with their hashes\n"
            "verify   reads every byte and says what is damaged\n"
            "hash     one hash of names, shapes and bits: the same whatever the number of ranks\n"
@@ -92,11 +94,13 @@ static ls_status info(const char *folder)
            "hash        %016" PRIx64 "\n"
            "numerics    %s\n"
            "state       %.1f MiB in %" PRId64 " tensors\n"
-           "files       %.1f MiB of %d ranks; schema %d, save %016" PRIx64 "\n\n",
+           "files       %.1f MiB of %d ranks; schema %d, save %016" PRIx64 "\n",
            about.path, about.step, hash, about.numerics[0] ? about.numerics : "(not told)",
            (double)about.state_bytes / (1 << 20), about.tensors, (double)about.file_bytes / (1 << 20), about.ranks,
            about.schema, about.save);
-    printf("%-16s  %-9s  %-4s  %-16s  %s\n", "hash", "kind", "type", "shape", "name");
+    if (ls_checkpoint_best(folder))
+        printf("best        step %" PRId64 ", %s/checkpoints/best\n", ls_checkpoint_best(folder), folder);
+    printf("\n%-16s  %-9s  %-4s  %-16s  %s\n", "hash", "kind", "type", "shape", "name");
     return ls_checkpoint_list(about.path, print_row, NULL);
 }
 

@@ -149,7 +149,7 @@ static void leave_folder(const char *folder, bool keep)
 }
 
 /* The recipe is read once here, so that a wrong one is told in a moment and not by sixteen mpiruns. */
-static ls_status count_grains(const arguments *given, int64_t *grains)
+static ls_status read_once(const arguments *given, int64_t *grains, bool *evaluates)
 {
     char run[] = "run=unused";
     char **override = calloc((size_t)given->start.overrides + 1, sizeof *override);
@@ -163,7 +163,9 @@ static ls_status count_grains(const arguments *given, int64_t *grains)
     free(override);
     if (status)
         return status;
-    *grains = ls_recipe_config(recipe)->batch.grains;
+    const ls_train_config *config = ls_recipe_config(recipe);
+    *grains = config->batch.grains;
+    *evaluates = config->checkpoint.best || config->early_stop.patience;
     ls_recipe_free(recipe);
     return LS_OK;
 }
@@ -172,13 +174,14 @@ static ls_status prove(const arguments *given, ls_proof *p)
 {
     char folder[PATH_MAX], executable[PATH_MAX];
     int64_t grains = 0;
+    bool evaluates = false;
     if (getenv("OMPI_COMM_WORLD_SIZE"))
         return ls_fail(LS_EARG, "start it without mpirun: it starts mpirun itself, once a trial");
     ssize_t bytes = readlink("/proc/self/exe", executable, sizeof executable - 1);
     if (bytes < 0)
         return ls_fail(LS_EIO, "/proc/self/exe: %s", strerror(errno));
     executable[bytes] = '\0';
-    ls_status status = count_grains(given, &grains);
+    ls_status status = read_once(given, &grains, &evaluates);
     if (!status)
         status = make_folder(folder);
     if (status)
@@ -188,7 +191,8 @@ static ls_status prove(const arguments *given, ls_proof *p)
         setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     }
     ls_process_catch_signals();
-    p->setting = (ls_trial_setting){executable, given->start.recipe, given->start.overrides, given->start.override, folder, given->steps};
+    p->setting = (ls_trial_setting){executable, given->start.recipe, given->start.overrides, given->start.override, folder, given->steps,
+                                     evaluates};
     status = try_all(p, given, grains);
     leave_folder(folder, given->keep);
     ls_proof_end(p);

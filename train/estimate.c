@@ -91,7 +91,8 @@ static void print_estimate(const ls_run *run, double grain_seconds)
            (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens, ls_run_unit(run));
     ls_groups_print(&run->groups, &config->optimizer, run->flat.parameters, run->flat.count, stdout);
     print_memory(run);
-    printf("disk            %.0f MiB a checkpoint, %lld kept\n", mib(saved), (long long)config->checkpoint.keep);
+    printf("disk            %.0f MiB a checkpoint, %lld kept%s%s\n", mib(saved), (long long)config->checkpoint.keep,
+           config->checkpoint.best ? " and the best by " : "", config->checkpoint.best ? run->best.metric : "");
     printf("time            about %.1f minutes: %.3f s a grain (measured), %lld grain(s) a rank and step\n", seconds / 60,
            grain_seconds, (long long)rounds);
     fflush(stdout);

@@ -63,6 +63,16 @@ typedef struct {
     double *sums;    /* [ls_evaluation_sums]: the task's, of which the first ones are its measures' */
 } ls_evaluation;
 
+/* The best evaluation so far of one held-out number; train/best.h. */
+typedef struct {
+    int number;       /* which one (train/held_out.h); -1: nothing is watched */
+    double min_delta;
+    char metric[64];  /* its name; this and the rest are state */
+    double value;     /* of the best */
+    int64_t step;     /* after which step that was; 0: none yet */
+    int64_t since;    /* evaluations after it that were not better */
+} ls_best;
+
 typedef struct ls_metrics ls_metrics; /* train/metrics.h */
 
 struct ls_run {
@@ -93,6 +103,8 @@ struct ls_run {
 
     float *slice_sum;        /* the reduced gradient of the last step */
     ls_evaluation evaluation, averaged; /* the last one, and with the averaged weights */
+    ls_best best, patience;   /* for checkpoint.best and early_stop */
+    bool improved;            /* the evaluation after this step was the best so far, for checkpoint.best */
     double *my_loss, *grain_loss; /* [max grains] of the step: this rank's, everyone's in grain order */
     uint8_t *stop_votes;     /* [ranks] */
     bool stop;               /* some rank was told to stop */

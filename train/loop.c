@@ -6,6 +6,7 @@
  *     gather the new weights           in the working precision
  *
  * What must never happen here: a heap allocation, a result that depends on rank, rank count or time. */
+#include "train/best.h"
 #include "train/ema.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
@@ -198,8 +199,8 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
 
 static ls_status save(ls_run *run)
 {
-    const ls_checkpoint_options options = {.keep = (int)run->config->checkpoint.keep, .numerics = ls_numerics_id(),
-                                           .recipe = run->config->recipe_text};
+    const ls_checkpoint_options options = {.keep = (int)run->config->checkpoint.keep, .best = run->best.number >= 0 ? run->best.step : 0,
+                                           .numerics = ls_numerics_id(), .recipe = run->config->recipe_text};
     const ls_status status = ls_checkpoint_save(run->world, run->state, run->config->run.run, run->step, &options);
     if (status == LS_OK) {
         run->saved_step = run->step;
@@ -242,9 +243,13 @@ static ls_status evaluate_and_report(ls_run *run)
     ls_status status = ls_evaluate(run, &run->evaluation);
     if (status == LS_OK && ls_ema_is_evaluated(&run->ema))
         status = evaluate_average(run);
-    if (status == LS_OK && run->rank == 0)
+    if (status != LS_OK)
+        return status;
+    run->improved = ls_best_update(&run->best, run);
+    ls_best_update(&run->patience, run);
+    if (run->rank == 0)
         ls_metrics_eval(run->metrics, run);
-    if (status == LS_OK && run->rank == 0 && run->step == run->steps && task->report)
+    if (run->rank == 0 && task->report && (run->step == run->steps || ls_patience_has_ended(run)))
         status = task->report(run->task, run->config->run.run, run->evaluation.sums, run->evaluation.counted);
     return status;
 }
@@ -252,17 +257,31 @@ static ls_status evaluate_and_report(ls_run *run)
 /* What follows a step: logs, evaluation, checkpoint. */
 static ls_status after_step(ls_run *run, const ls_step_metrics *metrics)
 {
+    const ls_best best_before = run->best;
     ls_status status = agree_to_stop(run);
-    const bool last = run->step == run->steps || run->stop;
+    run->improved = false;
     if (status == LS_OK)
         status = ls_metrics_step(run->metrics, run, metrics);
     if (status == LS_OK && run->config->run.hash_log)
         status = ls_hash_log(run, run->step, metrics->loss);
     if (status == LS_OK && run->eval_data && (due(run->step, run->config->run.eval_every) || run->step == run->steps))
         status = evaluate_and_report(run);
-    if (status == LS_OK && (last || due(run->step, run->config->checkpoint.every)))
+    const bool last = run->step == run->steps || run->stop || ls_patience_has_ended(run);
+    if (status == LS_OK && (last || run->improved || due(run->step, run->config->checkpoint.every)))
         status = save(run);
+    if (run->improved && run->saved_step != run->step)
+        run->best = best_before; /* it is not on the disk: later ones are compared with the best that is */
     return status;
+}
+
+/* Also of a run that had ended so before, and has nothing to do. */
+static void tell_early_end(const ls_run *run)
+{
+    const ls_best *best = &run->patience;
+    if (run->rank == 0)
+        ls_log_write(LS_LOG_INFO, "train", "stopped early after step %lld of %lld: %s was best after step %lld (%.6g), and not better in %lld evaluations since; raise early_stop.patience (now %lld) to go on",
+                     (long long)run->step, (long long)run->steps, best->metric, (long long)best->step, best->value, (long long)best->since,
+                     (long long)run->config->early_stop.patience);
 }
 
 static ls_status loop(ls_run *run)
@@ -270,7 +289,7 @@ static ls_status loop(ls_run *run)
     ls_status status = LS_OK;
     if (run->step == 0 && run->eval_data)
         status = evaluate_and_report(run);
-    while (status == LS_OK && run->step < run->steps && !run->stop) {
+    while (status == LS_OK && run->step < run->steps && !run->stop && !ls_patience_has_ended(run)) {
         ls_step_metrics metrics = {0};
         ls_log_step(run->step + 1);
         ls_metrics_begin(run->metrics, run);
@@ -284,7 +303,9 @@ static ls_status loop(ls_run *run)
             status = ls_profile_step_end(run->profile, run);
     }
     ls_log_progress(NULL);
-    if (status == LS_OK && run->stop && run->step < run->steps)
+    if (status == LS_OK && ls_patience_has_ended(run) && run->step < run->steps)
+        tell_early_end(run);
+    else if (status == LS_OK && run->stop && run->step < run->steps)
         return ls_fail(LS_ESTOPPED, "stopped by a signal at step %lld of %lld, checkpoint written; run the same command again to go on",
                        (long long)run->step, (long long)run->steps);
     return status;

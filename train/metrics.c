@@ -205,26 +205,52 @@ static void tell_eval(const ls_run *run)
         if (loss && !run->config->task->measures && used < (int)sizeof text)
             used += snprintf(text + used, sizeof text - (size_t)used, " (perplexity %.2f)", exp(value));
     }
-    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out%s over %lld %s", (long long)run->step, text, (long long)run->evaluation.counted, ls_run_unit(run));
+    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out%s over %lld %s%s", (long long)run->step, text, (long long)run->evaluation.counted, ls_run_unit(run),
+                 run->improved ? ": the best so far, kept as checkpoints/best" : "");
+}
+
+/* One number of the line being made, and of the event; TensorBoard groups by what stands before a slash. */
+typedef struct {
+    ls_scalar scalar[LS_MAX_SCALARS];
+    char tag[LS_MAX_SCALARS][LS_HELD_OUT_NAME + 8];
+    int count;
+    char *line;
+    size_t used, room;
+} eval_line;
+
+static void add_number(eval_line *l, const char *before, const char *name, double value)
+{
+    if (l->count == LS_MAX_SCALARS || l->used >= l->room)
+        return;
+    char *tag = l->tag[l->count];
+    snprintf(tag, sizeof l->tag[0], "%s%s", before, name);
+    l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"%s\": %.9g", tag, value);
+    *strchr(tag, '_') = '/';
+    l->scalar[l->count++] = (ls_scalar){tag, value};
 }
 
 void ls_metrics_eval(ls_metrics *metrics, const ls_run *run)
 {
-    ls_scalar scalars[LS_MAX_SCALARS];
-    char names[LS_MAX_SCALARS][LS_HELD_OUT_NAME], *line = metrics->line;
-    const size_t room = sizeof metrics->line;
-    const int all = ls_held_out_count(run), count = all < LS_MAX_SCALARS ? all : LS_MAX_SCALARS;
-    int used = snprintf(line, room, "{\"step\": %lld, \"eval_%s\": %lld", (long long)run->step, ls_run_unit(run), (long long)run->evaluation.counted);
-    for (int i = 0; i < count && used < (int)room; i++) {
-        scalars[i] = (ls_scalar){names[i], ls_held_out_value(run, i)};
-        ls_held_out_name(run, i, names[i]);
-        used += snprintf(line + used, room - (size_t)used, ", \"%s\": %.9g", names[i], scalars[i].value);
-        names[i][strlen("eval")] = '/'; /* as TensorBoard groups them */
+    eval_line l = {.line = metrics->line, .room = sizeof metrics->line - 2};
+    char name[LS_HELD_OUT_NAME];
+    l.used = (size_t)snprintf(l.line, l.room, "{\"step\": %lld, \"eval_%s\": %lld", (long long)run->step, ls_run_unit(run),
+                              (long long)run->evaluation.counted);
+    for (int i = 0; i < ls_held_out_count(run); i++) {
+        ls_held_out_name(run, i, name);
+        add_number(&l, "", name, ls_held_out_value(run, i));
     }
-    used += snprintf(line + used, room - (size_t)used, "}\n");
+    if (run->best.number >= 0 && run->best.step) {
+        add_number(&l, "best_", run->best.metric, run->best.value);
+        add_number(&l, "best_", "step", (double)run->best.step);
+    }
+    if (run->patience.number >= 0)
+        add_number(&l, "patience_", "used", (double)run->patience.since);
     tell_eval(run);
+    if (l.used > l.room)
+        return; /* a task with more measures than a line holds: the log has them */
+    memcpy(l.line + l.used, "}\n", 2);
     if (metrics->file >= 0)
-        write_line(metrics, used);
+        write_line(metrics, (int)l.used + 2);
     if (metrics->events)
-        ls_events_add(metrics->events, run->step, scalars, count);
+        ls_events_add(metrics->events, run->step, l.scalar, l.count);
 }

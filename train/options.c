@@ -103,6 +103,16 @@ static const ls_option ema_rows[] = {
 static const ls_option checkpoint_rows[] = {
     {"every", LS_OPTION_INT, AT(every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "steps between checkpoints; 0: only after the last step"},
     {"keep", LS_OPTION_INT, AT(keep), LS_OPTION_FREE, 1, 1e6, "3", NULL, "newest checkpoints kept"},
+    {"best", LS_OPTION_STRING, AT(best), LS_OPTION_FREE, 0, 0, NULL, NULL, "eval_loss, a measure of the task (accuracy), or one of these of the averaged weights (eval_loss_ema): the checkpoint of the best evaluation is saved and kept as checkpoints/best"},
+    {0},
+};
+#undef AT
+
+#define AT(field) offsetof(ls_early_stop_options, field)
+static const ls_option early_stop_rows[] = {
+    {"metric", LS_OPTION_STRING, AT(metric), LS_OPTION_FREE, 0, 0, "eval_loss", NULL, "what is waited for; named as in checkpoint.best"},
+    {"patience", LS_OPTION_INT, AT(patience), LS_OPTION_FREE, 0, 1e9, "0", NULL, "training ends after so many evaluations in a row that were not better than the best before; 0: never early"},
+    {"min_delta", LS_OPTION_FLOAT, AT(min_delta), LS_OPTION_FREE, 0, 1e12, "0", NULL, "by how much an evaluation must be better to count"},
     {0},
 };
 #undef AT
@@ -123,6 +133,7 @@ const ls_option_section ls_train_sections[] = {
     {"optimizer", optimizer_rows, sizeof(ls_optimizer_options)},
     {"ema", ema_rows, sizeof(ls_ema_options)},
     {"checkpoint", checkpoint_rows, sizeof(ls_checkpoint_recipe)},
+    {"early_stop", early_stop_rows, sizeof(ls_early_stop_options)},
     {"profile", profile_rows, sizeof(ls_profile_options)},
     {"model", ls_transformer_option_rows, sizeof(ls_transformer_options)},
     {0},
@@ -131,7 +142,7 @@ const ls_option_section ls_train_sections[] = {
 void *ls_train_section(ls_train_config *config, int section)
 {
     void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->ema,
-                             &config->checkpoint, &config->profile, config->model};
+                             &config->checkpoint, &config->early_stop, &config->profile, config->model};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }
 

@@ -59,7 +59,14 @@ typedef struct {
 
 typedef struct {
     int64_t every, keep;           /* steps (0: only at the end), newest kept */
+    const char *best;              /* held-out number that says which one is kept besides; NULL: none */
 } ls_checkpoint_recipe;
+
+typedef struct {
+    const char *metric;            /* held-out number */
+    int64_t patience;              /* evaluations; 0: never stop early */
+    double min_delta;
+} ls_early_stop_options;
 
 typedef struct {
     const char *steps;             /* "10..20"; NULL: no profile */
@@ -74,6 +81,7 @@ typedef struct {
     ls_optimizer_options optimizer;
     ls_ema_options ema;
     ls_checkpoint_recipe checkpoint;
+    ls_early_stop_options early_stop;
     ls_profile_options profile;
     const ls_model_family *family; /* of the task's, what model.family says */
     void *model;                   /* section `model`: the family's struct */
@@ -83,8 +91,8 @@ typedef struct {
     const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
 } ls_train_config;
 
-/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "profile", "model" in the order of ls_train_config; ends
- * with NULL rows. */
+/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "early_stop", "profile", "model" in the order of
+ * ls_train_config; ends with NULL rows. */
 extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points
  * to. */

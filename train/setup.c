@@ -1,5 +1,6 @@
 /* From a recipe to a run that can take its first step, and back. Everything a run owns is made here, in the order:
  * data, task, device, flat buffers, reducer, state tree, run folder, resume, loader. */
+#include "train/best.h"
 #include "train/ema.h"
 #include "train/metrics.h"
 #include "train/profile.h"
@@ -98,6 +99,19 @@ static ls_status open_numbers(ls_run *run)
     return ls_reducer_open(&run->reducer, run->world, run->device, &options);
 }
 
+/* What evaluations decide: which checkpoint is the best, when training ends early. */
+static ls_status watch_evaluations(ls_run *run)
+{
+    const ls_train_config *config = run->config;
+    const ls_early_stop_options *stop = &config->early_stop;
+    ls_status status = ls_best_watch(&run->best, run, "checkpoint.best", config->checkpoint.best, 0);
+    if (status == LS_OK)
+        status = ls_best_watch(&run->patience, run, "early_stop.metric", stop->patience ? stop->metric : NULL, stop->min_delta);
+    if (status == LS_OK && stop->patience && !config->run.eval_every)
+        status = ls_fail(LS_ERECIPE, "early_stop.patience counts evaluations, but eval_every is 0: say how many steps lie between them");
+    return status;
+}
+
 static ls_status make_state(ls_run *run)
 {
     run->state = ls_state_create();
@@ -112,6 +126,10 @@ static ls_status make_state(ls_run *run)
         status = ls_state_add_i64(run->state, "sampler/position", 0, &run->position);
     if (status == LS_OK)
         status = ls_state_add_i64(run->state, "data/hash", 0, &run->data_hash);
+    if (status == LS_OK)
+        status = ls_best_state(&run->best, run->state, "best/checkpoint");
+    if (status == LS_OK)
+        status = ls_best_state(&run->patience, run->state, "best/early_stop");
     if (status == LS_OK && run->config->task->state)
         status = run->config->task->state(run->task, run->state);
     return status;
@@ -156,7 +174,13 @@ static ls_status resume(ls_run *run)
         return ls_fail(LS_ESTATE, "%s was trained on other data: data.train has hash %016llx, the checkpoint %016llx; pack the same data again or use a new run folder",
                        path, (unsigned long long)data_hash, (unsigned long long)run->data_hash);
     ls_flat_round(&run->flat);
+    ls_best_resumed(&run->best, run, "checkpoint.best");
+    ls_best_resumed(&run->patience, run, "early_stop.metric");
+    if (!run->config->early_stop.patience)
+        run->patience = (ls_best){.number = -1}; /* counted anew when it is asked for again */
     run->saved_step = run->step;
+    if (run->rank == 0 && run->best.number >= 0 && ls_checkpoint_point_best(run->config->run.run, run->best.step) != LS_OK)
+        ls_log_write(LS_LOG_WARN, "checkpoint", "%s; checkpoints/best may name an older one", ls_fail_sentence());
     tell_numerics(run, path);
     if (run->rank == 0)
         ls_log_write(LS_LOG_INFO, "train", "resuming from %s: step %lld of %lld, %lld rows drawn", path, (long long)run->step,
@@ -167,7 +191,7 @@ static ls_status resume(ls_run *run)
 /* A disk that is too small for the run's checkpoints could be known before the first step. */
 static ls_status check_room(ls_run *run)
 {
-    const ls_status status = ls_checkpoint_room(run->world, run->state, run->config->run.run, (int)run->config->checkpoint.keep);
+    const ls_status status = ls_checkpoint_room(run->world, run->state, run->config->run.run, (int)run->config->checkpoint.keep + (run->best.number >= 0));
     if (status != LS_ESPACE)
         return status;
     if (run->rank == 0)
@@ -242,6 +266,8 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
         status = config->task->init(run, config->task_options, &run->task);
     if (status == LS_OK)
         status = open_numbers(run);
+    if (status == LS_OK)
+        status = watch_evaluations(run);
     if (status == LS_OK)
         status = make_state(run);
     if (status == LS_OK && keeps_folder)

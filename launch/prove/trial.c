@@ -31,10 +31,10 @@ static ls_status start(const ls_trial_setting *setting, const ls_trial *trial, i
     snprintf(schedule, sizeof schedule, "batch.schedule=%s", trial->schedule);
     snprintf(threads, sizeof threads, "threads=%d", trial->threads);
     snprintf(every, sizeof every, "checkpoint.every=%lld", (long long)checkpoint_every(setting, trial));
-    /* Unbound, so that two threads of one rank may use two cores; evaluation changes no state and would only take time. */
+    /* Unbound, so that two threads of one rank may use two cores; evaluations that change no state would only take time. */
     const char *head[] = {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks, setting->executable, "train",
                           setting->recipe};
-    const char *tail[] = {run, steps, schedule, threads, every, "hash_log=true", "data.eval="};
+    const char *tail[] = {run, steps, schedule, threads, every, "hash_log=true", setting->evaluates ? NULL : "data.eval="};
     enum { HEAD = sizeof head / sizeof *head, TAIL = sizeof tail / sizeof *tail };
     char **argv = calloc((size_t)(HEAD + setting->overrides + TAIL + 1), sizeof *argv);
     if (!argv)
@@ -44,7 +44,7 @@ static ls_status start(const ls_trial_setting *setting, const ls_trial *trial, i
         argv[argc++] = (char *)head[i];
     for (int i = 0; i < setting->overrides; i++)
         argv[argc++] = setting->override[i];
-    for (int i = 0; i < TAIL; i++) /* the last word wins */
+    for (int i = 0; i < TAIL && tail[i]; i++) /* the last word wins */
         argv[argc++] = (char *)tail[i];
     setenv("OMP_NUM_THREADS", strchr(threads, '=') + 1, 1);
     ls_status status = ls_process_start(process, argv, result->output);

@@ -12,6 +12,7 @@ typedef struct {
     char *const *override;
     const char *folder;              /* temporary */
     int64_t steps;
+    bool evaluates;                  /* what evaluations find is state (checkpoint.best, early_stop): they are proved as well */
 } ls_trial_setting;
 
 typedef struct {
