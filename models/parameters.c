@@ -50,11 +50,14 @@ static int64_t whole_chunks(int64_t count)
 int64_t ls_parameters_layout(ls_parameter *parameters, int count)
 {
     int64_t elements = 0;
-    for (int i = 0; i < count; i++) {
-        parameters[i].number = i;
-        parameters[i].offset = elements;
-        elements += whole_chunks(parameters[i].count);
-    }
+    for (int frozen = 0; frozen <= 1; frozen++)
+        for (int i = 0; i < count; i++) {
+            if (parameters[i].frozen != frozen)
+                continue;
+            parameters[i].number = i;
+            parameters[i].offset = elements;
+            elements += whole_chunks(parameters[i].count);
+        }
     return elements;
 }
 

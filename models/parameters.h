@@ -24,7 +24,8 @@ void ls_parameter_list_free(ls_parameter_list *list);
 __attribute__((format(printf, 5, 6))) ls_parameter *ls_parameter_list_add(ls_parameter_list *list, int ndim, const int64_t *shape, double std,
                                                                           const char *name, ...);
 
-/* Gives every parameter its offset and number; returns the elements of the flat buffer (a multiple of LS_CHUNK). */
+/* Gives every parameter its offset and number; returns the elements of the flat buffer (a multiple of LS_CHUNK). In the
+ * order of the list, but frozen ones behind all others: what learns is one range from 0. */
 int64_t ls_parameters_layout(ls_parameter *parameters, int count);
 /* Points each parameter's data into `working` (elements of `compute`: f32 or bf16). Parameters of one dimension are
  * always used in f32, so with bf16 they are read from `master_f32` instead. For f32 both may be one buffer. */

@@ -37,11 +37,10 @@ static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char
         status = ls_fail(LS_ERECIPE, "model.from: %s in %s is %s %s, this recipe's model has f32 %s; give the model section the shape of that folder's recipe.yaml",
                          name, folder, ls_type_name(entry.type), shape_text(entry.ndim, entry.shape, have),
                          shape_text(p->ndim, p->shape, want));
-    const int64_t end = flat->slice_begin + flat->slice_count;
-    const int64_t from = p->offset > flat->slice_begin ? p->offset : flat->slice_begin;
-    const int64_t to = p->offset + p->count < end ? p->offset + p->count : end;
-    if (status == LS_OK && from < to)
-        memcpy(flat->master + (from - flat->slice_begin), (const float *)data + (from - p->offset), (size_t)(to - from) * sizeof(float));
+    int64_t from, count;
+    float *master = ls_flat_master(flat, p, &from, &count);
+    if (status == LS_OK && count)
+        memcpy(master, (const float *)data + from, (size_t)count * sizeof(float));
     free(data);
     return status;
 }

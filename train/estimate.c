@@ -57,12 +57,12 @@ static void print_memory(const ls_run *run)
 {
     const ls_train_config *config = run->config;
     const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
-    const size_t flat = ls_flat_bytes(run->flat.elements, run->ranks, run->flat.compute, adam);
-    const size_t average = ls_ema_bytes(&config->ema, run->flat.elements, run->ranks);
+    const size_t flat = ls_flat_bytes(&run->flat, run->ranks, adam);
+    const size_t average = ls_ema_bytes(&config->ema, run->flat.learning, run->ranks);
     const size_t activations = ls_tape_memory(run->tape);
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
-        const ls_reduce_options options = {.elements = run->flat.elements, .max_grains = config->batch.grains,
+        const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains,
                                            .schedule = schedule, .bucket = config->batch.bucket};
         const size_t reduce = ls_reduce_memory(&options, run->ranks);
         char averaged[64] = "";
@@ -79,12 +79,13 @@ static void print_estimate(const ls_run *run, double grain_seconds)
     const ls_train_config *config = run->config;
     const int64_t grains = config->batch.grains, rounds = (grains + run->ranks - 1) / run->ranks;
     const double tokens = (double)(run->steps * ls_run_rows_per_step(run) * ls_data_tokens(run->train_data));
-    char rows[160];
+    char rows[160], size[64];
     ls_run_describe_rows(run, rows, sizeof rows);
     const double seconds = grain_seconds * (double)rounds * (double)run->steps;
-    const size_t saved = (size_t)run->flat.trainable * sizeof(float) * ((config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0));
-    printf("task            %s, %.2fM parameters (%s weights), %d rank(s) x %d thread(s)\n", config->task->name,
-           1e-6 * (double)run->flat.trainable, ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
+    const int64_t copies = (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0);
+    const size_t saved = (size_t)(run->flat.trainable * copies + run->flat.still) * sizeof(float);
+    printf("task            %s, %s (%s weights), %d rank(s) x %d thread(s)\n", config->task->name, ls_run_size(run, size),
+           ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
     printf("numerics        %s\n", ls_numerics_id());
     printf("data            %s an epoch\n", rows);
     printf("steps           %lld of %lld rows (%lld grains x %lld): %.3g %s\n", (long long)run->steps,

@@ -9,16 +9,22 @@
  *     working  [elements] f32 or bf16   what forward reads, whole on every rank
  *     vectors  [vector elements] f32    parameters of one dimension when working is bf16: they stay f32 (design 1)
  *     master   [slice] f32              inside `working` when that is f32
- *     moments  [slice] f32 each                                                                                     */
+ *     moments  [slice] f32 each
+ *
+ * Slices are of what learns, which is the range from 0. Frozen parameters lie behind it: each rank has the working copy of
+ * all, and keeps the masters of a share (inside `working` when that is f32). No moments, no gradient sums, no exchange
+ * after the first, no average. */
 typedef struct {
     ls_device *device;
     ls_parameter *parameters;
     int count;
     ls_type compute;
     int64_t elements, slice_begin, slice_count, vector_count;
-    int64_t trainable;       /* without running statistics */
+    int64_t trainable, still; /* parameters that learn, and that are frozen; without running statistics */
+    int64_t learning;        /* elements that are not frozen: [0, learning) */
+    int64_t frozen_begin, frozen_count; /* this rank's share of [learning, elements) */
     void *working;
-    float *vectors, *master, *first_moment, *second_moment;
+    float *vectors, *master, *first_moment, *second_moment, *frozen;
     int64_t *vector_at;      /* offset of each parameter in `vectors`, -1: not there */
     size_t *vector_bytes;    /* [ranks] what each rank brings to the gathering of vectors */
     float *vector_slice;     /* this rank's part of it */
@@ -37,6 +43,10 @@ ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_par
 void ls_flat_close(ls_flat *flat);
 /* Fills this rank's slice of the working copy from the masters (the optimiser does it by itself). */
 void ls_flat_round(ls_flat *flat);
+/* Once, before the first step: brings every rank's share of the frozen parameters to every rank. Collective. */
+ls_status ls_flat_publish_frozen(ls_flat *flat, ls_world *world);
+/* This rank's part of the masters of `p`, elements [*from, *from + *count) of the parameter. */
+float *ls_flat_master(const ls_flat *flat, const ls_parameter *p, int64_t *from, int64_t *count);
 /* Brings every rank's slice of the working copy, and the vectors, to every rank. Collective. */
 ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world);
 /* Running statistics, whose place in the slice sum holds the grains' terms of the fold (ls_tape_fold): adds them to what is
@@ -49,13 +59,13 @@ void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, c
 ls_status ls_flat_begin_from(ls_flat *flat, const char *folder);
 /* Registers "model/NAME" and "optimizer/..." entries. */
 ls_status ls_flat_state(ls_flat *flat, ls_state_tree *tree);
-/* Registers "PREFIX/NAME" for each parameter's part of `slice`, a buffer with the shape of the slice. Moments and
- * gradients have no `statistics`: running statistics have a value and nothing else. */
+/* Registers "PREFIX/NAME" for the part of `slice`, a buffer with the shape of the slice, of each parameter that learns. Moments
+ * and gradients have no `statistics`: running statistics have a value and nothing else. */
 ls_status ls_flat_entries(ls_flat *flat, ls_state_tree *tree, const char *prefix, ls_state_kind kind, bool statistics, float *slice);
 /* Registers "gradient/NAME" entries over a slice sum, for the hash log. */
 ls_status ls_flat_gradients(ls_flat *flat, float *slice_sum, ls_state_tree *tree);
 /* Bytes a rank needs for them, for the estimate. */
-size_t ls_flat_bytes(int64_t elements, int ranks, ls_type compute, bool second_moment);
+size_t ls_flat_bytes(const ls_flat *flat, int ranks, bool second_moment);
 
 typedef struct {
     double loss;     /* mean over the counted labels */
@@ -118,6 +128,8 @@ int64_t ls_evaluation_sums(const ls_run *run);
 ls_status ls_evaluate(ls_run *run, ls_evaluation *result);
 /* "tokens" or "images": what the run's data is counted in. */
 const char *ls_run_unit(const ls_run *run);
+/* "1.25M parameters, 0.50M of them frozen" */
+const char *ls_run_size(const ls_run *run, char text[64]);
 /* "8000 images of 28 x 28 x 1 in 10 classes" */
 void ls_run_describe_rows(const ls_run *run, char *text, size_t bytes);
 /* Appends a line with every tensor's hash after step `step` to hashes.jsonl. Collective. */

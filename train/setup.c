@@ -93,8 +93,8 @@ static ls_status open_numbers(ls_run *run)
     status = ls_ema_open(&run->ema, &config->ema, &run->flat);
     if (status != LS_OK)
         return status;
-    run->schedule = choose_schedule(run, run->flat.elements);
-    const ls_reduce_options options = {.elements = run->flat.elements, .max_grains = config->batch.grains, .schedule = run->schedule,
+    run->schedule = choose_schedule(run, run->flat.learning);
+    const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = run->schedule,
                                        .bucket = config->batch.bucket};
     return ls_reducer_open(&run->reducer, run->world, run->device, &options);
 }
@@ -211,7 +211,9 @@ static ls_status open_step(ls_run *run)
         return ls_fail(LS_EMEM, "no memory for the losses of %zu grains", grains);
     run->asked_step = run->step;
     run->asked_position = run->position;
-    ls_status status = ls_flat_publish(&run->flat, run->reducer, run->world);
+    ls_status status = ls_flat_publish_frozen(&run->flat, run->world);
+    if (status == LS_OK)
+        status = ls_flat_publish(&run->flat, run->reducer, run->world);
     if (status == LS_OK)
         status = ls_loader_open(&run->loader, run->train_data, (int)run->config->data.ahead);
     if (status == LS_OK)
@@ -237,13 +239,23 @@ void ls_run_describe_rows(const ls_run *run, char *text, size_t bytes)
              (long long)shape->channels, (long long)shape->classes);
 }
 
+const char *ls_run_size(const ls_run *run, char text[64])
+{
+    const double all = 1e-6 * (double)(run->flat.trainable + run->flat.still), still = 1e-6 * (double)run->flat.still;
+    const int used = snprintf(text, 64, "%.2fM parameters", all);
+    if (run->flat.still)
+        snprintf(text + used, 64 - (size_t)used, ", %.2fM of them frozen", still);
+    return text;
+}
+
 static void tell_run(const ls_run *run)
 {
     if (run->rank != 0)
         return;
     const ls_batch_options *batch = &run->config->batch;
-    ls_log_write(LS_LOG_INFO, "train", "task %s, %.2fM parameters, %s weights, %d rank(s) on %d node(s) x %d thread(s), numerics %s",
-           run->config->task->name, 1e-6 * (double)run->flat.trainable, ls_type_name(run->flat.compute), run->ranks,
+    char size[64];
+    ls_log_write(LS_LOG_INFO, "train", "task %s, %s, %s weights, %d rank(s) on %d node(s) x %d thread(s), numerics %s",
+           run->config->task->name, ls_run_size(run, size), ls_type_name(run->flat.compute), run->ranks,
            ls_world_nodes(run->world), ls_team_threads(run->team), ls_numerics_id());
     char rows[160];
     ls_run_describe_rows(run, rows, sizeof rows);

@@ -1,5 +1,8 @@
-/* Which parameter gets which learning rate and weight decay: exact numbers over the names of a small transformer. */
+/* Which parameter gets which learning rate and weight decay: exact numbers over the names of a small transformer. And runs
+ * with frozen parameters, which lie apart from the others (train/flat.c), against runs without. */
 #include "train/groups.h"
+
+#include "tests/train/run_fixture.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -129,4 +132,52 @@ Test(groups, layer_decay_needs_blocks)
     cr_assert_eq(ls_groups_open(&groups, &options, flat, 2), LS_ERECIPE);
     cr_assert(strstr(ls_fail_sentence(), "optimizer.layer_decay is 0.9"), "%s", ls_fail_sentence());
     ls_groups_close(&groups);
+}
+
+/* ---- runs ---- */
+
+static void begin_run(void)
+{
+    ls_fixture_begin();
+    ls_fixture_data();
+}
+
+TestSuite(frozen, .init = begin_run, .fini = ls_fixture_end, .timeout = 100);
+
+/* Without clipping, which looks at all gradients together. */
+#define TRAIN "lockstep train tiny.yaml data.eval= optimizer.clip_norm=0 max_steps=4 "
+#define STILL "'optimizer.groups=[{match: \"embedding*\", %s}, {match: \"*mlp_norm*\", %s}, {match: \"blocks/0/attention/[kq]*\", %s}]' "
+#define RANKS "mpirun --oversubscribe --bind-to none -n "
+/* Hashes and names of the weights, without the moments. */
+#define WEIGHTS "lockstep ckpt info %s | grep -o '.* model/.*' > %s.weights; "
+
+static void train(const char *ranks, const char *run, const char *setting, const char *more)
+{
+    ls_expect(ls_shell("%s" TRAIN STILL "run=%s %s", ranks, setting, setting, setting, run, more), 0, NULL);
+    ls_shell(WEIGHTS, run, run);
+}
+
+Test(frozen, the_others_learn_as_if_it_only_had_no_learning_rate)
+{
+    static const char *const precisions[] = {"precision=f32", "precision=bf16"};
+    for (int i = 0; i < 2; i++) {
+        train("", "slow", "lr_scale: 0, decay_scale: 0", precisions[i]);
+        train(RANKS "3 ", "frozen", "frozen: true", precisions[i]);
+        ls_expect(ls_shell("wc -l < slow.weights; cmp slow.weights frozen.weights && grep -o '\"loss\": [0-9.]*' slow/metrics.jsonl > a; "
+                           "grep -o '\"loss\": [0-9.]*' frozen/metrics.jsonl | cmp - a && echo same losses; rm -r slow frozen"), 0, "20\n", "same losses", NULL);
+    }
+}
+
+Test(frozen, it_stays_as_it_is_and_has_no_moments)
+{
+    train(RANKS "2 ", "first", "frozen: true", "max_steps=1");
+    train(RANKS "3 ", "first", "frozen: true", "max_steps=4 batch.schedule=round"); /* a resume on others */
+    train("", "long", "frozen: true", "max_steps=4");
+    ls_expect(ls_shell("cmp first.weights long.weights && lockstep ckpt hash first > a && lockstep ckpt hash long | cmp - a && echo resumed"), 0, "resumed", NULL);
+    ls_expect(ls_shell("lockstep ckpt info long | grep -c optimizer/second_moment; lockstep ckpt info long | grep optimizer | grep -c 'embedding\\|mlp_norm'"), 1,
+              "15\n", "0\n", NULL);
+    train(RANKS "3 ", "from", "frozen: true", "max_steps=2 seed=9 model.from=long");
+    ls_expect(ls_shell("grep 'embedding\\|mlp_norm' long.weights > a; grep 'embedding\\|mlp_norm' from.weights | cmp - a && wc -l < a"), 0, "3\n", NULL);
+    train("", "other", "frozen: false", "max_steps=4");
+    ls_expect(ls_shell("grep embedding other.weights > b; grep embedding a | cmp -s - b"), 1, NULL);
 }

@@ -1,7 +1,7 @@
 # train
 ls_test(train/test_optimizer KNOWS ls_train)
 ls_test(train/test_events KNOWS ls_train)
-ls_test(train/test_groups KNOWS ls_train m)
+ls_test(train/test_groups SOURCES train/run_fixture.c shell.c KNOWS ls_train m TIMEOUT 200)
 ls_test(train/test_answers KNOWS ls_train)
 ls_test(train/test_bad_runs SOURCES train/run_fixture.c shell.c KNOWS ls_base TIMEOUT 200)
 ls_test(train/test_profile SOURCES train/run_fixture.c shell.c KNOWS ls_base PkgConfig::JANSSON TIMEOUT 200)
