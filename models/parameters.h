@@ -6,6 +6,7 @@
 /* What the struct of every `model` section begins with. Read by train/, not by models. */
 typedef struct {
     const char *from;   /* run folder or imported folder whose weights are the initial ones; NULL: the seed's */
+    bool from_ema;      /* its averaged ones */
     const char *family; /* its name, where a task trains several families */
 } ls_model_begin;
 

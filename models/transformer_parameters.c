@@ -10,6 +10,7 @@
 const ls_option ls_transformer_option_rows[] = {
     {"style", LS_OPTION_CHOICE, AT(style), 0, 0, 0, "llama", "gpt2|llama", "gpt2: learned positions, LayerNorm, GELU, biases; llama: rotary, RMSNorm, SwiGLU"},
     {"from", LS_OPTION_PATH, AT(begin.from), 0, 0, 0, NULL, NULL, "run folder or imported folder whose weights are the initial ones"},
+    {"from_ema", LS_OPTION_BOOL, AT(begin.from_ema), 0, 0, 0, "false", NULL, "take the averaged weights of `from`"},
     {"vocabulary", LS_OPTION_INT, AT(vocabulary), 0, 0, 1e7, "0", NULL, "token ids; 0: the data's"},
     {"layers", LS_OPTION_INT, AT(layers), 0, 1, 1000, "4", NULL, "blocks"},
     {"width", LS_OPTION_INT, AT(width), 0, 1, 1e6, "256", NULL, "of the residual stream"},

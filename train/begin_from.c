@@ -1,5 +1,5 @@
 /* model.from: initial weights out of another run's (or an imported folder's) newest checkpoint. Only "model/..." is
- * taken: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
+ * taken, or with from_ema "ema/...", which parameters that were frozen there do not have: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
 #include "train/internal.h"
 
 #include <stdio.h>
@@ -24,12 +24,12 @@ static const char *shape_text(int ndim, const int64_t *shape, char text[128])
     return text;
 }
 
-static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char *folder)
+static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char *folder, const char *prefix)
 {
     char name[512], have[128], want[128];
     ls_state_entry entry;
     void *data = NULL;
-    snprintf(name, sizeof name, "model/%s", p->name);
+    snprintf(name, sizeof name, "%s/%s", prefix, p->name);
     ls_status status = ls_checkpoint_read(folder, name, &entry, &data);
     if (status != LS_OK)
         return ls_fail_at(status, "model.from");
@@ -45,12 +45,18 @@ static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char
     return status;
 }
 
-ls_status ls_flat_begin_from(ls_flat *flat, const char *folder)
+ls_status ls_flat_begin_from(ls_flat *flat, const char *folder, bool averaged)
 {
+    int averages = 0;
     for (int i = 0; i < flat->count; i++) {
-        const ls_status status = take_parameter(flat, &flat->parameters[i], folder);
+        ls_status status = averaged ? take_parameter(flat, &flat->parameters[i], folder, "ema") : LS_ENOTFOUND;
+        averages += status == LS_OK;
+        if (status == LS_ENOTFOUND)
+            status = take_parameter(flat, &flat->parameters[i], folder, "model");
         if (status != LS_OK)
             return status;
     }
+    if (averaged && !averages)
+        return ls_fail(LS_ERECIPE, "model.from_ema: no averaged weights in %s; they come with ema.decay in its recipe", folder);
     return LS_OK;
 }

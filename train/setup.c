@@ -146,10 +146,11 @@ static void tell_numerics(const ls_run *run, const char *path)
 /* A fresh run: weights from the seed, or from another folder. */
 static ls_status begin(ls_run *run)
 {
-    const char *from = ((const ls_model_begin *)run->config->model)->from;
-    ls_status status = from ? ls_agree(run->world, ls_flat_begin_from(&run->flat, from), "reading model.from") : LS_OK;
+    const ls_model_begin *model = run->config->model;
+    const char *from = model->from;
+    ls_status status = from ? ls_agree(run->world, ls_flat_begin_from(&run->flat, from, model->from_ema), "reading model.from") : LS_OK;
     if (status == LS_OK && from && run->rank == 0)
-        ls_log_write(LS_LOG_INFO, "train", "weights of %s", from);
+        ls_log_write(LS_LOG_INFO, "train", "%sweights of %s", model->from_ema ? "averaged " : "", from);
     ls_flat_round(&run->flat);
     ls_ema_begin(&run->ema);
     return status;

@@ -99,5 +99,8 @@ Test(ema, eval_and_generate_take_the_averaged_weights)
     cr_assert_float_eq(loss, ema, 2e-6 * ema, "%.8g, not %.8g", loss, ema);
     cr_assert_gt(fabs(ema - raw), 1e-4 * ema, "or it could be the other weights");
     ls_expect(ls_shell("lockstep generate run --ema --prompt Why? -n 4 --ids"), 0, NULL);
+    ls_expect(ls_shell("lockstep train tiny.yaml run=next model.from=run model.from_ema=true max_steps=1"), 0, "averaged weights of run", NULL);
+    cr_assert_eq(sscanf(ls_shell("head -n 1 next/metrics.jsonl | grep -o '\"eval_loss\": [0-9.]*'")->output, "\"eval_loss\": %lf", &loss), 1);
+    cr_assert_eq(loss, ema, "before its first step: %.9g, not %.9g", loss, ema);
     ls_expect(ls_shell("lockstep train tiny.yaml run=plain max_steps=2 && lockstep generate plain --ema -n 4"), 1, "no averaged weights", "ema.decay", NULL);
 }
