@@ -141,5 +141,8 @@ ls_status ls_hash_log(ls_run *run, int64_t step, double loss);
 ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *config, bool keeps_folder);
 void ls_run_close(ls_run *run);
 
+/* train/loop.c: one optimiser step and all that follows it (metrics, evaluation, checkpoint when due). Collective. */
+ls_status ls_run_step(ls_run *run);
+
 /* train/folder.c: the run folder's small files. Collective where noted. */
 ls_status ls_folder_begin(ls_run *run); /* collective: folders, recipe.yaml, tokenizer, log files; LS_ESTATE: another recipe's */

@@ -284,24 +284,27 @@ static void tell_early_end(const ls_run *run)
                      (long long)run->config->early_stop.patience);
 }
 
+ls_status ls_run_step(ls_run *run)
+{
+    ls_step_metrics metrics = {0};
+    ls_log_step(run->step + 1);
+    ls_metrics_begin(run->metrics, run);
+    ls_profile_step_begin(run->profile, run);
+    ls_status status = train_step(run, &metrics);
+    const int64_t begin = ls_trace_begin(run->trace);
+    if (status == LS_OK)
+        status = after_step(run, &metrics);
+    note(run, "log, evaluate, save", begin);
+    return status == LS_OK ? ls_profile_step_end(run->profile, run) : status;
+}
+
 static ls_status loop(ls_run *run)
 {
     ls_status status = LS_OK;
     if (run->step == 0 && run->eval_data)
         status = evaluate_and_report(run);
-    while (status == LS_OK && run->step < run->steps && !run->stop && !ls_patience_has_ended(run)) {
-        ls_step_metrics metrics = {0};
-        ls_log_step(run->step + 1);
-        ls_metrics_begin(run->metrics, run);
-        ls_profile_step_begin(run->profile, run);
-        status = train_step(run, &metrics);
-        const int64_t begin = ls_trace_begin(run->trace);
-        if (status == LS_OK)
-            status = after_step(run, &metrics);
-        note(run, "log, evaluate, save", begin);
-        if (status == LS_OK)
-            status = ls_profile_step_end(run->profile, run);
-    }
+    while (status == LS_OK && run->step < run->steps && !run->stop && !ls_patience_has_ended(run))
+        status = ls_run_step(run);
     ls_log_progress(NULL);
     if (status == LS_OK && ls_patience_has_ended(run) && run->step < run->steps)
         tell_early_end(run);
