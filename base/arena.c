@@ -19,6 +19,10 @@
  * reserved, and each 8 bytes poisoned touch one. */
 enum { ALIGN = 64, RED_ZONE = 64 };
 
+/* Arenas of more addresses than this hold matrices, which are walked whole: large pages spare the translation buffers.
+ * Below it the last page's rest would be most of the memory. */
+enum { HUGE_FROM = 64 << 20 };
+
 struct ls_arena {
     char *base;
     size_t reserved, used, high, refused;
@@ -38,6 +42,8 @@ ls_status ls_arena_create(ls_arena **out, const char *name, size_t bytes)
         return ls_fail(LS_EMEM, "arena %s: cannot reserve %.1f GiB of addresses (%s); raise `ulimit -v`, or set vm.overcommit_memory to 0 or 1",
                        name, (double)bytes / (1024.0 * 1024 * 1024), strerror(errno));
     }
+    if (bytes > HUGE_FROM)
+        madvise(arena->base, bytes, MADV_HUGEPAGE); /* a wish: refusal does no harm */
     arena->reserved = bytes;
     strncpy(arena->name, name, sizeof arena->name - 1);
     *out = arena;
