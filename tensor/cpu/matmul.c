@@ -1,17 +1,21 @@
 /* Matrix products: C[b] (+)= op(A[b]) op(B[b]), + bias, activation (ls_matmul_args in tensor/device.h).
  *
- *     pack      op(B), f32, in panels of a few columns that the inner kernel streams   (parallel over panels)
- *     multiply  each tile of C over all k, chunk by chunk, then bias and activation    (parallel over tiles)
+ *     pack      the right side, f32, in panels of a few columns that the inner kernel streams   (parallel over panels)
+ *     multiply  each tile of C over all k, chunk by chunk, then bias and activation             (parallel over tiles)
  *
  *              n ->  |panel|panel|...                 c = (s_0 + s_1) + s_2 ...,  s_i over LS_PRODUCT_CHUNK of k,
  *          k  +------------------+                    one chain each (product.h)
- *             |      op(B)       | chunk 0
+ *             |     right        | chunk 0
  *             |                  | chunk 1            Tiles are cut by shape alone, but could be cut anyhow: no bit of
  *      m +--+ +==================+                    an element depends on its tile. So a row gives the same bits
- *        |A | | tile | tile | .. |                    whatever other rows are in the call (packed rows, decoding).
+ *     left  | | tile | tile | .. |                    whatever other rows are in the call (packed rows, decoding).
  *
- * bf16 is widened when packed and rounded once, at the end. B is packed at most BLOCK bytes at a time, so that a large
- * vocabulary needs no copy of its matrix. f64 serves gradient checks: plain loops. */
+ * Packing costs as much as some ten multiply-adds an element, so the smaller operand goes to the right: where that is A,
+ * C^T = op(B)^T op(A)^T is computed (a product commutes, so the bits are the same) and each tile turned on its way to C.
+ * The left side is read where it lies if its rows run along k, else cut into strips, tile by tile; while one chunk is
+ * multiplied, the lines of the next are brought into the second cache. bf16 is widened when packed and rounded once, at
+ * the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of its
+ * matrix. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/product.h"
 
@@ -19,21 +23,33 @@
 
 enum {
     TILE_ROWS = 96,
-    TILE_COLUMNS = 256,    /* of C: its A chunk (96 KiB) and sums (96 KiB) stay in the second cache */
+    TILE_COLUMNS = 512,    /* the left side's chunk (96 KiB) and the sums (192 KiB) stay in the second cache */
+    PANELS = 8,            /* packed by one item */
     ENOUGH_TILES = 16,     /* below this tiles are made smaller, to feed a team */
     ENOUGH_WORK = 1 << 18, /* multiply-adds worth waking a team: some 5 us of one core */
-    BLOCK = 8 << 20,       /* bytes of packed B at once */
+    BLOCK = 8 << 20,       /* bytes of the packed side at once */
 };
+
+/* An operand as [rows, k]. */
+typedef struct {
+    const void *data;
+    int64_t ld, stride; /* elements to the next stored row, to the next matrix */
+    bool along_k;       /* stored [rows, k], else [k, rows] */
+} side;
 
 typedef struct {
     ls_device *device;
     const ls_matmul_args *args;
     const ls_product_kernels *kernels;
-    const float *bias; /* f32, NULL: none */
+    side left, right;
+    int64_t rows, all_columns; /* of the product: m and n, or n and m */
+    bool turned;               /* the product is C^T */
+    const float *bias;         /* f32, NULL: none */
     float *panels;
+    int64_t chunks; /* of k */
     int64_t first_batch, batches; /* in this block */
     int64_t first_column, columns;
-    int64_t packed_batches; /* 1 where all batches share B */
+    int64_t packed_batches; /* 1 where all batches share the right side */
     int64_t tile_rows, tile_columns, row_tiles, column_tiles;
     float *tile, *row, *staged; /* one for each thread */
 } product;
@@ -60,21 +76,100 @@ static const char *at(const void *base, ls_type type, int64_t element)
     return (const char *)base + element * (int64_t)ls_type_size(type);
 }
 
+static const char *matrix(const product *p, const side *x, int64_t batch, int64_t row, int64_t k)
+{
+    return at(x->data, p->args->type_ab, batch * x->stride + (x->along_k ? row * x->ld + k : k * x->ld + row));
+}
+
+/* ---- the right side ---- */
+
 static int64_t panels_of(const product *p)
 {
     return ceil_div(p->columns, p->kernels->width);
 }
 
-static void pack_panel(void *context, int64_t item)
+/* [batch][chunk][panel][k of the chunk][width]: the panels of a chunk follow each other, as they are read. */
+static float *panel(const product *p, int64_t batch, int64_t number, int64_t first, int64_t count)
 {
+    const int64_t width = p->kernels->width, panels = panels_of(p);
+    return p->panels + (batch * panels * p->args->k + panels * first + number * count) * width;
+}
+
+/* One chunk of PANELS panels. Stored rows of the right side that run over them are cut a few at a time, so that a line read
+ * is a line used up. */
+static void pack_panels(void *context, int64_t item)
+{
+    enum { AT_ONCE = 16 };
     const product *p = context;
     const ls_matmul_args *x = p->args;
-    int64_t width = p->kernels->width, batch = item / panels_of(p), column = item % panels_of(p) * width;
-    int64_t from = p->first_column + column;
-    const void *b = at(x->b, x->type_ab, (p->first_batch + batch) * x->stride_b + (x->trans_b ? from * x->ldb : from));
-    p->kernels->pack(x->type_ab, x->trans_b, x->k, least(width, p->columns - column), b, x->ldb,
-                     p->panels + item * width * x->k);
+    const int64_t width = p->kernels->width, panels = panels_of(p), groups = ceil_div(panels, PANELS);
+    const int64_t batch = item / groups / p->chunks, begin = item % groups * PANELS, end = least(begin + PANELS, panels);
+    const int64_t first = item / groups % p->chunks * LS_PRODUCT_CHUNK, count = least(LS_PRODUCT_CHUNK, x->k - first);
+    const int64_t step = p->right.along_k ? count : AT_ONCE;
+    for (int64_t k = 0; k < count; k += step)
+        for (int64_t number = begin; number < end; number++)
+            p->kernels->pack(x->type_ab, p->right.along_k, least(step, count - k), least(width, p->columns - number * width),
+                             matrix(p, &p->right, p->first_batch + batch, p->first_column + number * width, first + k),
+                             p->right.ld, panel(p, batch, number, first, count) + k * width);
 }
+
+/* ---- the left side ---- */
+
+/* What the kernel reads: rows [i, i + m) of the left side, k in [first, first + count), as f32. */
+typedef struct {
+    const float *at;
+    int64_t row, k, strip; /* distances */
+} operand;
+
+static bool in_place(const product *p)
+{
+    return p->args->type_ab == LS_F32 && p->left.along_k;
+}
+
+static operand stage(const product *p, int64_t batch, int64_t i, int64_t m, int64_t first, int64_t count)
+{
+    const ls_type type = p->args->type_ab;
+    const int64_t ld = p->left.ld, strip = p->kernels->rows;
+    const char *from = matrix(p, &p->left, batch, i, first);
+    if (in_place(p))
+        return (operand){(const float *)from, ld, 1, strip * ld};
+    float *copy = p->staged + (int64_t)ls_team_thread_number() * TILE_ROWS * LS_PRODUCT_CHUNK;
+    if (!p->left.along_k) {
+        p->kernels->pack_strips(type, m, count, from, ld, copy);
+        return (operand){copy, 1, strip, strip * count};
+    }
+    for (int64_t q = 0; q < m; q++)
+        p->device->cast(p->device, type, LS_F32, count, at(from, type, q * ld), copy + q * count);
+    return (operand){copy, count, 1, strip * count};
+}
+
+/* What panel `number` of a chunk brings nearer: of the first chunk's first pass, where the left side is read in place, its
+ * own next strip; else its share of the next chunk. */
+static ls_product_ahead look_ahead(const product *p, int64_t batch, int64_t i, int64_t m, int64_t first, int64_t number,
+                                   int64_t panels)
+{
+    const ls_type type = p->args->type_ab;
+    const int64_t row = p->left.ld * (int64_t)ls_type_size(type), strip = p->kernels->rows;
+    const int64_t chunk_lines = LS_PRODUCT_CHUNK * (int64_t)ls_type_size(type) / 64;
+    if (first == 0 && number == 0 && in_place(p))
+        return (ls_product_ahead){matrix(p, &p->left, batch, i + strip, 0), strip, row, chunk_lines, strip * row};
+    const int64_t next = first + LS_PRODUCT_CHUNK;
+    if (next >= p->args->k)
+        return (ls_product_ahead){0};
+    if (p->left.along_k) {
+        const int64_t lines = ceil_div(chunk_lines, panels);
+        if (number * lines >= chunk_lines)
+            return (ls_product_ahead){0};
+        return (ls_product_ahead){matrix(p, &p->left, batch, i, next) + number * lines * 64, strip, row, lines, strip * row};
+    }
+    const int64_t blocks = ceil_div(m, strip), rows = ceil_div(LS_PRODUCT_CHUNK, panels * blocks), from = number * blocks * rows;
+    if (from >= LS_PRODUCT_CHUNK)
+        return (ls_product_ahead){0};
+    return (ls_product_ahead){matrix(p, &p->left, batch, i, next + from), rows, row, m * (int64_t)ls_type_size(type) / 64 + 1,
+                              rows * row};
+}
+
+/* ---- tiles ---- */
 
 /* The finished sums of one row of a tile go to C: add what is there, bias, round, activation. */
 static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, int64_t n, float *sum, float *row)
@@ -105,72 +200,82 @@ static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, in
         memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
 }
 
-/* What the kernel reads as A: rows [i, i + m) of op(A), k in [first, first + count), as f32. */
-typedef struct {
-    const float *at;
-    int64_t row, k; /* distances */
-} operand;
+/* A tile of C^T: its columns are rows of C, from `j` on, of which it holds m numbers from `i` on. */
+static void finish_turned(const product *p, int64_t batch, int64_t i, int64_t m, int64_t j, int64_t n, const float *sum)
+{
+    const int64_t thread = ls_team_thread_number();
+    float *lines = p->staged + thread * TILE_ROWS * LS_PRODUCT_CHUNK; /* the left side is done with */
+    for (int64_t q = 0; q < n; q += LS_PRODUCT_TURN) {
+        p->kernels->turn(m, sum + q, TILE_COLUMNS, lines, TILE_ROWS);
+        for (int64_t r = 0; r < least(LS_PRODUCT_TURN, n - q); r++)
+            finish_row(p, batch, j + q + r, i, m, lines + r * TILE_ROWS, p->row + thread * TILE_COLUMNS);
+    }
+}
 
-/* In place where A is f32 with its rows along k, or narrow; else a dense copy, which widens bf16 and brings the far
- * lines of a transposed A together (in place they fall into the same few sets of the first cache). */
-static operand stage_a(const product *p, int64_t batch, int64_t i, int64_t m, int64_t first, int64_t count)
+/* C itself can take the sums of a tile's whole panels: nothing is left to do with them. */
+static bool sums_in_place(const product *p)
 {
     const ls_matmul_args *x = p->args;
-    int64_t origin = batch * x->stride_a + (x->trans_a ? first * x->lda + i : i * x->lda + first);
-    if (x->type_ab == LS_F32 && !x->trans_a)
-        return (operand){(const float *)x->a + origin, x->lda, 1};
-    if (x->type_ab == LS_F32 && x->lda < LS_PRODUCT_CHUNK)
-        return (operand){(const float *)x->a + origin, 1, x->lda};
-    float *copy = p->staged + (int64_t)ls_team_thread_number() * TILE_ROWS * LS_PRODUCT_CHUNK;
-    int64_t lines = x->trans_a ? count : m, length = x->trans_a ? m : count;
-    for (int64_t q = 0; q < lines; q++) {
-        const void *line = at(x->a, x->type_ab, origin + q * x->lda);
-        if (x->type_ab == LS_F32)
-            memcpy(copy + q * length, line, (size_t)length * sizeof *copy);
-        else
-            p->device->cast(p->device, x->type_ab, LS_F32, length, line, copy + q * length);
-    }
-    return x->trans_a ? (operand){copy, 1, m} : (operand){copy, count, 1};
+    return !p->turned && x->type_c == LS_F32 && !p->bias && !x->pre && x->activation == LS_ACT_NONE && x->k > 0 &&
+           (!x->accumulate || x->k <= LS_PRODUCT_CHUNK);
 }
 
 static void multiply_tile(void *context, int64_t item)
 {
     const product *p = context;
     const ls_matmul_args *x = p->args;
-    int64_t width = p->kernels->width;
-    int64_t tile_column = item % p->column_tiles, tile_row = item / p->column_tiles % p->row_tiles;
-    int64_t batch = item / (p->column_tiles * p->row_tiles);
-    int64_t i = tile_row * p->tile_rows, m = least(p->tile_rows, x->m - i);
-    int64_t j = tile_column * p->tile_columns, n = least(p->tile_columns, p->columns - j);
-    float *sum = p->tile + (int64_t)ls_team_thread_number() * TILE_ROWS * TILE_COLUMNS;
-    const float *panels = p->panels + ((p->packed_batches > 1 ? batch * panels_of(p) : 0) * width + j) * x->k;
+    const int64_t width = p->kernels->width;
+    const int64_t tile_column = item % p->column_tiles, tile_row = item / p->column_tiles % p->row_tiles;
+    const int64_t in_block = item / (p->column_tiles * p->row_tiles), batch = p->first_batch + in_block;
+    const int64_t i = tile_row * p->tile_rows, m = least(p->tile_rows, p->rows - i);
+    const int64_t j = tile_column * p->tile_columns, n = least(p->tile_columns, p->columns - j);
+    const int64_t column = p->first_column + j, thread = ls_team_thread_number(), panels = ceil_div(n, width);
+    float *sum = p->tile + thread * TILE_ROWS * TILE_COLUMNS;
+    float *c = (float *)x->c + batch * x->stride_c + i * x->ldc + column;
+    const int64_t direct = sums_in_place(p) ? n / width * width : 0; /* columns whose sums are kept in C */
     if (!x->k)
         memset(sum, 0, TILE_ROWS * TILE_COLUMNS * sizeof *sum);
     for (int64_t first = 0; first < x->k; first += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
-        int64_t count = least(LS_PRODUCT_CHUNK, x->k - first);
-        operand a = stage_a(p, p->first_batch + batch, i, m, first, count);
-        for (int64_t q = 0; q < n; q += width)
-            p->kernels->multiply(m, count, a.at, a.row, a.k, panels + q * x->k + first * width, width, sum + q,
-                                 TILE_COLUMNS, first > 0);
+        const int64_t count = least(LS_PRODUCT_CHUNK, x->k - first);
+        const operand a = stage(p, batch, i, m, first, count);
+        const float *b = panel(p, p->packed_batches > 1 ? in_block : 0, j / width, first, count);
+        for (int64_t q = 0; q < panels; q++) {
+            ls_product_ahead ahead = look_ahead(p, batch, i, m, first, q, panels);
+            const bool in_c = q * width < direct, add = first > 0 || (in_c && x->accumulate);
+            p->kernels->multiply_strips(m, count, a.at, a.row, a.k, a.strip, b + q * count * width,
+                                        (in_c ? c : sum) + q * width, in_c ? x->ldc : TILE_COLUMNS, add, &ahead);
+        }
     }
-    for (int64_t q = 0; q < m; q++)
-        finish_row(p, p->first_batch + batch, i + q, p->first_column + j, n, sum + q * TILE_COLUMNS,
-                   p->row + (int64_t)ls_team_thread_number() * TILE_COLUMNS);
+    if (p->turned)
+        finish_turned(p, batch, i, m, column, n, sum);
+    for (int64_t q = 0; q < m && direct < n && !p->turned; q++)
+        finish_row(p, batch, i + q, column + direct, n - direct, sum + q * TILE_COLUMNS + direct,
+                   p->row + thread * TILE_COLUMNS);
+}
+
+static int64_t even_part(int64_t all, int64_t most, int64_t unit)
+{
+    return least(ceil_div(ceil_div(all, ceil_div(all, most)), unit) * unit, most);
 }
 
 static void choose_tile(product *p)
 {
-    p->tile_rows = TILE_ROWS;
-    p->tile_columns = TILE_COLUMNS;
+    const int64_t strip = p->kernels->rows, width = LS_PRODUCT_MAX_WIDTH;
+    p->tile_rows = even_part(p->rows, TILE_ROWS, strip);
+    p->tile_columns = even_part(p->columns, TILE_COLUMNS, width);
     for (;;) {
-        p->row_tiles = ceil_div(p->args->m, p->tile_rows);
+        p->row_tiles = ceil_div(p->rows, p->tile_rows);
         p->column_tiles = ceil_div(p->columns, p->tile_columns);
         if (p->batches * p->row_tiles * p->column_tiles >= ENOUGH_TILES)
             return;
-        if (p->tile_columns > LS_PRODUCT_MAX_WIDTH && p->columns > LS_PRODUCT_MAX_WIDTH)
-            p->tile_columns /= 2;
-        else if (p->tile_rows > 6 && p->args->m > 6)
-            p->tile_rows /= 2;
+        if (p->tile_rows > 4 * strip)
+            p->tile_rows = even_part(p->rows, p->tile_rows / 2, strip);
+        else if (p->tile_columns > 2 * width)
+            p->tile_columns = even_part(p->columns, p->tile_columns / 2, width);
+        else if (p->tile_rows > strip)
+            p->tile_rows = even_part(p->rows, p->tile_rows / 2, strip);
+        else if (p->tile_columns > width)
+            p->tile_columns = width;
         else
             return;
     }
@@ -188,13 +293,28 @@ static void run_items(product *p, bool large, int64_t items, ls_team_item f)
 
 static void multiply_block(product *p)
 {
-    const ls_matmul_args *x = p->args;
-    double work = (double)x->k * (double)p->columns * (double)p->batches;
-    p->packed_batches = x->stride_b ? p->batches : 1;
+    const double work = (double)p->args->k * (double)p->columns * (double)p->batches;
+    p->packed_batches = p->right.stride ? p->batches : 1;
     /* Packing an element costs about 8 multiply-adds. */
-    run_items(p, work >= ENOUGH_WORK / 8, p->packed_batches * panels_of(p), pack_panel);
+    run_items(p, work >= ENOUGH_WORK / 8, p->packed_batches * p->chunks * ceil_div(panels_of(p), PANELS), pack_panels);
     choose_tile(p);
-    run_items(p, work * (double)x->m >= ENOUGH_WORK, p->batches * p->row_tiles * p->column_tiles, multiply_tile);
+    run_items(p, work * (double)p->rows >= ENOUGH_WORK, p->batches * p->row_tiles * p->column_tiles, multiply_tile);
+}
+
+/* Which operand is packed: by what packing, cutting into strips and turning cost. Changes no bit. */
+static void choose_sides(product *p)
+{
+    const ls_matmul_args *x = p->args;
+    const side a = {x->a, x->lda, x->stride_a, !x->trans_a}, b = {x->b, x->ldb, x->stride_b, x->trans_b};
+    const double of_a = (double)x->m * (double)x->k, of_b = (double)x->n * (double)x->k;
+    const double straight = of_b + (a.along_k ? 0 : 0.5 * of_a * (double)ceil_div(x->n, TILE_COLUMNS));
+    const double turned = of_a + (b.along_k ? 0 : 0.5 * of_b * (double)ceil_div(x->m, TILE_COLUMNS)) +
+                          0.5 * (double)x->m * (double)x->n;
+    p->turned = x->batch == 1 && turned < straight;
+    p->left = p->turned ? b : a;
+    p->right = p->turned ? a : b;
+    p->rows = p->turned ? x->n : x->m;
+    p->all_columns = p->turned ? x->m : x->n;
 }
 
 static ls_status multiply_f32(ls_device *device, const ls_matmul_args *x, ls_arena *scratch)
@@ -208,27 +328,29 @@ static ls_status multiply_f32(ls_device *device, const ls_matmul_args *x, ls_are
     } else {
         p.bias = x->bias;
     }
-    /* Blocks of B: whole batches while they fit, else columns of one (all batches where they share B). */
-    int64_t matrix =
-        (x->k ? x->k : 1) * ceil_div(x->n, LS_PRODUCT_MAX_WIDTH) * LS_PRODUCT_MAX_WIDTH * (int64_t)sizeof(float);
-    int64_t batches = x->stride_b ? least(x->batch, BLOCK / matrix ? BLOCK / matrix : 1) : x->batch, columns = x->n;
-    if (matrix > BLOCK) {
-        columns = BLOCK / (int64_t)sizeof(float) / x->k / TILE_COLUMNS * TILE_COLUMNS;
-        columns = columns ? least(columns, x->n) : TILE_COLUMNS;
+    choose_sides(&p);
+    p.chunks = ceil_div(x->k, LS_PRODUCT_CHUNK);
+    /* Blocks of the right side: whole batches while they fit, else columns of one (all batches where they share it). */
+    const int64_t all = p.all_columns, k = x->k ? x->k : 1;
+    const int64_t bytes = k * ceil_div(all, LS_PRODUCT_MAX_WIDTH) * LS_PRODUCT_MAX_WIDTH * (int64_t)sizeof(float);
+    int64_t batches = p.right.stride ? least(x->batch, BLOCK / bytes ? BLOCK / bytes : 1) : x->batch, columns = all;
+    if (bytes > BLOCK) {
+        columns = BLOCK / (int64_t)sizeof(float) / k / TILE_COLUMNS * TILE_COLUMNS;
+        columns = columns ? least(columns, all) : TILE_COLUMNS;
     }
     const int64_t threads = ls_team_threads(device->team);
     p.tile = ls_arena_array(scratch, float, TILE_ROWS *TILE_COLUMNS *threads);
     p.row = ls_arena_array(scratch, float, TILE_COLUMNS *threads);
     p.staged = ls_arena_array(scratch, float, TILE_ROWS *LS_PRODUCT_CHUNK *threads);
     p.panels = ls_arena_array(scratch, float,
-                              (x->stride_b ? batches : 1) * x->k * (least(columns, x->n) + LS_PRODUCT_MAX_WIDTH));
+                              (p.right.stride ? batches : 1) * x->k * (least(columns, all) + LS_PRODUCT_MAX_WIDTH));
     ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
     for (p.first_batch = 0; p.first_batch < x->batch; p.first_batch += batches)
-        for (p.first_column = 0; p.first_column < x->n; p.first_column += columns) {
+        for (p.first_column = 0; p.first_column < all; p.first_column += columns) {
             p.batches = least(batches, x->batch - p.first_batch);
-            p.columns = least(columns, x->n - p.first_column);
+            p.columns = least(columns, all - p.first_column);
             multiply_block(&p);
         }
     return LS_OK;

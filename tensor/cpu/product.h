@@ -16,16 +16,33 @@
 enum {
     LS_PRODUCT_CHUNK = 256,    /* longest chain; longer sums add the chunks' results in ascending order */
     LS_PRODUCT_MAX_WIDTH = 32, /* of a panel, on any level */
+    LS_PRODUCT_TURN = 8,       /* columns that `turn` takes at once */
 };
+
+/* Memory that will be read soon: each block of rows of a product touches `lines` lines of 64 bytes in each of `rows` rows,
+ * `row` bytes apart, then goes on by `next` bytes. Addresses need not be valid. */
+typedef struct {
+    const char *at;
+    int64_t rows, row, lines, next;
+} ls_product_ahead;
 
 typedef struct {
     int width; /* columns of a panel: two native vectors */
+    int rows;  /* of a strip: what stays in registers */
     /* panel[p * width + j] = op(B)[p, j] as f32, p < k, j < width; columns from n on are 0. B f32 or bf16, stored
      * [k, n] or, transposed, [n, k], rows ldb apart. */
     void (*pack)(ls_type type, bool transposed, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel);
     /* c[i * ldc + j] = (add ? c + sum : sum), i < m, j < width; a[i * a_row + p * a_k], b[p * b_row + j], p < k. */
     void (*multiply)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
                      float *c, int64_t ldc, bool add);
+    /* The same with a's strips of `rows` rows a_strip apart, and b a panel. `ahead` [may be NULL] moves on. */
+    void (*multiply_strips)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
+                            const float *b, float *c, int64_t ldc, bool add, ls_product_ahead *ahead);
+    /* to[(i / rows * k + p) * rows + i % rows] = a[p, i] as f32, i < m, p < k: strips of a matrix that is stored with its
+     * columns along k; rows of a are lda apart, the last strip's missing rows are 0. */
+    void (*pack_strips)(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to);
+    /* to[j * to_row + i] = tile[i * ld + j], i < m, j < LS_PRODUCT_TURN. */
+    void (*turn)(int64_t m, const float *tile, int64_t ld, float *to, int64_t to_row);
 } ls_product_kernels;
 
 const ls_product_kernels *ls_product_kernels_of(ls_numerics level);

@@ -33,13 +33,26 @@ LANES_INLINE void block(int rows, int64_t k, const float *a, int64_t a_row, int6
     }
 }
 
-static void multiply(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
-                     float *c, int64_t ldc, bool add)
+/* Brings the lines that `ahead` names into the second cache, and moves it on. */
+LANES_INLINE void touch(ls_product_ahead *ahead)
+{
+    for (int64_t i = 0; i < ahead->rows; i++)
+        for (int64_t line = 0; line < ahead->lines; line++)
+            __builtin_prefetch(ahead->at + i * ahead->row + line * 64, 0, 2);
+    ahead->at += ahead->next;
+}
+
+LANES_INLINE void strips(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
+                         const float *b, int64_t b_row, float *c, int64_t ldc, bool add, ls_product_ahead *ahead)
 {
     int64_t i = 0;
-    for (; i + ROWS <= m; i += ROWS)
-        block(ROWS, k, a + i * a_row, a_row, a_k, b, b_row, c + i * ldc, ldc, add);
-    a += i * a_row;
+    for (; i + ROWS <= m; i += ROWS, a += a_strip) {
+        for (int r = 0; r < ROWS; r++)
+            __builtin_prefetch(c + (i + r) * ldc, 1, 3); /* to be written when the sums are there */
+        if (ahead)
+            touch(ahead);
+        block(ROWS, k, a, a_row, a_k, b, b_row, c + i * ldc, ldc, add);
+    }
     c += i * ldc;
     switch (m - i) {
     case 5: block(5, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
@@ -49,6 +62,18 @@ static void multiply(int64_t m, int64_t k, const float *a, int64_t a_row, int64_
     case 1: block(1, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
     default: break;
     }
+}
+
+static void multiply(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                     float *c, int64_t ldc, bool add)
+{
+    strips(m, k, a, a_row, a_k, ROWS * a_row, b, b_row, c, ldc, add, NULL);
+}
+
+static void multiply_strips(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
+                            const float *b, float *c, int64_t ldc, bool add, ls_product_ahead *ahead)
+{
+    strips(m, k, a, a_row, a_k, a_strip, b, WIDTH, c, ldc, add, ahead);
 }
 
 LANES_INLINE float element(ls_type type, const void *x, int64_t i)
@@ -134,5 +159,60 @@ static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void
         pack_rows(LS_BF16, k, n, b, ldb, panel);
 }
 
+/* Six numbers of each of k rows; type is a constant at each call. */
+LANES_INLINE void strip(ls_type type, int64_t k, int64_t n, const void *a, int64_t lda, int64_t i, bool wide, float *to)
+{
+    int64_t p = 0;
+#if LANES >= 8
+    for (; wide && p + 1 < k; p++) /* eight, of which the next row overwrites two */
+        _mm256_storeu_ps(to + p * ROWS, load_8(type, a, p * lda + i));
+#endif
+    (void)wide;
+    for (; p < k; p++)
+        for (int64_t r = 0; r < ROWS; r++)
+            to[p * ROWS + r] = r < n ? element(type, a, p * lda + i + r) : 0.0f;
+}
+
+static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to)
+{
+    enum { AT_ONCE = 16 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
+    for (int64_t p = 0; p < k; p += AT_ONCE) {
+        int64_t count = k - p < AT_ONCE ? k - p : AT_ONCE;
+        for (int64_t i = 0; i < m; i += ROWS) {
+            int64_t n = m - i < ROWS ? m - i : ROWS;
+            const bool wide = i + 8 <= m;
+            float *at = to + i * k + p * ROWS;
+            if (type == LS_F32)
+                strip(LS_F32, count, n, (const float *)a + p * lda, lda, i, wide, at);
+            else
+                strip(LS_BF16, count, n, (const uint16_t *)a + p * lda, lda, i, wide, at);
+        }
+    }
+}
+
+static void turn(int64_t m, const float *tile, int64_t ld, float *to, int64_t to_row)
+{
+    int64_t i = 0;
+#if LANES >= 8
+    for (; i + 8 <= m; i += 8) {
+        __m256 row[8];
+        for (int r = 0; r < 8; r++)
+            row[r] = _mm256_loadu_ps(tile + (i + r) * ld);
+        transpose_8x8(row, to + i, to_row);
+    }
+#endif
+    for (; i < m; i++)
+        for (int64_t j = 0; j < LS_PRODUCT_TURN; j++)
+            to[j * to_row + i] = tile[i * ld + j];
+}
+
 extern const ls_product_kernels level_symbol(ls_product_kernels);
-const ls_product_kernels level_symbol(ls_product_kernels) = {.width = WIDTH, .pack = pack, .multiply = multiply};
+const ls_product_kernels level_symbol(ls_product_kernels) = {
+    .width = WIDTH,
+    .rows = ROWS,
+    .pack = pack,
+    .pack_strips = pack_strips,
+    .multiply = multiply,
+    .multiply_strips = multiply_strips,
+    .turn = turn,
+};
