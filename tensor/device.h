@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "base/team.h"
 #include "base/type.h"
+#include "tensor/block_mask.h"
 
 typedef struct ls_device ls_device;
 
@@ -50,16 +51,22 @@ typedef struct {
 
 /* Attention over rows that hold one or several segments. q [B, Tq, H, D], k and v [B, Tk, Hkv, D], out as q.
  * Query head h reads key/value head h / (H / Hkv). Query i stands at key position i + Tk - Tq.
- * `segments` [B, Tk] (NULL: one): a query sees only keys of its own segment; segments are contiguous, and tiles start
- * at a segment's first key, so a packed row gives the bits of its parts alone. lse [B, H, Tq] f32 (f64 for f64). */
+ * Who sees whom is one of three things; a query that sees no key gets 0, and lse -infinity:
+ *   self    `segments` [B, Tk] (NULL: one): a query sees only keys of the segment it stands in; segments are contiguous,
+ *           and tiles start at a segment's first key, so a packed row gives the bits of its parts alone. `causal`: no
+ *           key after the query.
+ *   cross   with `query_segments` [B, Tq] a query's segment is given instead of taken from its place. Ids are contiguous
+ *           and ascend in both; below 0 is padding, which sees nothing and is seen by nobody. Never causal.
+ *   mask    a block mask, alone. Tiles start at the row's first key. */
 typedef struct {
     ls_type type;
     int64_t batch, queries, keys, heads, kv_heads, width;
     bool causal;
     double scale;
-    const int32_t *segments;
+    const int32_t *segments, *query_segments;
+    const ls_block_mask *mask;
     const void *q, *k, *v;
-    void *out, *lse;
+    void *out, *lse;       /* lse [B, H, Tq] f32 (f64 for f64) */
     const void *dout;      /* backward */
     void *dq, *dk, *dv;    /* backward, += */
 } ls_attention_args;

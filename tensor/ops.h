@@ -58,6 +58,13 @@ ls_tensor *ls_rotary(ls_tape *tape, ls_tensor *x, const int32_t *positions, doub
 /* softmax(q k^T / sqrt(D) + mask) v, memory linear in T (Dao et al. 2022). q [B, Tq, H, D]; k, v [B, Tk, Hkv, D], H a
  * multiple of Hkv; segments [B, Tk] or NULL. See ls_attention_args. */
 ls_tensor *ls_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, bool causal, const int32_t *segments);
+/* The same with queries of one sequence and keys and values of another: Tq and Tk are free, nothing is causal. Segments
+ * [B, Tq], [B, Tk] (NULL: all 0) pair packed parts: a query sees the keys of its own id. Ids ascend along a row, a
+ * negative one is padding. A query without keys gives 0. LS_EARG: ids that do not ascend. */
+ls_tensor *ls_cross_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const int32_t *query_segments, const int32_t *key_segments);
+/* The same under any mask of [Tq, Tk], given as a sparse table of blocks (tensor/block_mask.h) that lives until the
+ * reset; absent blocks cost neither time nor memory. A query that sees no key gives 0. */
+ls_tensor *ls_masked_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const ls_block_mask *mask);
 
 /* Weighted sum over rows of -log softmax(x w^T)[label]; x [n, D], w [V, D], labels [n], weights [n] f32 or NULL.
  * Result [] f32, summed in f64 in row order. `losses` [n] f32 (may be NULL) gets each row's unweighted loss. */

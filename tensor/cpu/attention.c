@@ -7,6 +7,7 @@
 #include "base/math.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { ENOUGH_WORK = 1 << 17 }; /* visible pairs times width worth waking a team */
 
@@ -18,13 +19,12 @@ typedef struct {
 
 /* What one thread needs for a tile. */
 typedef struct {
-    float *rows, *panels, *out, *score, *m, *l, *shrink;
-    int32_t *visible;
+    float *rows /* of q, then of v in pieces */, *panels, *out, *score, *m, *l, *shrink;
 } workroom;
 
 static int64_t room_size(const ls_attention_plan *plan)
 {
-    return LS_QUERY_TILE * (3 * plan->padded + LS_KEY_TILE + 4);
+    return LS_QUERY_TILE * (3 * plan->padded + LS_KEY_TILE + 3);
 }
 
 static workroom room_of(const forward *f)
@@ -35,7 +35,6 @@ static workroom room_of(const forward *f)
     room.m = room.score + LS_QUERY_TILE * LS_KEY_TILE;
     room.l = room.m + LS_QUERY_TILE;
     room.shrink = room.l + LS_QUERY_TILE;
-    room.visible = (int32_t *)(room.shrink + LS_QUERY_TILE);
     return room;
 }
 
@@ -45,7 +44,8 @@ static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
     const ls_attention_args *x = plan->args;
     for (int64_t pair = 0; pair < ls_attention_pairs(plan, tile); pair++) {
         int64_t row = ls_attention_row(plan, tile, head_group, pair), head = row % x->heads;
-        float inverse = 1.0f / room->l[pair], *sum = room->out + pair * plan->padded;
+        bool nothing = room->l[pair] == 0; /* no key was seen: out is 0, and so are its sums */
+        float inverse = nothing ? 0.0f : 1.0f / room->l[pair], *sum = room->out + pair * plan->padded;
         for (int64_t d = 0; d < x->width; d++)
             sum[d] = sum[d] * inverse + 0.0f; /* -0 becomes +0: unseen keys may have added +0 to it, or not */
         plan->device->cast(plan->device, LS_F32, x->type, x->width, sum,
@@ -53,8 +53,25 @@ static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
         int64_t query = row / x->heads % x->queries;
         if (x->lse)
             ((float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query] =
-                (float)((double)room->m[pair] + ls_math_log((double)room->l[pair]));
+                nothing ? -INFINITY : (float)((double)room->m[pair] + ls_math_log((double)room->l[pair]));
     }
+}
+
+/* One step of the walk: out = out shrink + p v. */
+static void attend_keys(const ls_key_walk *walk, const workroom *room, bool first)
+{
+    const ls_attention_plan *plan = walk->plan;
+    int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile), v_row;
+    ls_key_walk_scores(walk, plan->k, room->panels, room->score);
+    plan->softmax->online(walk->keys, lanes, room->score, lanes, walk->seen, room->m, room->l, room->shrink);
+    for (int64_t pair = 0; !first && pair < pairs; pair++)
+        if (room->shrink[pair] != 1.0f)
+            for (int64_t d = 0; d < plan->padded; d++)
+                room->out[pair * plan->padded + d] *= room->shrink[pair];
+    const float *v = ls_key_walk_rows(walk, plan->v, room->rows, &v_row);
+    for (int64_t d = 0; d < plan->padded; d += plan->product->width)
+        plan->product->multiply(pairs, walk->keys, room->score, 1, lanes, v + d, v_row, room->out + d, plan->padded,
+                                !first);
 }
 
 static void attend_tile(void *context, int64_t item)
@@ -62,32 +79,22 @@ static void attend_tile(void *context, int64_t item)
     const forward *f = context;
     const ls_attention_plan *plan = &f->plan;
     const ls_attention_args *x = plan->args;
-    int64_t groups = x->heads / plan->tile_heads, head_group = item % groups, width = plan->product->width;
+    int64_t groups = x->heads / plan->tile_heads, head_group = item % groups;
     const ls_query_tile *tile = &plan->tiles[item / groups];
     int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
-    int64_t kv_head = head_group * plan->tile_heads / (x->heads / x->kv_heads);
     workroom room = room_of(f);
     ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room.rows, room.panels);
     for (int64_t lane = 0; lane < lanes; lane++) {
         room.m[lane] = -INFINITY;
         room.l[lane] = 0;
     }
-    int64_t end = ls_attention_last_key(plan, tile);
-    for (int64_t key = tile->key_begin; key < end; key += LS_KEY_TILE) { /* ascending: the order of sums */
-        int64_t keys = end - key < LS_KEY_TILE ? end - key : LS_KEY_TILE;
-        int64_t at = (tile->batch * x->keys + key) * plan->kv_row + kv_head * plan->kv_head;
-        ls_attention_scores(plan, plan->k + at, keys, room.panels, lanes, room.score);
-        ls_attention_visible(plan, tile, key, keys, room.visible);
-        plan->softmax->online(keys, lanes, room.score, lanes, room.visible, room.m, room.l, room.shrink);
-        bool first = key == tile->key_begin;
-        for (int64_t pair = 0; !first && pair < pairs; pair++)
-            if (room.shrink[pair] != 1.0f)
-                for (int64_t d = 0; d < plan->padded; d++)
-                    room.out[pair * plan->padded + d] *= room.shrink[pair];
-        for (int64_t d = 0; d < plan->padded; d += width)
-            plan->product->multiply(pairs, keys, room.score, 1, lanes, plan->v + at + d, plan->kv_row, room.out + d,
-                                    plan->padded, !first);
-    }
+    ls_key_walk walk;
+    bool first = true;
+    ls_key_walk_begin(&walk, plan, tile, head_group * plan->tile_heads / (x->heads / x->kv_heads));
+    for (; ls_key_walk_next(&walk); first = false) /* ascending: the order of sums */
+        attend_keys(&walk, &room, first);
+    if (first)
+        memset(room.out, 0, (size_t)(pairs * plan->padded) * sizeof *room.out);
     write_tile(plan, tile, head_group, &room);
 }
 

@@ -20,13 +20,12 @@ typedef struct {
 
 /* What one thread needs for a tile: rows [64, padded], panels the same transposed, tiles [64 keys, 64 queries]. */
 typedef struct {
-    float *q, *dout, *out, *dq, *q_panels, *dout_panels, *p, *dp, *lse, *delta;
-    int32_t *visible;
+    float *q, *dout, *out /* then rows of k in pieces */, *dq, *q_panels, *dout_panels, *p, *dp, *lse, *delta;
 } workroom;
 
 static int64_t room_size(const ls_attention_plan *plan)
 {
-    return LS_QUERY_TILE * (6 * plan->padded + 2 * LS_KEY_TILE + 3);
+    return LS_QUERY_TILE * (6 * plan->padded + 2 * LS_KEY_TILE + 2);
 }
 
 static workroom room_of(const backward *w)
@@ -43,8 +42,7 @@ static workroom room_of(const backward *w)
                       .p = tiles,
                       .dp = tiles + square,
                       .lse = vectors,
-                      .delta = vectors + LS_QUERY_TILE,
-                      .visible = (int32_t *)(vectors + 2 * LS_QUERY_TILE)};
+                      .delta = vectors + LS_QUERY_TILE};
 }
 
 /* Eight chains over the width, added pairwise: a fixed order that is not one long wait. */
@@ -86,21 +84,29 @@ static void add_product(const ls_attention_plan *plan, int64_t rows, int64_t k, 
         plan->product->multiply(rows, k, a, a_row, a_k, b + d, b_row, to + d, to_row, add);
 }
 
-static void key_tile(const backward *w, const ls_query_tile *tile, int64_t kv_head, int64_t key, int64_t keys,
-                     workroom *room)
+/* sums (+)= tile^T rows for the step's keys, each piece where it belongs; they are rows of the product, not in its
+ * sums. */
+static void add_to_keys(const ls_key_walk *walk, const float *tile, const float *rows, float *sums)
+{
+    const ls_attention_plan *plan = walk->plan;
+    int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
+    for (int i = 0; i < walk->pieces; i++, tile += walk->piece[i - 1].keys * lanes)
+        add_product(plan, walk->piece[i].keys, pairs, tile, lanes, 1, rows, plan->padded,
+                    sums + ls_key_walk_at(walk, walk->piece[i].key), plan->kv_row, true);
+}
+
+static void key_tile(const backward *w, const ls_key_walk *walk, bool first, const workroom *room)
 {
     const ls_attention_plan *plan = &w->plan;
-    int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile), padded = plan->padded;
-    int64_t at = (tile->batch * plan->args->keys + key) * plan->kv_row + kv_head * plan->kv_head;
-    ls_attention_scores(plan, plan->k + at, keys, room->q_panels, lanes, room->p);
-    ls_attention_visible(plan, tile, key, keys, room->visible);
-    plan->softmax->probability(keys, lanes, room->p, lanes, room->visible, room->lse);
-    add_product(plan, keys, pairs, room->p, lanes, 1, room->dout, padded, w->dv + at, plan->kv_row, true);
-    ls_attention_scores(plan, plan->v + at, keys, room->dout_panels, lanes, room->dp);
-    plan->softmax->gradient(keys, lanes, room->p, room->dp, lanes, room->delta);
-    add_product(plan, keys, pairs, room->dp, lanes, 1, room->q, padded, w->dk + at, plan->kv_row, true);
-    add_product(plan, pairs, keys, room->dp, 1, lanes, plan->k + at, plan->kv_row, room->dq, padded,
-                key > tile->key_begin);
+    int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile), k_row;
+    ls_key_walk_scores(walk, plan->k, room->q_panels, room->p);
+    plan->softmax->probability(walk->keys, lanes, room->p, lanes, walk->seen, room->lse);
+    add_to_keys(walk, room->p, room->dout, w->dv);
+    ls_key_walk_scores(walk, plan->v, room->dout_panels, room->dp);
+    plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, room->delta);
+    add_to_keys(walk, room->dp, room->q, w->dk);
+    const float *k = ls_key_walk_rows(walk, plan->k, room->out, &k_row);
+    add_product(plan, pairs, walk->keys, room->dp, 1, lanes, k, k_row, room->dq, plan->padded, !first);
 }
 
 /* gradient[i] += sum[i] * scale, through f32. */
@@ -127,10 +133,12 @@ static void query_tile(const backward *w, const ls_query_tile *tile, int64_t hea
     const ls_attention_args *x = plan->args;
     workroom room = room_of(w);
     stage_tile(plan, tile, head_group, &room);
-    int64_t end = ls_attention_last_key(plan, tile);
-    for (int64_t key = tile->key_begin; key < end; key += LS_KEY_TILE)
-        key_tile(w, tile, kv_head, key, end - key < LS_KEY_TILE ? end - key : LS_KEY_TILE, &room);
-    for (int64_t pair = 0; x->dq && pair < ls_attention_pairs(plan, tile); pair++)
+    ls_key_walk walk;
+    bool first = true;
+    ls_key_walk_begin(&walk, plan, tile, kv_head);
+    for (; ls_key_walk_next(&walk); first = false) /* ascending: the order of sums */
+        key_tile(w, &walk, first, &room);
+    for (int64_t pair = 0; !first && x->dq && pair < ls_attention_pairs(plan, tile); pair++)
         add_to_gradient(plan, x->dq, ls_attention_row(plan, tile, head_group, pair) * x->width,
                         room.dq + pair * plan->padded, (float)x->scale, room.p);
 }

@@ -13,8 +13,14 @@ typedef struct {
 
 static bool sees(const ls_attention_args *x, int64_t batch, int64_t query, int64_t key)
 {
-    int64_t position = query + x->keys - x->queries;
+    if (x->mask)
+        return ls_block_mask_at(x->mask, batch, query, key);
     const int32_t *segment = x->segments ? x->segments + batch * x->keys : NULL;
+    if (x->query_segments) {
+        int32_t own = x->query_segments[batch * x->queries + query];
+        return own >= 0 && segment[key] == own;
+    }
+    int64_t position = query + x->keys - x->queries;
     return (!x->causal || key <= position) && (!segment || segment[key] == segment[position]);
 }
 
@@ -60,9 +66,9 @@ static void attend_head(void *context, int64_t item)
                 out[at + d] += p * v[key_at(x, batch, j, head) + d];
         }
         for (int64_t d = 0; d < x->width; d++)
-            out[at + d] /= l;
+            out[at + d] = l == 0 ? 0 : out[at + d] / l;
         if (lse)
-            lse[(batch * x->heads + head) * x->queries + i] = m + ls_math_log(l);
+            lse[(batch * x->heads + head) * x->queries + i] = l == 0 ? -INFINITY : m + ls_math_log(l);
     }
 }
 

@@ -22,39 +22,88 @@ static int64_t heads_of_a_tile(int64_t group)
     return heads;
 }
 
-static int64_t segment_end(const ls_attention_args *x, int64_t batch, int64_t begin)
+/* ---- listing tiles; with plan->tiles NULL only counting them ---- */
+
+static void add_tiles(ls_attention_plan *plan, ls_query_tile first)
 {
-    if (!x->segments)
-        return x->keys;
-    const int32_t *segment = x->segments + batch * x->keys;
+    int64_t step = LS_QUERY_TILE / plan->tile_heads, left = first.queries;
+    for (ls_query_tile tile = first; left > 0; tile.query += step, tile.position += step, left -= step) {
+        tile.queries = least(step, left);
+        if (plan->tiles)
+            plan->tiles[plan->tile_count] = tile;
+        plan->tile_count++;
+    }
+}
+
+/* The tiles since `first_tile` share keys, so they are one segment. */
+static void add_segment(ls_attention_plan *plan, int64_t first_tile)
+{
+    if (plan->tile_count == first_tile)
+        return;
+    if (plan->segments)
+        plan->segments[plan->segment_count] = (ls_query_segment){first_tile, plan->tile_count - first_tile};
+    plan->segment_count++;
+}
+
+static int64_t run_end(const int32_t *segment, int64_t begin, int64_t count)
+{
     int64_t end = begin + 1;
-    while (end < x->keys && segment[end] == segment[begin])
+    while (end < count && segment[end] == segment[begin])
         end++;
     return end;
 }
 
-/* Walks over all tiles; with tiles NULL only counts them. */
-static void list_tiles(ls_attention_plan *plan, ls_query_tile *tiles, ls_query_segment *segments)
+static void list_self(ls_attention_plan *plan, int64_t batch)
 {
     const ls_attention_args *x = plan->args;
-    int64_t step = LS_QUERY_TILE / plan->tile_heads, hidden = x->keys - x->queries; /* keys before the first query */
-    plan->tile_count = plan->segment_count = 0;
-    for (int64_t batch = 0; batch < x->batch; batch++)
-        for (int64_t begin = 0, end; begin < x->keys; begin = end) {
-            end = segment_end(x, batch, begin);
-            int64_t first = begin > 0 && begin > hidden ? begin : hidden; /* below 0 with more queries than keys */
-            int64_t first_tile = plan->tile_count;
-            for (int64_t at = first; at < end; at += step, plan->tile_count++)
-                if (tiles)
-                    tiles[plan->tile_count] =
-                        (ls_query_tile){batch, begin, end, at - hidden, least(step, end - at), at};
-            if (plan->tile_count == first_tile)
-                continue;
-            if (segments)
-                segments[plan->segment_count] = (ls_query_segment){first_tile, plan->tile_count - first_tile};
-            plan->segment_count++;
-        }
+    int64_t hidden = x->keys - x->queries; /* keys before the first query; below 0 with more queries than keys */
+    for (int64_t begin = 0, end; begin < x->keys; begin = end) {
+        end = x->segments ? run_end(x->segments + batch * x->keys, begin, x->keys) : x->keys;
+        int64_t first = begin > 0 && begin > hidden ? begin : hidden, first_tile = plan->tile_count;
+        add_tiles(plan, (ls_query_tile){batch, begin, end, first - hidden, end - first, first});
+        add_segment(plan, first_tile);
+    }
 }
+
+/* Runs of both sides ascend, so one pass finds each query run's keys; one without any has the empty range. */
+static void list_cross(ls_attention_plan *plan, int64_t batch)
+{
+    const ls_attention_args *x = plan->args;
+    const int32_t *query_id = x->query_segments + batch * x->queries, *key_id = x->segments + batch * x->keys;
+    for (int64_t begin = 0, end, key = 0; begin < x->queries; begin = end) {
+        end = run_end(query_id, begin, x->queries);
+        while (query_id[begin] >= 0 && key < x->keys && key_id[key] < query_id[begin])
+            key++;
+        bool found = query_id[begin] >= 0 && key < x->keys && key_id[key] == query_id[begin];
+        int64_t key_end = found ? run_end(key_id, key, x->keys) : key, first_tile = plan->tile_count;
+        add_tiles(plan, (ls_query_tile){batch, key, key_end, begin, end - begin, 0});
+        add_segment(plan, first_tile);
+    }
+}
+
+static void list_masked(ls_attention_plan *plan, int64_t batch)
+{
+    const ls_attention_args *x = plan->args;
+    int64_t block = x->mask->block, first_tile = plan->tile_count;
+    for (int64_t query = 0; query < x->queries; query += block)
+        add_tiles(plan,
+                  (ls_query_tile){batch, 0, 0, query, least(block, x->queries - query), query + x->keys - x->queries});
+    add_segment(plan, first_tile);
+}
+
+static void list_tiles(ls_attention_plan *plan)
+{
+    plan->tile_count = plan->segment_count = 0;
+    for (int64_t batch = 0; batch < plan->args->batch; batch++)
+        if (plan->args->mask)
+            list_masked(plan, batch);
+        else if (plan->args->query_segments)
+            list_cross(plan, batch);
+        else
+            list_self(plan, batch);
+}
+
+/* ---- keys and values as the kernels read them ---- */
 
 typedef struct {
     const ls_attention_plan *plan;
@@ -75,7 +124,6 @@ static void widen_row(void *context, int64_t row)
     }
 }
 
-/* Keys and values as the kernels read them. */
 static void widen_keys(ls_attention_plan *plan, ls_arena *scratch)
 {
     const ls_attention_args *x = plan->args;
@@ -95,6 +143,8 @@ static void widen_keys(ls_attention_plan *plan, ls_arena *scratch)
     plan->v = v;
 }
 
+/* ---- the plan ---- */
+
 ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, const ls_attention_args *args,
                                  ls_arena *scratch)
 {
@@ -105,13 +155,13 @@ ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, con
                                 .softmax = ls_softmax_tile_kernels_of(level)};
     plan->tile_heads = heads_of_a_tile(args->heads / args->kv_heads);
     plan->padded = round_up(args->width, plan->product->width);
-    list_tiles(plan, NULL, NULL);
+    list_tiles(plan);
     plan->tiles = ls_arena_array(scratch, ls_query_tile, plan->tile_count);
     plan->segments = ls_arena_array(scratch, ls_query_segment, plan->segment_count);
     ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
-    list_tiles(plan, plan->tiles, plan->segments);
+    list_tiles(plan);
     widen_keys(plan, scratch);
     return ls_arena_status(scratch);
 }
@@ -154,30 +204,4 @@ void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile
     for (int64_t lane = 0; panels && lane < lanes; lane += width)
         plan->product->pack(LS_F32, true, args->width, width, rows + lane * plan->padded, plan->padded,
                             panels + lane * args->width);
-}
-
-int64_t ls_attention_last_key(const ls_attention_plan *plan, const ls_query_tile *tile)
-{
-    return plan->args->causal ? least(tile->key_end, tile->position + tile->queries) : tile->key_end;
-}
-
-void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t key, int64_t keys,
-                          int32_t *visible)
-{
-    int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
-    for (int64_t lane = 0; lane < lanes; lane++) {
-        int64_t query = least(lane, pairs - 1) / plan->tile_heads; /* lanes of padding do as the last pair */
-        int64_t seen = plan->args->causal ? tile->position + query - key + 1 : keys;
-        visible[lane] = (int32_t)(seen < 0 ? 0 : least(seen, keys));
-    }
-}
-
-void ls_attention_scores(const ls_attention_plan *plan, const float *x, int64_t keys, const float *panels,
-                         int64_t lanes, float *score)
-{
-    int64_t width = plan->product->width, deep = plan->args->width;
-    for (int64_t lane = 0; lane < lanes; lane += width)
-        for (int64_t first = 0; first < deep; first += LS_PRODUCT_CHUNK)
-            plan->product->multiply(keys, least(LS_PRODUCT_CHUNK, deep - first), x + first, plan->kv_row, 1,
-                                    panels + lane * deep + first * width, width, score + lane, lanes, first > 0);
 }

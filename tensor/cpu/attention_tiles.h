@@ -3,9 +3,13 @@
  *     keys of a segment ->  | 64 | 64 | 64 |..      a tile of queries: up to 64 pairs (query, head) whose heads read
  *     tile of queries   ->  | ## | ## | #. |        the same key/value head; never over the border of a segment
  *
- * Both start at the segment's first key and are walked in ascending order. So a segment gives the same bits wherever it
- * stands in a packed row, and a query the same whether it comes alone (decoding) or among others: keys it does not see
- * add exact zeros, and no sum crosses queries (softmax_tile.h, product.h). Memory is linear in the number of keys. */
+ * Both start at the segment's first key (under a block mask: the row's) and are walked in ascending order. So a segment
+ * gives the same bits wherever it stands in a packed row, and a query the same whether it comes alone (decoding) or
+ * among others: keys it does not see add exact zeros, and no sum crosses queries (softmax_tile.h, product.h). For the
+ * same reason a tile that nobody sees may be left out, and where blocks of a mask are smaller than a tile, those that
+ * are absent: what is left moves together, and the chains run over the same numbers. Tiles of queries do not reach over
+ * the border of a mask's block, so that each walks the list of one; that is how blocks below 64 change the order of
+ * the sums over queries, in dk and dv. Memory is linear in the number of keys. */
 #pragma once
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/product.h"
@@ -15,7 +19,7 @@ enum { LS_KEY_TILE = 64, LS_QUERY_TILE = 64 };
 
 typedef struct {
     int64_t batch;
-    int64_t key_begin, key_end; /* the segment */
+    int64_t key_begin, key_end; /* the segment; unused under a block mask */
     int64_t query, queries;     /* of the row */
     int64_t position;           /* of the first query among the keys */
 } ls_query_tile;
@@ -50,14 +54,38 @@ int64_t ls_attention_row(const ls_attention_plan *plan, const ls_query_tile *til
 /* rows[pair * padded ..] = x[row of the pair] * scale, f32; padding is 0. panels [NULL: none]: the same transposed. */
 void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
                         float scale, float *rows, float *panels);
-/* One past the last key that any query of the tile sees. */
-int64_t ls_attention_last_key(const ls_attention_plan *plan, const ls_query_tile *tile);
-/* visible[lane]: how many of the keys [key, key + keys) its query sees. */
-void ls_attention_visible(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t key, int64_t keys,
-                          int32_t *visible);
-/* score[key * lanes + lane] = sum over width of x[key, :] panels[:, lane], chunks of the width in ascending order. */
-void ls_attention_scores(const ls_attention_plan *plan, const float *x, int64_t keys, const float *panels,
-                         int64_t lanes, float *score);
+/* ---- the keys of a tile of queries (attention_keys.c) ---- */
+
+enum { LS_KEY_PIECES = LS_KEY_TILE / LS_MASK_BLOCK_LEAST };
+
+/* Where the walk over a query tile's keys stands. A step takes up to 64 keys of one place of the grid; they are
+ * neighbours but under a mask of small blocks, where they come in pieces, numbered through from 0. */
+typedef struct {
+    const ls_attention_plan *plan;
+    const ls_query_tile *tile;
+    int64_t kv_head;
+    int64_t next, end; /* keys, or blocks of the mask's table */
+    int64_t word;      /* of block `next` */
+
+    int64_t keys;
+    int pieces;
+    struct {
+        int64_t key, keys; /* of the row */
+    } piece[LS_KEY_PIECES];
+    const int32_t *seen; /* for ls_softmax_tile_kernels; NULL: every pair */
+    int32_t words[2 * LS_QUERY_TILE];
+} ls_key_walk;
+
+void ls_key_walk_begin(ls_key_walk *walk, const ls_attention_plan *plan, const ls_query_tile *tile, int64_t kv_head);
+/* False after the last step. Steps are in ascending order; some pair is seen in each of a masked walk. */
+bool ls_key_walk_next(ls_key_walk *walk);
+/* Element where a key's row starts in plan->k, plan->v and arrays like them. */
+int64_t ls_key_walk_at(const ls_key_walk *walk, int64_t key);
+/* score[key * lanes + lane] = sum over width of x[key, :] panels[:, lane] for the step's keys, chunks of the width in
+ * ascending order; x as plan->k. */
+void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *panels, float *score);
+/* The step's rows of x, *row apart: in place, or, in pieces, put together in room [64, padded]. */
+const float *ls_key_walk_rows(const ls_key_walk *walk, const float *x, float *room, int64_t *row);
 
 /* f64, for gradient checks: plain loops (attention_f64.c). */
 void ls_attention_f64(ls_device *device, const ls_attention_args *args);

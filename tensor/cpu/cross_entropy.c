@@ -133,12 +133,8 @@ static void forward_lanes(void *context, int64_t item)
             b->picked[i] = b->z[word * b->block_rows + i];
     }
     for (int64_t word = 0; word < b->words; word += WORDS_AT_ONCE) { /* ascending: the order of the sum */
-        int32_t visible[LANE_GROUP];
-        int64_t words = least(WORDS_AT_ONCE, b->words - word);
-        for (int i = 0; i < LANE_GROUP; i++)
-            visible[i] = (int32_t)words;
-        b->softmax->online(words, LANE_GROUP, b->z + word * b->block_rows + lane, b->block_rows, visible, b->m + lane,
-                           b->l + lane, b->shrink + lane);
+        b->softmax->online(least(WORDS_AT_ONCE, b->words - word), LANE_GROUP, b->z + word * b->block_rows + lane,
+                           b->block_rows, NULL, b->m + lane, b->l + lane, b->shrink + lane);
     }
 }
 
@@ -171,10 +167,7 @@ static void backward_lanes(void *context, int64_t item)
     for (int64_t first = 0; first < b->words; first += WORDS_AT_ONCE) { /* what stays in the first cache */
         float *z = b->z + first * ld + lane;
         int64_t words = least(WORDS_AT_ONCE, b->words - first);
-        int32_t visible[LANE_GROUP];
-        for (int i = 0; i < LANE_GROUP; i++)
-            visible[i] = (int32_t)words;
-        b->softmax->probability(words, LANE_GROUP, z, ld, visible, b->m + lane);
+        b->softmax->probability(words, LANE_GROUP, z, ld, NULL, b->m + lane);
         for (int64_t i = 0; i < least(LANE_GROUP, b->rows - lane); i++) {
             int64_t word = b->args->labels[b->index[lane + i]] - b->first_word - first;
             if (word >= 0 && word < words)

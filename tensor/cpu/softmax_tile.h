@@ -10,13 +10,14 @@
 typedef struct {
     /* Online softmax (Milakov & Gimelshein 2018; Dao et al. 2022, algorithm 1) of one more tile, for each query i:
      *     m' = max(m, max s);  p = e^(s - m');  shrink = e^(m - m');  l = l shrink + sum p
-     * score[j * ld + i], j < keys: s in, p out; p = 0 from j = visible[i] on. queries is a multiple of 16. Before the
-     * first tile m = -infinity and l = 0; in it visible[i] >= 1. */
-    void (*online)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *visible, float *m, float *l,
+     * score[j * ld + i], j < keys: s in, p out; p = 0 where the query does not see key j, and s may be anything there.
+     * seen NULL: every query sees every key; otherwise keys is at most 64 and bit j % 32 of seen[j / 32 * queries + i]
+     * says whether query i sees key j. queries is a multiple of 16. Before the first tile m = -infinity and l = 0; they
+     * stay so, with shrink = 0, until the query sees a key. */
+    void (*online)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *seen, float *m, float *l,
                    float *shrink);
-    /* p = e^(s - lse[i]), 0 from j = visible[i] on; score is overwritten by p. */
-    void (*probability)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *visible,
-                        const float *lse);
+    /* p = e^(s - lse[i]), 0 where the query does not see the key; score is overwritten by p. */
+    void (*probability)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *seen, const float *lse);
     /* ds = p (dp - delta[i]); dp is overwritten by ds. */
     void (*gradient)(int64_t keys, int64_t queries, const float *p, float *dp, int64_t ld, const float *delta);
 } ls_softmax_tile_kernels;

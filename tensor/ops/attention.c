@@ -2,6 +2,8 @@
  * device's. Here: shapes, what is kept for backward, and how many query-key pairs are really visible. */
 #include "tensor/ops/shapes.h"
 
+#include <string.h>
+
 /* ---- rotary ---- */
 
 typedef struct {
@@ -60,11 +62,36 @@ ls_tensor *ls_rotary(ls_tape *tape, ls_tensor *x, const int32_t *positions, doub
 
 typedef struct {
     bool causal;
-    const int32_t *segments; /* [B, Tk], on the arena; NULL: one a row */
-    double pairs;            /* visible query-key pairs of all rows, a head: for the count of flops */
+    const int32_t *segments, *query_segments; /* [B, Tk], [B, Tq] on the arena, or NULL */
+    const ls_block_mask *mask;                /* the caller's, or NULL */
+    double pairs;                             /* visible query-key pairs of all rows, a head: for the count of flops */
 } attention_attributes;
 
 enum { SAVED_LSE };
+
+/* Ids from 0 on must come in ascending runs: the device finds a query's keys in one pass. */
+static ls_status check_ascending(const char *what, const int32_t *id, int64_t rows, int64_t count)
+{
+    for (int64_t row = 0; row < rows; row++, id += count) {
+        int32_t highest = -1;
+        for (int64_t i = 0; i < count; i++) {
+            bool begins = id[i] >= 0 && (i == 0 || id[i] != id[i - 1]);
+            if (begins && id[i] <= highest)
+                return ls_fail(LS_EARG,
+                               "row %lld: %s %lld is of segment %d after one of %d; each segment is one run, and "
+                               "their ids ascend",
+                               (long long)row, what, (long long)i, id[i], highest);
+            highest = begins ? id[i] : highest;
+        }
+    }
+    return LS_OK;
+}
+
+static ls_status check_cross_segments(const attention_attributes *at, const ls_tensor *q, const ls_tensor *k)
+{
+    ls_status status = check_ascending("query", at->query_segments, q->shape[0], q->shape[1]);
+    return status == LS_OK ? check_ascending("key", at->segments, k->shape[0], k->shape[1]) : status;
+}
 
 static ls_status attention_shape(ls_node *node)
 {
@@ -83,31 +110,59 @@ static ls_status attention_shape(ls_node *node)
     if (q->shape[2] % k->shape[2])
         return ls_fail(LS_ESHAPE, "%lld query heads are not a multiple of %lld key/value heads", (long long)q->shape[2],
                        (long long)k->shape[2]);
-    if ((at->causal || at->segments) && q->shape[1] > k->shape[1])
+    if (at->mask)
+        status = ls_block_mask_check(at->mask, q->shape[0], q->shape[1], k->shape[1]);
+    else if (at->query_segments)
+        status = check_cross_segments(at, q, k);
+    else if ((at->causal || at->segments) && q->shape[1] > k->shape[1])
         return ls_fail(LS_ESHAPE, "%lld queries but %lld keys: with a mask the queries stand at the last keys",
                        (long long)q->shape[1], (long long)k->shape[1]);
     ls_set_shape(node->out[0], q->type, q->ndim, q->shape);
-    return LS_OK;
+    return status;
 }
 
 /* Query i of Tq stands at key position i + Tk - Tq, sees its own segment, and if causal nothing after itself. */
+static double self_pairs(const attention_attributes *at, const int32_t *segment, int64_t queries, int64_t keys)
+{
+    double pairs = 0;
+    for (int64_t begin = 0, end; begin < keys; begin = end) {
+        for (end = begin + 1; end < keys && (!segment || segment[end] == segment[begin]); end++)
+            ;
+        int64_t first = begin > keys - queries ? begin : keys - queries; /* first query of this segment */
+        if (first >= end)
+            continue;
+        double seen_first = (double)(first - begin + 1), seen_last = (double)(end - begin);
+        pairs += (double)(end - first) * (at->causal ? (seen_first + seen_last) / 2 : seen_last);
+    }
+    return pairs;
+}
+
+static double cross_pairs(const int32_t *query_id, int64_t queries, const int32_t *key_id, int64_t keys)
+{
+    double pairs = 0;
+    for (int64_t begin = 0, end, key = 0; begin < queries; begin = end) {
+        int64_t seen = 0;
+        for (end = begin + 1; end < queries && query_id[end] == query_id[begin]; end++)
+            ;
+        for (; query_id[begin] >= 0 && key < keys && key_id[key] <= query_id[begin]; key++)
+            seen += key_id[key] == query_id[begin];
+        pairs += (double)(end - begin) * (double)seen;
+    }
+    return pairs;
+}
+
 static double visible_pairs(const ls_tensor *q, const ls_tensor *k, const attention_attributes *at)
 {
     int64_t batch = q->shape[0], queries = q->shape[1], keys = k->shape[1];
+    if (at->mask)
+        return (double)ls_block_mask_pairs(at->mask, batch);
     if (!at->causal && !at->segments)
         return (double)batch * (double)queries * (double)keys;
     double pairs = 0;
     for (int64_t b = 0; b < batch; b++) {
         const int32_t *segment = at->segments ? at->segments + b * keys : NULL;
-        for (int64_t begin = 0, end; begin < keys; begin = end) {
-            for (end = begin + 1; end < keys && (!segment || segment[end] == segment[begin]); end++)
-                ;
-            int64_t first = begin > keys - queries ? begin : keys - queries; /* first query of this segment */
-            if (first >= end)
-                continue;
-            double seen_first = (double)(first - begin + 1), seen_last = (double)(end - begin);
-            pairs += (double)(end - first) * (at->causal ? (seen_first + seen_last) / 2 : seen_last);
-        }
+        pairs += at->query_segments ? cross_pairs(at->query_segments + b * queries, queries, segment, keys)
+                                    : self_pairs(at, segment, queries, keys);
     }
     return pairs;
 }
@@ -126,6 +181,8 @@ static ls_attention_args attention_args(const ls_node *node)
         .width = q->shape[3],
         .causal = at->causal,
         .segments = at->segments,
+        .query_segments = at->query_segments,
+        .mask = at->mask,
         .scale = 1 / __builtin_sqrt((double)q->shape[3]),
         .q = q->data,
         .k = k->data,
@@ -182,11 +239,53 @@ static ls_status attention_backward(ls_node *node, ls_device *device)
 }
 
 static const ls_op attention_op = {"attention", attention_shape, attention_forward, attention_backward};
+static const ls_op cross_op = {"cross_attention", attention_shape, attention_forward, attention_backward};
+static const ls_op masked_op = {"masked_attention", attention_shape, attention_forward, attention_backward};
+
+static ls_tensor *apply(ls_tape *tape, const ls_op *op, ls_tensor *q, ls_tensor *k, ls_tensor *v,
+                        const attention_attributes *at)
+{
+    return ls_apply(tape, op, 3, (ls_tensor *[]){q, k, v}, at, sizeof *at, 1, NULL);
+}
+
+/* [B, T] ids of x [B, T, H, D]; given NULL: all 0. NULL where it cannot be: the error is raised, ls_apply does nothing.
+ */
+static const int32_t *segment_ids(ls_tape *tape, const ls_tensor *x, const int32_t *given)
+{
+    if (x->ndim != 4)
+        return NULL; /* the shape rule refuses it */
+    int64_t count = x->shape[0] * x->shape[1];
+    if (given)
+        return ls_copy_array(tape, given, count, sizeof *given);
+    int32_t *zeros = ls_arena_array(ls_tape_arena(tape), int32_t, count);
+    if (!zeros)
+        ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld segment ids", (long long)count);
+    else
+        memset(zeros, 0, (size_t)count * sizeof *zeros);
+    return zeros;
+}
 
 ls_tensor *ls_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, bool causal, const int32_t *segments)
 {
-    attention_attributes at = {.causal = causal};
-    if (segments && k->ndim == 4) /* NULL: the error is raised, ls_apply does nothing */
-        at.segments = ls_copy_array(tape, segments, k->shape[0] * k->shape[1], sizeof *segments);
-    return ls_apply(tape, &attention_op, 3, (ls_tensor *[]){q, k, v}, &at, sizeof at, 1, NULL);
+    return apply(
+        tape, &attention_op, q, k, v,
+        &(attention_attributes){.causal = causal, .segments = segments ? segment_ids(tape, k, segments) : NULL});
+}
+
+ls_tensor *ls_cross_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const int32_t *query_segments,
+                              const int32_t *key_segments)
+{
+    attention_attributes at = {0};
+    if (query_segments || key_segments) {
+        at.query_segments = segment_ids(tape, q, query_segments);
+        at.segments = segment_ids(tape, k, key_segments);
+    }
+    return apply(tape, &cross_op, q, k, v, &at);
+}
+
+ls_tensor *ls_masked_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const ls_block_mask *mask)
+{
+    if (!mask)
+        ls_tape_raise(tape, LS_EARG, "operator masked_attention: there is no mask; ls_block_mask_build failed");
+    return apply(tape, &masked_op, q, k, v, &(attention_attributes){.mask = mask});
 }

@@ -49,22 +49,44 @@ void reference_rotary(ls_device *device, ls_type type, int64_t rows, int64_t hea
         }
 }
 
-/* Probabilities of one query's keys; returns log-sum-exp. */
+static bool sees(const ls_attention_args *p, int64_t b, int64_t i, int64_t j)
+{
+    if (p->mask) { /* every block of the row, looking for the one */
+        const ls_block_mask *m = p->mask;
+        int64_t block = m->block, at = (m->rows == 1 ? 0 : b) * ((m->queries + block - 1) / block) + i / block;
+        for (int64_t n = m->first[at]; n < m->first[at + 1]; n++)
+            if (m->blocks[n].key_block == j / block) {
+                int32_t kind = m->blocks[n].kind;
+                int64_t words = (block + 63) / 64, bit = j % block;
+                return kind == LS_MASK_WHOLE || (kind == LS_MASK_CAUSAL && j <= i + p->keys - p->queries) ||
+                       (kind >= 0 && m->bits[(kind * block + i % block) * words + bit / 64] >> bit % 64 & 1);
+            }
+        return false;
+    }
+    int32_t key_id = p->segments ? p->segments[b * p->keys + j] : 0;
+    if (p->query_segments)
+        return key_id >= 0 && key_id == p->query_segments[b * p->queries + i];
+    int64_t at = i + p->keys - p->queries;
+    return !(p->causal && j > at) && !(p->segments && key_id != p->segments[b * p->keys + at]);
+}
+
+/* Probabilities of one query's keys; returns log-sum-exp, -infinity where it sees none. */
 static double probabilities(const ls_attention_args *p, int64_t b, int64_t i, int64_t h, double *out)
 {
-    int64_t at = i + p->keys - p->queries, kv = h / (p->heads / p->kv_heads);
+    int64_t kv = h / (p->heads / p->kv_heads);
+    bool any = false;
     for (int64_t j = 0; j < p->keys; j++) {
-        const int32_t *segment = p->segments ? p->segments + b * p->keys : NULL;
         double score = 0;
         for (int64_t d = 0; d < p->width; d++)
             score += get(p->type, p->q, ((b * p->queries + i) * p->heads + h) * p->width + d) *
                      get(p->type, p->k, ((b * p->keys + j) * p->kv_heads + kv) * p->width + d);
-        bool hidden = (p->causal && j > at) || (segment && segment[j] != segment[at]);
-        out[j] = hidden ? -INFINITY : score * p->scale;
+        bool seen = sees(p, b, i, j);
+        out[j] = seen ? score * p->scale : -INFINITY;
+        any = any || seen;
     }
-    double lse = reference_log_sum_exp(out, p->keys);
+    double lse = any ? reference_log_sum_exp(out, p->keys) : -INFINITY;
     for (int64_t j = 0; j < p->keys; j++)
-        out[j] = exp(out[j] - lse);
+        out[j] = any ? exp(out[j] - lse) : 0;
     return lse;
 }
 

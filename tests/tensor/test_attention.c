@@ -2,10 +2,12 @@
 
 typedef struct {
     int64_t batch, queries, keys, heads, kv_heads, width;
-    bool causal, packed;
+    bool causal, packed, cross;
+    int64_t mask; /* size of a mask's blocks; 0: none */
 } shape;
 
-/* One key, odd widths, borders of tiles, grouped queries, queries at the end of the keys, no mask. */
+/* One key, odd widths, borders of tiles, grouped queries, queries at the end of the keys, no mask, packed cross
+ * attention, masks of small and large blocks. */
 static const shape shapes[] = {
     {1, 1, 1, 1, 1, 1, .causal = true},
     {2, 7, 7, 3, 3, 5, .causal = true},
@@ -18,22 +20,60 @@ static const shape shapes[] = {
     {1, 200, 200, 2, 1, 48, .causal = false, .packed = true},
     {1, 20, 20, 80, 1, 8, .causal = true},
     {1, 40, 40, 1, 1, 300, .causal = true},
+    {2, 150, 70, 4, 2, 24, .cross = true},
+    {2, 70, 150, 2, 2, 16, .cross = true, .packed = true},
+    {2, 100, 150, 2, 1, 20, .mask = 16},
+    {1, 150, 170, 12, 4, 16, .mask = 32},
+    {2, 140, 140, 2, 2, 64, .mask = 64},
+    {1, 200, 290, 2, 2, 24, .mask = 128},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* Segments of 1, 2, 3, ... keys and a long rest; different in each row. */
-static int32_t *segments_of(const shape *s)
+/* Segments of 1, 2, 3, ... keys and a long rest; different in each row. Cross attention's begin with padding, and odd
+ * segments of the queries and even ones of the keys are longer, so some are cut off or have no partner. */
+static int32_t *segments_of(const shape *s, int64_t count, int64_t extra)
 {
-    int32_t *segment = calloc((size_t)(s->batch * s->keys), sizeof *segment);
+    int32_t *segment = calloc((size_t)(s->batch * count), sizeof *segment);
     for (int64_t b = 0; b < s->batch; b++)
-        for (int64_t j = 0, id = 0, left = 1 + b; j < s->keys; j++) {
-            segment[b * s->keys + j] = (int32_t)id;
+        for (int64_t j = 0, id = s->cross ? -1 : 0, left = 1 + b; j < count; j++) {
+            segment[b * count + j] = (int32_t)id;
             if (--left == 0) {
                 id++;
-                left = id < 6 ? 5 * id + b : s->keys;
+                left = id < 6 ? 5 * id + b + (id % 2 == extra ? 3 : 0) + s->cross : count;
             }
         }
     return segment;
+}
+
+/* Squares of 16 that are hidden, whole or scattered, and queries that see nothing. */
+static bool in_mask(const void *context, int64_t row, int64_t query, int64_t key)
+{
+    (void)context;
+    int64_t kind = (query / 16 * 5 + key / 16 * 3 + row) % 4;
+    return query % 23 != 5 && kind != 1 && (kind == 2 || (query * 7 + key * 13 + row * 5) % 11 < 4);
+}
+
+static bool sees(const ls_attention_args *x, int64_t b, int64_t i, int64_t j)
+{
+    if (x->mask)
+        return in_mask(NULL, b, i, j);
+    if (x->query_segments)
+        return x->query_segments[b * x->queries + i] >= 0 &&
+               x->query_segments[b * x->queries + i] == x->segments[b * x->keys + j];
+    int64_t position = i + x->keys - x->queries;
+    return (!x->causal || j <= position) &&
+           (!x->segments || x->segments[b * x->keys + j] == x->segments[b * x->keys + position]);
+}
+
+static const ls_block_mask *mask_of(const shape *s, ls_mask_sees f)
+{
+    static ls_arena *masks;
+    if (!masks)
+        masks = scratch_arena();
+    ls_block_mask *mask;
+    cr_assert_eq(ls_block_mask_build(&mask, masks, s->batch, s->queries, s->keys, s->mask, f, s), LS_OK, "%s",
+                 ls_fail_sentence());
+    return mask;
 }
 
 static int64_t q_count(const shape *s)
@@ -61,7 +101,9 @@ static ls_attention_args arguments(const shape *s, ls_type type)
                                .width = s->width,
                                .causal = s->causal,
                                .scale = 1 / sqrt((double)s->width),
-                               .segments = s->packed ? segments_of(s) : NULL,
+                               .segments = s->packed ? segments_of(s, s->keys, 0) : NULL,
+                               .query_segments = s->packed && s->cross ? segments_of(s, s->queries, 1) : NULL,
+                               .mask = s->mask ? mask_of(s, in_mask) : NULL,
                                .q = numbers(type, q_count(s), 1, 1),
                                .k = numbers(type, k_count(s), 2, 1),
                                .v = numbers(type, k_count(s), 3, 1),
@@ -75,8 +117,17 @@ static ls_attention_args arguments(const shape *s, ls_type type)
 
 static void release(ls_attention_args *x)
 {
-    void *all[] = {(void *)x->segments, (void *)x->q, (void *)x->k, (void *)x->v, x->out, x->lse,
-                   (void *)x->dout,     x->dq,        x->dk,        x->dv};
+    void *all[] = {(void *)x->segments,
+                   (void *)x->query_segments,
+                   (void *)x->q,
+                   (void *)x->k,
+                   (void *)x->v,
+                   x->out,
+                   x->lse,
+                   (void *)x->dout,
+                   x->dq,
+                   x->dk,
+                   x->dv};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -89,21 +140,21 @@ typedef struct {
 static void reference_query(const ls_attention_args *x, const wanted *w, int64_t b, int64_t i, int64_t h, double *p,
                             double *dp)
 {
-    int64_t D = x->width, kv = h / (x->heads / x->kv_heads), position = i + x->keys - x->queries;
+    int64_t D = x->width, kv = h / (x->heads / x->kv_heads);
     int64_t at = ((b * x->queries + i) * x->heads + h) * D;
     double top = -INFINITY, sum = 0, mean = 0;
     for (int64_t j = 0; j < x->keys; j++) {
-        bool seen = (!x->causal || j <= position) &&
-                    (!x->segments || x->segments[b * x->keys + j] == x->segments[b * x->keys + position]);
         double s = 0;
         for (int64_t d = 0; d < D; d++)
             s += get(x->type, x->q, at + d) * get(x->type, x->k, ((b * x->keys + j) * x->kv_heads + kv) * D + d);
-        p[j] = seen ? s * x->scale : -INFINITY;
+        p[j] = sees(x, b, i, j) ? s * x->scale : -INFINITY;
         top = fmax(top, p[j]);
     }
     for (int64_t j = 0; j < x->keys; j++)
-        sum += p[j] = exp(p[j] - top);
+        sum += p[j] = top > -INFINITY ? exp(p[j] - top) : 0;
     w->lse[(b * x->heads + h) * x->queries + i] = top + log(sum);
+    if (top == -INFINITY)
+        return; /* sees nothing: out and all its gradients are 0 */
     for (int64_t j = 0; j < x->keys; j++) {
         p[j] /= sum;
         dp[j] = 0;
@@ -131,6 +182,16 @@ static double *doubles_of(ls_type type, const void *x, int64_t count)
     return y;
 }
 
+/* Where the reference is -infinity, so must x be; then both become 0, to be comparable. */
+static void same_infinities(ls_type type, void *x, double *want, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (want[i] == -INFINITY) {
+            cr_expect_eq(get(type, x, i), -INFINITY);
+            put(type, x, i, want[i] = 0);
+        }
+}
+
 static void agrees_with_f64(ls_type type)
 {
     ls_device *device = device_of(2);
@@ -150,6 +211,7 @@ static void agrees_with_f64(ls_type type)
         cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
         double limit = tolerance(type) * (type == LS_BF16 ? 2 : 1); /* bf16: out is rounded before backward reads it */
         cr_expect_leq(relative_error(type, x.out, w.out, q_count(s)), limit, "shape %d: out", n);
+        same_infinities(sums(type), x.lse, w.lse, s->batch * s->heads * s->queries);
         cr_expect_leq(relative_error(sums(type), x.lse, w.lse, s->batch * s->heads * s->queries), 1e-6, "shape %d: lse",
                       n);
         cr_expect_leq(relative_error(type, x.dq, w.dq, q_count(s)), limit, "shape %d: dq %g", n,

@@ -299,6 +299,18 @@ static void wrong_narrow(ls_tape *tape, ls_tensor *x)
     ls_narrow(tape, x, -1, 2, 2);
 }
 
+static void wrong_segments(ls_tape *tape, ls_tensor *x)
+{
+    x = ls_reshape(tape, x, LS_SHAPE(1, 3, 1, 2));
+    ls_cross_attention(tape, x, x, x, NULL, (const int32_t[]){1, 0, -1});
+}
+
+static void no_mask(ls_tape *tape, ls_tensor *x)
+{
+    x = ls_reshape(tape, x, LS_SHAPE(1, 3, 1, 2));
+    ls_masked_attention(tape, x, x, x, NULL);
+}
+
 static void wrong_loss(ls_tape *tape, ls_tensor *x)
 {
     ls_backward(tape, x, 1, NULL, NULL);
@@ -324,6 +336,8 @@ Test(tape, errors_say_what_where_and_what_to_do)
     expect_error(LS_ESHAPE, "f32 [2, 3] and f32 [3, 2]: sizes 2 and 3", wrong_broadcast);
     expect_error(LS_ESHAPE, "f32 [2, 3] to f32 [4, 2]: the number of elements must stay", wrong_reshape);
     expect_error(LS_ESHAPE, "elements 2 to 3 of axis 1, which has 3", wrong_narrow);
+    expect_error(LS_EARG, "row 0: key 1 is of segment 0 after one of 1", wrong_segments);
+    expect_error(LS_EARG, "masked_attention: there is no mask", no_mask);
     expect_error(LS_ESHAPE, "the loss has 6 elements", wrong_loss);
     expect_error(LS_EARG, "depends on nothing that needs a gradient", constant_loss);
     expect_error(LS_EMEM, "tape activations: 1440000 bytes asked for", too_large);

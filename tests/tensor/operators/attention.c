@@ -38,16 +38,18 @@ static ls_tensor *build_attention(ls_tape *tape, ls_tensor *const *in, const ope
     return ls_attention(tape, in[0], in[1], in[2], c->argument[0] != 0, segments);
 }
 
-static void value_attention(const operator_case *c, const double *const *in, double *out)
+/* softmax over the keys that `sees` names, times v; 0 where it names none. */
+typedef bool (*sees_key)(const operator_case *c, int64_t batch, int64_t query, int64_t key);
+
+static void value_seeing(const operator_case *c, const double *const *in, double *out, sees_key sees)
 {
     int64_t Tq = size(c, 0, 1), H = size(c, 0, 2), D = size(c, 0, 3), Tk = size(c, 1, 1), Hkv = size(c, 1, 2);
     for (int64_t row = 0; row < size(c, 0, 0) * Tq * H; row++) { /* one query of one head */
-        int64_t b = row / (Tq * H), i = row / H % Tq + Tk - Tq, h = row % H * Hkv / H;
+        int64_t b = row / (Tq * H), h = row % H * Hkv / H;
         double total = 0;
         memset(out + row * D, 0, (size_t)D * sizeof *out);
         for (int64_t j = 0; j < Tk; j++) {
-            if ((c->argument[0] && j > i) ||
-                (c->argument[1] && segment_at(b * Tk + j, c->argument[1]) != segment_at(b * Tk + i, c->argument[1])))
+            if (!sees(c, b, row / H % Tq, j))
                 continue;
             int64_t key = ((b * Tk + j) * Hkv + h) * D;
             double score = 0, weight;
@@ -57,9 +59,107 @@ static void value_attention(const operator_case *c, const double *const *in, dou
             for (int64_t d = 0; d < D; d++)
                 out[row * D + d] += weight * in[2][key + d];
         }
-        for (int64_t d = 0; d < D; d++)
+        for (int64_t d = 0; d < D && total > 0; d++)
             out[row * D + d] /= total;
     }
+}
+
+static bool sees_self(const operator_case *c, int64_t batch, int64_t query, int64_t key)
+{
+    int64_t keys = size(c, 1, 1), at = query + keys - size(c, 0, 1), length = c->argument[1];
+    return !(c->argument[0] && key > at) &&
+           !(length && segment_at(batch * keys + key, length) != segment_at(batch * keys + at, length));
+}
+
+static void value_attention(const operator_case *c, const double *const *in, double *out)
+{
+    value_seeing(c, in, out, sees_self);
+}
+
+/* Cross attention. Arguments: segments of about this many queries, and of this many keys, 0: none given. The first key
+ * of each row is padding, and so is a query before each segment. Segments run out on one side before the other. */
+static int32_t query_id_at(int64_t i, int64_t length)
+{
+    return length > 1 && i % length == 0 ? -1 : (int32_t)(i / length);
+}
+
+static int32_t key_id_at(int64_t i, int64_t length)
+{
+    return i == 0 ? -1 : (int32_t)(i / length);
+}
+
+static const int32_t *ids(ls_tape *tape, int64_t rows, int64_t count, int32_t (*id)(int64_t i, int64_t length),
+                          int64_t length)
+{
+    int32_t *out = length ? ls_arena_array(ls_tape_arena(tape), int32_t, rows * count) : NULL;
+    for (int64_t i = 0; out && i < rows * count; i++)
+        out[i] = id(i % count, length);
+    return out;
+}
+
+static ls_tensor *build_cross(ls_tape *tape, ls_tensor *const *in, const operator_case *c)
+{
+    return ls_cross_attention(tape, in[0], in[1], in[2],
+                              ids(tape, size(c, 0, 0), size(c, 0, 1), query_id_at, c->argument[0]),
+                              ids(tape, size(c, 1, 0), size(c, 1, 1), key_id_at, c->argument[1]));
+}
+
+static bool sees_cross(const operator_case *c, int64_t batch, int64_t query, int64_t key)
+{
+    (void)batch;
+    int32_t query_id = c->argument[0] ? query_id_at(query, c->argument[0]) : 0,
+            key_id = c->argument[1] ? key_id_at(key, c->argument[1]) : 0;
+    return query_id >= 0 && query_id == key_id;
+}
+
+static void value_cross(const operator_case *c, const double *const *in, double *out)
+{
+    value_seeing(c, in, out, sees_cross);
+}
+
+/* Block masks. Arguments: which mask, the block size, one mask for all rows. */
+enum { CAUSAL, SCATTERED, WINDOW, NOTHING_FOR_SOME, LUD };
+
+/* The mask of lexical unit decoding (Sun et al. 2024), packed: a row of real tokens, then blocks of 3 slots that stand
+ * for the tokens from `start` on. A slot sees the real tokens before start, and its own block up to itself. */
+static bool sees_lud(int64_t tokens, int64_t query, int64_t key)
+{
+    int64_t real = tokens / 2, own = (query - real) / 3, start = (own * 5 + 3) % real;
+    if (query < real)
+        return key <= query;
+    return key < real ? key < start : (key - real) / 3 == own && key <= query;
+}
+
+static bool sees_masked(const operator_case *c, int64_t batch, int64_t query, int64_t key)
+{
+    int64_t row = c->argument[2] ? 0 : batch;
+    switch (c->argument[0]) {
+    case CAUSAL: return key <= query + size(c, 1, 1) - size(c, 0, 1);
+    case SCATTERED: return (query * 7 + key * 13 + row * 5) % 11 < 3;
+    case WINDOW: return key / 4 >= query / 4 - 1 - row && key <= query + 1;
+    case NOTHING_FOR_SOME: return query % 3 != 1 && query / 16 != 1 && key / 16 != 0;
+    default: return sees_lud(size(c, 0, 1), query, key);
+    }
+}
+
+static bool sees_in_case(const void *context, int64_t row, int64_t query, int64_t key)
+{
+    return sees_masked(context, row, query, key);
+}
+
+static ls_tensor *build_masked(ls_tape *tape, ls_tensor *const *in, const operator_case *c)
+{
+    ls_block_mask *mask;
+    ls_status status = ls_block_mask_build(&mask, ls_tape_arena(tape), c->argument[2] ? 1 : size(c, 0, 0),
+                                           size(c, 0, 1), size(c, 1, 1), c->argument[1], sees_in_case, c);
+    if (status != LS_OK)
+        ls_tape_raise(tape, status, "%s", ls_fail_sentence());
+    return ls_masked_attention(tape, in[0], in[1], in[2], mask);
+}
+
+static void value_masked(const operator_case *c, const double *const *in, double *out)
+{
+    value_seeing(c, in, out, sees_masked);
 }
 
 static double flops_attention(const operator_case *c)
@@ -67,11 +167,34 @@ static double flops_attention(const operator_case *c)
     return 4.0 * (double)operator_input_count(c, 0) * (double)size(c, 1, 1) * (c->argument[0] ? 0.5 : 1);
 }
 
+static double flops_cross(const operator_case *c)
+{
+    return 4.0 * (double)operator_input_count(c, 0) * (double)size(c, 1, 1);
+}
+
 /* clang-format off */
 static const operator_case rotaries[] = {
     {"halves", {{4, {2, 3, 2, 6}}}, {0}},
     {"pairs", {{4, {2, 3, 2, 6}}}, {1}},
     {"one pair", {{4, {1, 5, 1, 2}}}, {0}},
+    {0},
+};
+static const operator_case crosses[] = {
+    {"fewer keys", {{4, {2, 7, 2, 3}}, {4, {2, 4, 2, 3}}, {4, {2, 4, 2, 3}}}, {0, 0}},
+    {"more keys, grouped queries", {{4, {1, 3, 4, 4}}, {4, {1, 9, 2, 4}}, {4, {1, 9, 2, 4}}}, {0, 0}},
+    {"padded keys", {{4, {2, 3, 1, 3}}, {4, {2, 6, 1, 3}}, {4, {2, 6, 1, 3}}}, {0, 7}},
+    {"padded queries", {{4, {1, 6, 2, 3}}, {4, {1, 4, 2, 3}}, {4, {1, 4, 2, 3}}}, {7, 0}},
+    {"packed pairs, some alone", {{4, {2, 9, 2, 3}}, {4, {2, 7, 1, 3}}, {4, {2, 7, 1, 3}}}, {2, 3}},
+    {"no pair at all", {{4, {1, 4, 1, 2}}, {4, {1, 1, 1, 2}}, {4, {1, 1, 1, 2}}}, {1, 1}},
+    {0},
+};
+static const operator_case maskeds[] = {
+    {"causal", {{4, {1, 19, 2, 3}}, {4, {1, 19, 2, 3}}, {4, {1, 19, 2, 3}}}, {CAUSAL, 16, 1}},
+    {"causal, later queries", {{4, {1, 5, 4, 2}}, {4, {1, 21, 2, 2}}, {4, {1, 21, 2, 2}}}, {CAUSAL, 16, 1}},
+    {"scattered, a mask for each row", {{4, {2, 18, 1, 2}}, {4, {2, 35, 1, 2}}, {4, {2, 35, 1, 2}}}, {SCATTERED, 16, 0}},
+    {"window in blocks of 32", {{4, {2, 34, 1, 2}}, {4, {2, 34, 1, 2}}, {4, {2, 34, 1, 2}}}, {WINDOW, 32, 0}},
+    {"queries without keys", {{4, {1, 35, 1, 2}}, {4, {1, 33, 1, 2}}, {4, {1, 33, 1, 2}}}, {NOTHING_FOR_SOME, 16, 1}},
+    {"lexical units", {{4, {1, 36, 1, 2}}, {4, {1, 36, 1, 2}}, {4, {1, 36, 1, 2}}}, {LUD, 64, 1}},
     {0},
 };
 static const operator_case attentions[] = {
@@ -91,6 +214,10 @@ const operator_description operators_attention[] = {
      .bench = {"bench", {{4, {8, 256, 12, 64}}}, {0}}},
     {.name = "attention", .inputs = 3, .build = build_attention, .value = value_attention, .cases = attentions,
      .flops = flops_attention, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {1, 0}}},
+    {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses,
+     .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 384, 6, 64}}, {4, {2, 384, 6, 64}}}, {0, 0}}},
+    {.name = "masked_attention", .inputs = 3, .build = build_masked, .value = value_masked, .cases = maskeds,
+     .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {SCATTERED, 64, 1}}},
     {0},
 };
 /* clang-format on */

@@ -1,0 +1,163 @@
+/* The walk of a query tile over its keys: attention_tiles.h. */
+#include "tensor/cpu/attention_tiles.h"
+
+#include <string.h>
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The lowest n <= 64 bits. */
+static uint64_t ones(int64_t n)
+{
+    return n <= 0 ? 0 : n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
+}
+
+void ls_key_walk_begin(ls_key_walk *walk, const ls_attention_plan *plan, const ls_query_tile *tile, int64_t kv_head)
+{
+    const ls_attention_args *x = plan->args;
+    walk->plan = plan;
+    walk->tile = tile;
+    walk->kv_head = kv_head;
+    walk->word = 0;
+    if (x->mask) {
+        int64_t row = x->mask->rows == 1 ? 0 : tile->batch;
+        const int64_t *first = x->mask->first + row * ls_mask_query_blocks(x->mask) + tile->query / x->mask->block;
+        walk->next = first[0];
+        walk->end = first[1];
+    } else {
+        walk->next = tile->key_begin;
+        walk->end = x->causal ? least(tile->key_end, tile->position + tile->queries) : tile->key_end;
+    }
+}
+
+static void add_piece(ls_key_walk *walk, int64_t key, int64_t keys)
+{
+    int last = walk->pieces - 1;
+    if (last >= 0 && walk->piece[last].key + walk->piece[last].keys == key) {
+        walk->piece[last].keys += keys;
+    } else {
+        walk->piece[walk->pieces].key = key;
+        walk->piece[walk->pieces++].keys = keys;
+    }
+    walk->keys += keys;
+}
+
+/* Sets `seen` from the words of the tile's queries; false: nobody sees anything. Lanes of padding do as the last pair.
+ */
+static bool see(ls_key_walk *walk, const uint64_t *word)
+{
+    int64_t lanes = ls_attention_lanes(walk->plan, walk->tile), pairs = ls_attention_pairs(walk->plan, walk->tile);
+    uint64_t all = ones(walk->keys), any = 0;
+    for (int64_t query = 0; query < walk->tile->queries; query++) {
+        any |= word[query];
+        all &= word[query];
+    }
+    walk->seen = all == ones(walk->keys) ? NULL : walk->words;
+    for (int64_t lane = 0; walk->seen && lane < lanes; lane++) {
+        uint64_t seen = word[least(lane, pairs - 1) / walk->plan->tile_heads];
+        walk->words[lane] = (int32_t)(uint32_t)seen;
+        walk->words[lanes + lane] = (int32_t)(uint32_t)(seen >> 32);
+    }
+    return any != 0;
+}
+
+/* The keys of a segment, 64 by 64. */
+static bool next_of_segment(ls_key_walk *walk)
+{
+    const ls_query_tile *tile = walk->tile;
+    int64_t key = walk->next, keys = least(LS_KEY_TILE, walk->end - key);
+    if (keys <= 0)
+        return false;
+    add_piece(walk, key, keys);
+    walk->next += keys;
+    if (!walk->plan->args->causal || tile->position >= key + keys - 1)
+        return true;
+    uint64_t word[LS_QUERY_TILE];
+    for (int64_t query = 0; query < tile->queries; query++)
+        word[query] = ones(least(keys, tile->position + query - key + 1));
+    see(walk, word);
+    return true;
+}
+
+/* Takes one word of a block (the whole block, below 64). */
+static void add_block(ls_key_walk *walk, const ls_mask_block *block, int64_t word_number, uint64_t *word)
+{
+    const ls_block_mask *mask = walk->plan->args->mask;
+    int64_t key = block->key_block * mask->block + 64 * word_number;
+    int64_t keys = least(least(64, mask->block), mask->keys - key), before = walk->keys;
+    if (keys <= 0)
+        return;
+    for (int64_t query = 0; query < walk->tile->queries; query++)
+        word[query] |= ls_block_mask_word(mask, block, walk->tile->query + query, word_number) << before;
+    add_piece(walk, key, keys);
+}
+
+/* The next place of the grid where some block is present and seen. */
+static bool next_of_mask(ls_key_walk *walk)
+{
+    const ls_block_mask *mask = walk->plan->args->mask;
+    while (walk->next < walk->end) {
+        uint64_t word[LS_QUERY_TILE] = {0};
+        walk->keys = walk->pieces = 0;
+        if (mask->block >= LS_KEY_TILE) {
+            add_block(walk, &mask->blocks[walk->next], walk->word, word);
+            walk->word = (walk->word + 1) % (mask->block / LS_KEY_TILE);
+            walk->next += walk->word == 0;
+        } else {
+            int64_t place = mask->blocks[walk->next].key_block * mask->block / LS_KEY_TILE;
+            for (; walk->next < walk->end; walk->next++) {
+                if (mask->blocks[walk->next].key_block * mask->block / LS_KEY_TILE != place)
+                    break;
+                add_block(walk, &mask->blocks[walk->next], 0, word);
+            }
+        }
+        if (see(walk, word))
+            return true;
+    }
+    return false;
+}
+
+bool ls_key_walk_next(ls_key_walk *walk)
+{
+    walk->keys = walk->pieces = 0;
+    walk->seen = NULL;
+    return walk->plan->args->mask ? next_of_mask(walk) : next_of_segment(walk);
+}
+
+int64_t ls_key_walk_at(const ls_key_walk *walk, int64_t key)
+{
+    const ls_attention_plan *plan = walk->plan;
+    return (walk->tile->batch * plan->args->keys + key) * plan->kv_row + walk->kv_head * plan->kv_head;
+}
+
+void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *panels, float *score)
+{
+    const ls_attention_plan *plan = walk->plan;
+    int64_t width = plan->product->width, deep = plan->args->width, lanes = ls_attention_lanes(plan, walk->tile);
+    for (int i = 0; i < walk->pieces; i++) {
+        const float *rows = x + ls_key_walk_at(walk, walk->piece[i].key);
+        for (int64_t lane = 0; lane < lanes; lane += width)
+            for (int64_t first = 0; first < deep; first += LS_PRODUCT_CHUNK)
+                plan->product->multiply(walk->piece[i].keys, least(LS_PRODUCT_CHUNK, deep - first), rows + first,
+                                        plan->kv_row, 1, panels + lane * deep + first * width, width, score + lane,
+                                        lanes, first > 0);
+        score += walk->piece[i].keys * lanes;
+    }
+}
+
+const float *ls_key_walk_rows(const ls_key_walk *walk, const float *x, float *room, int64_t *row)
+{
+    const ls_attention_plan *plan = walk->plan;
+    if (walk->pieces == 1) {
+        *row = plan->kv_row;
+        return x + ls_key_walk_at(walk, walk->piece[0].key);
+    }
+    float *to = room;
+    for (int i = 0; i < walk->pieces; i++)
+        for (int64_t key = 0; key < walk->piece[i].keys; key++, to += plan->padded)
+            memcpy(to, x + ls_key_walk_at(walk, walk->piece[i].key + key), (size_t)plan->padded * sizeof *to);
+    *row = plan->padded;
+    return room;
+}
