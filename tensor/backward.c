@@ -10,10 +10,12 @@
 
 size_t ls_gradient_bytes(const ls_tensor *x)
 {
+    if (ls_has_sparse_rows(x))
+        return x->grad ? ls_row_gradient_bytes(x->grad, x->grad_type) : 0;
     return (size_t)x->count * ls_type_size(x->grad_type);
 }
 
-static void *take_block(ls_tape *tape, size_t bytes)
+void *ls_tape_take_gradient(ls_tape *tape, size_t bytes)
 {
     void *block = ls_pool_take(&tape->pool, bytes);
     if (!block && tape->status == LS_OK)
@@ -39,11 +41,25 @@ static bool given_directly(const ls_node *node, int input)
     return false;
 }
 
+/* Needs no gradient, or none that is dense. */
+static bool refused(ls_node *node, const ls_tensor *x)
+{
+    if (!x || !x->needs_grad)
+        return true;
+    if (!ls_has_sparse_rows(x))
+        return false;
+    ls_tape_raise(node->tape, LS_EARG,
+                  "operator %s: parameter %s has sparse rows, and only embedding and gather give such a gradient; an "
+                  "output head tied to it, for one, needs a dense one",
+                  node->op->name, x->parameter->name);
+    return true;
+}
+
 void *ls_gradient_open(ls_node *node, int input, ls_type type, bool *accumulate)
 {
     ls_tensor *x = node->in[input];
     *accumulate = true;
-    if (!x || !x->needs_grad)
+    if (refused(node, x))
         return NULL;
     ls_gradient_request *request = &node->requests[input];
     if (request->block)
@@ -55,7 +71,7 @@ void *ls_gradient_open(ls_node *node, int input, ls_type type, bool *accumulate)
         return x->grad;
     }
     *accumulate = false;
-    request->block = take_block(node->tape, (size_t)x->count * ls_type_size(type));
+    request->block = ls_tape_take_gradient(node->tape, (size_t)x->count * ls_type_size(type));
     if (request->direct)
         x->grad = request->block;
     return request->block;
@@ -78,7 +94,7 @@ void *ls_gradient(ls_node *node, int input)
 void ls_gradient_pass(ls_node *node, int input, const void *dy)
 {
     ls_tensor *x = node->in[input], *y = node->out[0];
-    if (!x || !x->needs_grad)
+    if (refused(node, x))
         return;
     ls_device *device = node->tape->device;
     if (!x->grad && x->grad_type == y->grad_type && y->grad == dy) {
@@ -118,7 +134,7 @@ static void settle_input(ls_node *node, int input)
     }
     void *sum = block;
     if (type != x->grad_type) {
-        sum = take_block(tape, ls_gradient_bytes(x));
+        sum = ls_tape_take_gradient(tape, ls_gradient_bytes(x));
         if (!sum)
             return;
         device->cast(device, type, x->grad_type, x->count, block, sum);
@@ -192,7 +208,7 @@ void ls_backward(ls_tape *tape, ls_tensor *loss, double dloss, ls_gradient_ready
         return;
     }
     if (!loss->grad)
-        loss->grad = take_block(tape, ls_gradient_bytes(loss));
+        loss->grad = ls_tape_take_gradient(tape, ls_gradient_bytes(loss));
     if (!loss->grad)
         return;
     tape->device->fill(tape->device, loss->grad_type, 1, dloss, loss->grad);

@@ -118,5 +118,8 @@ void *ls_gradient(ls_node *node, int input);                  /* in the input's 
 void *ls_gradient_as(ls_node *node, int input, ls_type type); /* in another float type, such as f32 for sums of bf16 */
 /* Without the zeros: where *accumulate comes back false the block holds rubbish and must be overwritten wholly. */
 void *ls_gradient_open(ls_node *node, int input, ls_type type, bool *accumulate);
+/* The gradient of an input whose parameter has sparse_rows: adds row i of dy [n, width] (of `type`) to row index[i], in
+ * ascending i as ls_device.scatter_add_rows; index < 0 is skipped. For such an input the others raise LS_EARG. */
+void ls_gradient_rows(ls_node *node, int input, int64_t n, const int32_t *index, ls_type type, const void *dy);
 /* The input's gradient is dy = out[0]->grad itself, of the same count and type: hands the block on, or adds it. */
 void ls_gradient_pass(ls_node *node, int input, const void *dy);

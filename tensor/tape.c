@@ -292,6 +292,11 @@ ls_tensor *ls_use(ls_tape *tape, const ls_parameter *parameter)
                       count < 0 ? ls_fail_sentence() : "it has no data; ls_parameters_bind gives it");
         return &tape->harmless;
     }
+    if (parameter->sparse_rows && parameter->ndim != 2) {
+        ls_tape_raise(tape, LS_ESHAPE, "parameter %s: sparse rows need [rows, width], it has %d axes", parameter->name,
+                      parameter->ndim);
+        return &tape->harmless;
+    }
     ls_use_record *use = ls_tape_take(tape, tape->records, sizeof *use);
     if (!use)
         return &tape->harmless;

@@ -76,5 +76,9 @@ void ls_tape_walk(ls_tape *tape, ls_node *node, ls_gradient_ready ready, void *c
 /* Ends the event of a node's forward or backward: its flops since `flops`, its bytes by the shapes of what it reads and
  * writes. */
 void ls_tape_trace_node(const ls_node *node, bool backward, int64_t begin, double flops);
-/* Bytes of a tensor's gradient. */
+/* Bytes of a tensor's gradient; of rows, those of the gradient that is there. */
 size_t ls_gradient_bytes(const ls_tensor *x);
+/* A block of the gradients; NULL raises LS_EMEM. */
+void *ls_tape_take_gradient(ls_tape *tape, size_t bytes);
+bool ls_has_sparse_rows(const ls_tensor *x);
+size_t ls_row_gradient_bytes(const ls_row_gradient *rows, ls_type type);

@@ -39,13 +39,22 @@ typedef struct ls_parameter {
     void *data;             /* working copy */
     bool frozen, no_decay;
     bool statistic;         /* a running statistic (batch norm): it has no gradient and no optimiser; see ls_tape_fold */
+    bool sparse_rows;       /* [rows, width]: its gradient is an ls_row_gradient; only embedding and gather may use it */
     double momentum;        /* of a statistic: its share of each new grain */
     double lr_scale;
     struct { enum { LS_INIT_ZEROS, LS_INIT_ONES, LS_INIT_NORMAL } kind; double std; } init;
 } ls_parameter;
 
+/* The gradient of a parameter with `sparse_rows`: the rows that were looked up, each once, ascending. A row that is not
+ * listed has none, which is another thing than zeros: it takes no part in a sum, and the optimiser leaves it alone. */
+typedef struct {
+    int64_t count, width;
+    const int32_t *row; /* [count] */
+    void *vector;       /* [count, width] f32 (f64): sums over the places of a row, in ascending order */
+} ls_row_gradient;
+
 /* Called in backward when `parameter`'s gradient is complete (all its uses are behind): gradient is f32 (f64), dense,
- * [parameter->count]; it may be overwritten and is gone when the call returns. */
+ * [parameter->count], or an ls_row_gradient; it may be overwritten and is gone when the call returns. */
 typedef void (*ls_gradient_ready)(void *context, const ls_parameter *parameter, void *gradient);
 
 /* `arena_bytes` limits the tensors of one forward pass, and the gradients of its backward as well; both are addresses,

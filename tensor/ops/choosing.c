@@ -35,6 +35,10 @@ static ls_status gather_backward(ls_node *node, ls_device *device)
 {
     const rows_attributes *at = node->attributes;
     const ls_tensor *x = node->in[0];
+    if (x->parameter && x->parameter->sparse_rows) {
+        ls_gradient_rows(node, 0, at->n, at->index, node->out[0]->grad_type, node->out[0]->grad);
+        return LS_OK;
+    }
     void *dx = ls_gradient_as(node, 0, x->grad_type);
     if (dx)
         device->scatter_add_rows(device, x->type, x->grad_type, at->n, at->width, x->count / at->width, at->index,
