@@ -26,6 +26,8 @@ typedef struct ls_reducer ls_reducer;
 
 /* The slice of `elements` that `rank` of `ranks` owns, in whole chunks. */
 void ls_slice(int64_t elements, int rank, int ranks, int64_t *begin, int64_t *count);
+/* The same in whole units of `unit` elements; the last unit may be short. */
+void ls_slice_units(int64_t elements, int64_t unit, int rank, int ranks, int64_t *begin, int64_t *count);
 /* Grains of rank `rank`: how many, and the k-th one's number, for a step of G grains. */
 int64_t ls_schedule_grains(ls_schedule schedule, int64_t grains, int rank, int ranks);
 int64_t ls_schedule_grain(ls_schedule schedule, int64_t grains, int rank, int ranks, int64_t k);

@@ -9,15 +9,19 @@ static void share(int64_t total, int rank, int ranks, int64_t *begin, int64_t *c
     *count = each + (rank < more);
 }
 
-void ls_slice(int64_t elements, int rank, int ranks, int64_t *begin, int64_t *count)
+void ls_slice_units(int64_t elements, int64_t unit, int rank, int ranks, int64_t *begin, int64_t *count)
 {
-    int64_t chunks = (elements + LS_CHUNK - 1) / LS_CHUNK;
-    share(chunks, rank, ranks, begin, count);
-    int64_t end = (*begin + *count) * LS_CHUNK;
-    *begin *= LS_CHUNK;
+    share((elements + unit - 1) / unit, rank, ranks, begin, count);
+    int64_t end = (*begin + *count) * unit;
+    *begin *= unit;
     if (*begin > elements)
         *begin = elements;
     *count = (end < elements ? end : elements) - *begin;
+}
+
+void ls_slice(int64_t elements, int rank, int ranks, int64_t *begin, int64_t *count)
+{
+    ls_slice_units(elements, LS_CHUNK, rank, ranks, begin, count);
 }
 
 int64_t ls_schedule_grains(ls_schedule schedule, int64_t grains, int rank, int ranks)

@@ -49,7 +49,7 @@ typedef struct ls_parameter {
  * listed has none, which is another thing than zeros: it takes no part in a sum, and the optimiser leaves it alone. */
 typedef struct {
     int64_t count, width;
-    const int32_t *row; /* [count] */
+    int32_t *row; /* [count] */
     void *vector;       /* [count, width] f32 (f64): sums over the places of a row, in ascending order */
 } ls_row_gradient;
 

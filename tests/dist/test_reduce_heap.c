@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 
 #include "loopback_ranks.h"
-#include "plain_device.h"
+#include "row_gradients.h"
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 void *malloc(size_t size);
@@ -66,9 +66,37 @@ static void run(ls_world *world, void *context)
     ls_reducer_close(reducer);
 }
 
-static void count_in(ls_schedule schedule)
+/* The first step finds out how many rows there are; the second has others. */
+static void run_rows(ls_world *world, void *context)
 {
-    on_every_rank(3, NULL, run, &schedule);
+    const ls_schedule schedule = *(ls_schedule *)context;
+    const int rank = ls_world_rank(world), ranks = ls_world_ranks(world);
+    const ls_row_options options = {.rows = 900, .width = 64, .max_grains = GRAINS, .schedule = schedule};
+    ls_device device = plain_device();
+    row_step s = row_step_open((row_table){900, 64});
+    ls_row_reducer *reducer;
+    ls_row_gradient sum;
+    double squares;
+    cr_assert_eq(ls_row_reducer_open(&reducer, world, &options), LS_OK);
+    ls_barrier(world, "before the step");
+    ranks_in_step++;
+    for (int step = 0; step < 2; step++) {
+        const char *wrong = row_step_run(&s, reducer, schedule, step, GRAINS, rank, ranks, &sum);
+        cr_assert_null(wrong, "%s", wrong);
+        cr_assert_gt(sum.count, 0);
+        cr_assert_eq(ls_row_squares(reducer, &device, &squares), LS_OK);
+        cr_assert_eq(ls_row_gather(reducer, LS_F32, s.new_rows), LS_OK);
+    }
+    ls_barrier(world, "after the step");
+    ranks_in_step--;
+    row_step_close(&s);
+    ls_barrier(world, "before closing");
+    ls_row_reducer_close(reducer);
+}
+
+static void count_in(ls_schedule schedule, rank_function function)
+{
+    on_every_rank(3, NULL, function, &schedule);
     cr_expect_eq(allocations, 0, "%d allocations", allocations);
     ranks_in_step++;
     void *volatile block = malloc(1);
@@ -79,10 +107,20 @@ static void count_in(ls_schedule schedule)
 
 Test(reduce_heap, block_allocates_nothing_in_a_step)
 {
-    count_in(LS_SCHEDULE_BLOCK);
+    count_in(LS_SCHEDULE_BLOCK, run);
 }
 
 Test(reduce_heap, round_allocates_nothing_in_a_step)
 {
-    count_in(LS_SCHEDULE_ROUND);
+    count_in(LS_SCHEDULE_ROUND, run);
+}
+
+Test(reduce_heap, rows_allocate_nothing_in_a_step)
+{
+    count_in(LS_SCHEDULE_BLOCK, run_rows);
+}
+
+Test(reduce_heap, rows_allocate_nothing_in_a_step_of_rounds)
+{
+    count_in(LS_SCHEDULE_ROUND, run_rows);
 }
