@@ -12,6 +12,7 @@
 const ls_option ls_convnet_option_rows[] = {
     {"family", LS_OPTION_STRING, AT(begin.family), 0, 0, 0, "convnet", NULL, "convnet: a residual convolutional network"},
     {"from", LS_OPTION_PATH, AT(begin.from), 0, 0, 0, NULL, NULL, "run folder whose weights are the initial ones"},
+    {"from_ema", LS_OPTION_BOOL, AT(begin.from_ema), 0, 0, 0, "false", NULL, "take the averaged weights of `from`"},
     {"stem", LS_OPTION_CHOICE, AT(stem), 0, 0, 0, "small", "small|large", "small: a 3 x 3 convolution; large: 7 x 7, stride 2, and 3 x 3 max pooling, stride 2"},
     {"blocks", LS_OPTION_INTS, AT(blocks), 0, 1, 1000, "[3, 3, 3]", NULL, "residual blocks of each stage; n a stage make a net of 6n + 2 layers"},
     {"widths", LS_OPTION_INTS, AT(widths), 0, 1, 65536, "[16, 32, 64]", NULL, "channels of each stage"},

@@ -14,6 +14,7 @@
 const ls_option ls_vit_option_rows[] = {
     {"family", LS_OPTION_STRING, AT(begin.family), 0, 0, 0, "vit", NULL, "vit: a vision transformer"},
     {"from", LS_OPTION_PATH, AT(begin.from), 0, 0, 0, NULL, NULL, "run folder whose weights are the initial ones"},
+    {"from_ema", LS_OPTION_BOOL, AT(begin.from_ema), 0, 0, 0, "false", NULL, "take the averaged weights of `from`"},
     {"patch", LS_OPTION_INT, AT(patch), 0, 1, 16384, "4", NULL, "side of the squares that become tokens, in pixels"},
     {"layers", LS_OPTION_INT, AT(layers), 0, 1, 1000, "6", NULL, "blocks"},
     {"width", LS_OPTION_INT, AT(width), 0, 1, 1e6, "128", NULL, "of a token"},
