@@ -104,3 +104,32 @@ Test(ema, eval_and_generate_take_the_averaged_weights)
     cr_assert_eq(loss, ema, "before its first step: %.9g, not %.9g", loss, ema);
     ls_expect(ls_shell("lockstep train tiny.yaml run=plain max_steps=2 && lockstep generate plain --ema -n 4"), 1, "no averaged weights", "ema.decay", NULL);
 }
+
+/* Running statistics are averaged as weights are; those of a frozen group keep their first values, 0 and 1. */
+Test(ema, batch_norm_goes_with_its_weights)
+{
+    char want[64], got[64];
+    const char *train = "lockstep train digits.yaml max_steps=12 eval_every=6 ema.decay=0.8 checkpoint.best=accuracy_ema "
+                        "'optimizer.groups=[{match: \"stem*\", frozen: true}]'";
+    ls_fixture_images();
+    ls_expect(ls_shell("%s run=one", train), 0, "averaged weights loss", "checkpoints/best", NULL);
+    ls_hash_of("one", want);
+    ls_expect(ls_shell(RANKS "3 %s run=three max_steps=6 && " RANKS "2 %s run=three batch.schedule=round", train, train), 0, "resuming", NULL);
+    ls_hash_of("three", got);
+    cr_assert_str_eq(got, want);
+    ls_expect(ls_shell("tail -n 1 one/metrics.jsonl > a; tail -n 1 three/metrics.jsonl | cmp - a && grep -c '\"eval_accuracy_ema\": .*\"best_eval_accuracy_ema\": ' a"), 0, "1", NULL);
+
+    const char *statistic[] = {"model/stages/0/0/norm1/running_variance", "ema/stages/0/0/norm1/running_variance", "model/stem/norm/running_variance"};
+    float *value[3];
+    ls_state_entry entry;
+    for (int k = 0; k < 3; k++)
+        cr_assert_eq(ls_checkpoint_read("one", statistic[k], &entry, (void **)&value[k]), LS_OK, "%s", ls_fail_sentence());
+    double way = 0, averaged_way = 0; /* from 1 */
+    for (int i = 0; i < 8; i++) {
+        way += fabs((double)value[0][i] - 1);
+        averaged_way += fabs((double)value[1][i] - 1);
+        cr_expect_eq(value[2][i], 1);
+    }
+    cr_expect(0.1 * way < averaged_way && averaged_way < 0.95 * way, "an average lags behind: %g, %g", averaged_way, way);
+    cr_assert_neq(ls_checkpoint_read("one", "ema/stem/norm/running_variance", &entry, (void **)&value[0]), LS_OK);
+}
