@@ -43,7 +43,7 @@ ls_status ls_best_point(const char *run, int64_t step)
     if (status == LS_OK)
         status = ls_disk_link(strrchr(committed, '/') + 1, partial); /* 12 */
     if (status == LS_OK)
-        status = ls_disk_rename(partial, best); /* 12 */
+        status = ls_disk_rename(partial, best);                    /* 12 */
     return status == LS_OK ? ls_disk_sync_folder(folder) : status; /* 12 */
 }
 

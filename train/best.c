@@ -12,7 +12,8 @@ ls_status ls_best_watch(ls_best *best, const ls_run *run, const char *key, const
     if (!name)
         return LS_OK;
     if (!run->eval_data)
-        return ls_fail(LS_ERECIPE, "%s watches %s, but there is no held-out data to take it of: set data.eval", key, name);
+        return ls_fail(LS_ERECIPE, "%s watches %s, but there is no held-out data to take it of: set data.eval", key,
+                       name);
     ls_status status = ls_held_out_find(run, key, name, &best->number);
     if (status == LS_OK)
         ls_held_out_name(run, best->number, best->metric);
@@ -23,8 +24,14 @@ ls_status ls_best_state(ls_best *best, ls_state_tree *tree, const char *prefix)
 {
     char name[64];
     snprintf(name, sizeof name, "%s/metric", prefix);
-    const ls_state_entry metric = {.name = name, .kind = LS_STATE_TASK, .type = LS_U8, .flags = LS_STATE_REPLICATED, .ndim = 1,
-                                   .shape = {sizeof best->metric}, .held = sizeof best->metric, .data = best->metric};
+    const ls_state_entry metric = {.name = name,
+                                   .kind = LS_STATE_TASK,
+                                   .type = LS_U8,
+                                   .flags = LS_STATE_REPLICATED,
+                                   .ndim = 1,
+                                   .shape = {sizeof best->metric},
+                                   .held = sizeof best->metric,
+                                   .data = best->metric};
     ls_status status = ls_state_add(tree, &metric);
     snprintf(name, sizeof name, "%s/value", prefix);
     if (status == LS_OK)
@@ -48,8 +55,8 @@ void ls_best_resumed(ls_best *best, const ls_run *run, const char *key)
     if (strcmp(best->metric, watched) == 0)
         return;
     if (best->metric[0] && run->rank == 0)
-        ls_log_write(LS_LOG_WARN, "train", "%s was %s and is %s now: the best one is looked for anew from step %lld on", key, best->metric,
-                     watched, (long long)run->step);
+        ls_log_write(LS_LOG_WARN, "train", "%s was %s and is %s now: the best one is looked for anew from step %lld on",
+                     key, best->metric, watched, (long long)run->step);
     *best = (ls_best){.number = best->number, .min_delta = best->min_delta};
     memcpy(best->metric, watched, sizeof watched);
 }

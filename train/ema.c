@@ -23,7 +23,8 @@ ls_status ls_ema_open(ls_ema *ema, const ls_ema_options *options, ls_flat *flat)
     *ema = (ls_ema){.options = options, .flat = flat};
     if (!ls_ema_is_on(ema))
         return LS_OK;
-    const ls_status status = flat->device->allocate(flat->device, (size_t)flat->slice_count * sizeof(float), (void **)&ema->slice);
+    const ls_status status =
+        flat->device->allocate(flat->device, (size_t)flat->slice_count * sizeof(float), (void **)&ema->slice);
     return ls_fail_at(status, "averaged weights of %lld elements", (long long)flat->slice_count);
 }
 
@@ -52,7 +53,8 @@ bool ls_ema_update(ls_ema *ema, int64_t step)
     if (!ls_ema_is_on(ema) || step % options->every != 0)
         return false;
     ls_flat *flat = ema->flat;
-    flat->device->average(flat->device, flat->slice_count, 1 - ls_ema_decay(options, step / options->every), flat->master, ema->slice);
+    flat->device->average(flat->device, flat->slice_count, 1 - ls_ema_decay(options, step / options->every),
+                          flat->master, ema->slice);
     return true;
 }
 

@@ -7,8 +7,9 @@
  * An element depends on that element's weights alone, so neither rank count nor schedule can show.
  *
  * Running statistics (batch norm) are averaged as weights are, not copied: that is what timm (ModelEmaV3 without
- * exclude_buffers), Lightning (WeightAveraging, use_buffers) and TensorFlow's image models do, and it lets statistics lag
- * behind by as much as the weights that produced the activations. Frozen parameters have no average: they are their own.
+ * exclude_buffers), Lightning (WeightAveraging, use_buffers) and TensorFlow's image models do, and it lets statistics
+ * lag behind by as much as the weights that produced the activations. Frozen parameters have no average: they are their
+ * own.
  *
  * Cost: 4 bytes a parameter over the ranks, and one more pass over the slice (reads 8, writes 4 bytes an element). */
 #pragma once

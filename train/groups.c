@@ -60,7 +60,8 @@ static void nearest_names(const char *pattern, const ls_parameter *parameters, i
 }
 
 /* Group `g` takes what it matches and nobody has yet. */
-static ls_status take(ls_groups *groups, const ls_optimizer_options *options, int g, ls_parameter *parameters, int count)
+static ls_status take(ls_groups *groups, const ls_optimizer_options *options, int g, ls_parameter *parameters,
+                      int count)
 {
     const ls_group_options *group = group_at(options, g);
     int matched = 0, taken = 0;
@@ -79,11 +80,14 @@ static ls_status take(ls_groups *groups, const ls_optimizer_options *options, in
     if (taken)
         return LS_OK;
     if (matched)
-        return ls_fail(LS_ERECIPE, "optimizer.groups[%d]: all that \"%s\" matches is in the groups before it; the first one counts: put it further up or take it out",
+        return ls_fail(LS_ERECIPE,
+                       "optimizer.groups[%d]: all that \"%s\" matches is in the groups before it; the first one "
+                       "counts: put it further up or take it out",
                        g + 1, group->match);
     char names[NEAREST * (NAME_ROOM + 2)];
     nearest_names(group->match, parameters, count, names, sizeof names);
-    return ls_fail(LS_ERECIPE, "optimizer.groups[%d]: \"%s\" matches no parameter; nearest: %s", g + 1, group->match, names);
+    return ls_fail(LS_ERECIPE, "optimizer.groups[%d]: \"%s\" matches no parameter; nearest: %s", g + 1, group->match,
+                   names);
 }
 
 /* "blocks/7/..." is 7; -1: a parameter of no block. */
@@ -109,7 +113,9 @@ static ls_status decay_layers(double decay, ls_parameter *parameters, int count)
     if (decay == 1)
         return LS_OK;
     if (!blocks)
-        return ls_fail(LS_ERECIPE, "optimizer.layer_decay is %g, but this model has no parameters \"blocks/N/...\" to count layers by; scale parts of it with optimizer.groups",
+        return ls_fail(LS_ERECIPE,
+                       "optimizer.layer_decay is %g, but this model has no parameters \"blocks/N/...\" to count layers "
+                       "by; scale parts of it with optimizer.groups",
                        decay);
     bool behind = false;
     for (int i = 0; i < count; i++) {
@@ -164,13 +170,13 @@ static void print_size(const ls_groups *groups, int g, const ls_parameter *param
     fprintf(out, "%d tensor(s), %.4gM parameters\n", tensors, 1e-6 * (double)elements);
 }
 
-void ls_groups_print(const ls_groups *groups, const ls_optimizer_options *options, const ls_parameter *parameters, int count,
-                     FILE *out)
+void ls_groups_print(const ls_groups *groups, const ls_optimizer_options *options, const ls_parameter *parameters,
+                     int count, FILE *out)
 {
     if (options->layer_decay != 1) {
         const int64_t blocks = count_blocks(parameters, count);
-        fprintf(out, "layer decay     %g over %lld blocks: a block's learning rate is %g of the one's above it\n", options->layer_decay,
-                (long long)blocks, options->layer_decay);
+        fprintf(out, "layer decay     %g over %lld blocks: a block's learning rate is %g of the one's above it\n",
+                options->layer_decay, (long long)blocks, options->layer_decay);
     }
     for (int g = 0; g < groups->count; g++) {
         const ls_group_options *group = group_at(options, g);

@@ -34,7 +34,8 @@ bool ls_held_out_is_averaged(const ls_run *run, int i)
 
 void ls_held_out_name(const ls_run *run, int i, char name[LS_HELD_OUT_NAME])
 {
-    snprintf(name, LS_HELD_OUT_NAME, "eval_%.50s%s", ls_held_out_label(run, i), ls_held_out_is_averaged(run, i) ? "_ema" : "");
+    snprintf(name, LS_HELD_OUT_NAME, "eval_%.50s%s", ls_held_out_label(run, i),
+             ls_held_out_is_averaged(run, i) ? "_ema" : "");
 }
 
 double ls_held_out_value(const ls_run *run, int i)
@@ -64,6 +65,6 @@ ls_status ls_held_out_find(const ls_run *run, const char *key, const char *name,
             used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", known);
     }
     const bool off = strstr(name, "_ema") && !ls_ema_is_evaluated(&run->ema);
-    return ls_fail(LS_ERECIPE, "%s: no number \"%s\" comes out of this recipe's evaluations; there are: %s%s", key, name, list,
-                   off ? " (those of averaged weights come with ema.decay and ema.evaluate)" : "");
+    return ls_fail(LS_ERECIPE, "%s: no number \"%s\" comes out of this recipe's evaluations; there are: %s%s", key,
+                   name, list, off ? " (those of averaged weights come with ema.decay and ema.evaluate)" : "");
 }

@@ -1,5 +1,6 @@
-/* The numbers of an evaluation, by the names they have in metrics.jsonl: eval_loss, then eval_NAME for each of the task's
- * measures, and all of them again with _ema behind where averaged weights are evaluated. `i` counts them from 0. */
+/* The numbers of an evaluation, by the names they have in metrics.jsonl: eval_loss, then eval_NAME for each of the
+ * task's measures, and all of them again with _ema behind where averaged weights are evaluated. `i` counts them from 0.
+ */
 #pragma once
 #include "train/internal.h"
 

@@ -233,11 +233,12 @@ void ls_metrics_eval(ls_metrics *metrics, const ls_run *run)
 {
     eval_line l = {.line = metrics->line, .room = sizeof metrics->line - 2};
     char name[LS_HELD_OUT_NAME];
-    l.used = (size_t)snprintf(l.line, l.room, "{\"step\": %lld, \"eval_%s\": %lld", (long long)run->step, ls_run_unit(run),
-                              (long long)run->evaluation.counted);
-    for (int i = 0; i < ls_held_out_count(run); i++) {
+    l.used = (size_t)snprintf(l.line, l.room, "{\"step\": %lld", (long long)run->step);
+    for (int i = 0; i < ls_held_out_count(run) && l.used < l.room; i++) {
         ls_held_out_name(run, i, name);
         add_number(&l, "", name, ls_held_out_value(run, i));
+        if (!i)
+            l.used += (size_t)snprintf(l.line + l.used, l.room - l.used, ", \"eval_%s\": %lld", ls_run_unit(run), (long long)run->evaluation.counted);
     }
     if (run->best.number >= 0 && run->best.step) {
         add_number(&l, "best_", run->best.metric, run->best.value);
@@ -246,7 +247,7 @@ void ls_metrics_eval(ls_metrics *metrics, const ls_run *run)
     if (run->patience.number >= 0)
         add_number(&l, "patience_", "used", (double)run->patience.since);
     tell_eval(run);
-    if (l.used > l.room)
+    if (l.used >= l.room)
         return; /* a task with more measures than a line holds: the log has them */
     memcpy(l.line + l.used, "}\n", 2);
     if (metrics->file >= 0)

@@ -1,5 +1,5 @@
-/* The best evaluation: which one it is, what of it is kept, and when training ends early, on any number of ranks and over
- * restarts. */
+/* The best evaluation: which one it is, what of it is kept, and when training ends early, on any number of ranks and
+ * over restarts. */
 #include "train/best.h"
 
 #include "tests/train/run_fixture.h"
@@ -20,8 +20,10 @@ static ls_train_config config = {.task = &task, .ema = {.decay = 0.9, .evaluate 
 
 static ls_run run_of_the_test(void)
 {
-    return (ls_run){.config = &config, .eval_data = (ls_data *)sums, /* is there: nobody looks into it */
-                    .ema = {.options = &config.ema}, .evaluation = {.counted = 10, .sums = sums},
+    return (ls_run){.config = &config,
+                    .eval_data = (ls_data *)sums, /* is there: nobody looks into it */
+                    .ema = {.options = &config.ema},
+                    .evaluation = {.counted = 10, .sums = sums},
                     .averaged = {.counted = 10, .sums = averaged_sums}};
 }
 
@@ -81,8 +83,10 @@ Test(best, a_number_that_there_is_not_is_refused)
     ls_run run = run_of_the_test();
     ls_best best;
     cr_assert_eq(ls_best_watch(&best, &run, "checkpoint.best", "acuracy", 0), LS_ERECIPE);
-    cr_assert_str_eq(ls_fail_sentence(), "checkpoint.best: no number \"acuracy\" comes out of this recipe's evaluations; there are: eval_loss, "
-                                         "eval_accuracy, eval_regret, eval_loss_ema, eval_accuracy_ema, eval_regret_ema");
+    cr_assert_str_eq(
+        ls_fail_sentence(),
+        "checkpoint.best: no number \"acuracy\" comes out of this recipe's evaluations; there are: eval_loss, "
+        "eval_accuracy, eval_regret, eval_loss_ema, eval_accuracy_ema, eval_regret_ema");
     run.eval_data = NULL;
     cr_assert_eq(ls_best_watch(&best, &run, "checkpoint.best", "eval_loss", 0), LS_ERECIPE);
     cr_assert(strstr(ls_fail_sentence(), "data.eval"), "%s", ls_fail_sentence());
@@ -116,8 +120,10 @@ static void begin(void)
 TestSuite(best_run, .init = begin, .fini = ls_fixture_end, .timeout = 100);
 
 /* A learning rate that lets the loss go up and down. */
-#define TRAIN "lockstep train tiny.yaml optimizer.lr=0.5 optimizer.warmup=0 optimizer.schedule=constant eval_every=1 data.eval_rows=1 max_steps=8 "
-#define BEST "checkpoint.best=eval_loss checkpoint.every=3 checkpoint.keep=1 "
+#define TRAIN                                                                                                          \
+    "lockstep train tiny.yaml optimizer.lr=0.5 optimizer.warmup=0 optimizer.schedule=constant eval_every=1 "           \
+    "data.eval_rows=1 max_steps=8 "
+#define BEST  "checkpoint.best=eval_loss checkpoint.every=3 checkpoint.keep=1 "
 #define RANKS "mpirun --oversubscribe --bind-to none -n "
 
 /* Held-out losses after steps 1, 2, ... */
@@ -143,12 +149,15 @@ Test(best_run, the_best_checkpoint_stays_beside_the_newest)
     cr_assert_neq(best, 7, "or it would be the newest as well");
     char want[64];
     snprintf(want, sizeof want, "step-%08d\n", best + 1);
-    cr_assert_str_eq(ls_shell("readlink run/checkpoints/best; ls run/checkpoints | grep -c step")->output + strlen(want), "2\n");
+    cr_assert_str_eq(
+        ls_shell("readlink run/checkpoints/best; ls run/checkpoints | grep -c step")->output + strlen(want), "2\n");
     cr_assert_eq(strncmp(ls_shell("readlink run/checkpoints/best")->output, want, strlen(want)), 0, "%s", want);
-    ls_expect(ls_shell("lockstep ckpt info run; lockstep ckpt verify run/checkpoints/best"), 0, "best        step", "whole", NULL);
+    ls_expect(ls_shell("lockstep ckpt info run; lockstep ckpt verify run/checkpoints/best"), 0, "best        step",
+              "whole", NULL);
     const ls_answer *answer = ls_shell("lockstep eval run/checkpoints/best --data sft-test");
     ls_expect(answer, 0, "loss ", NULL);
-    cr_assert_float_eq(atof(strstr(answer->output, "loss ") + 5), loss[best], 1e-5 * loss[best], "%s, not %.9g", answer->output, loss[best]);
+    cr_assert_float_eq(atof(strstr(answer->output, "loss ") + 5), loss[best], 1e-5 * loss[best], "%s, not %.9g",
+                       answer->output, loss[best]);
 
     /* a crash between a save and the link: the newest is gone on with, the link is written again */
     ls_hash_of("run/checkpoints/best", hash);
@@ -162,12 +171,18 @@ Test(best_run, a_resumed_run_goes_on_comparing)
     char want[64], got[64];
     ls_expect(ls_shell(TRAIN BEST "early_stop.patience=9 run=straight"), 0, NULL);
     ls_hash_of("straight", want);
-    ls_expect(ls_shell(RANKS "3 " TRAIN BEST "early_stop.patience=9 max_steps=5 && " TRAIN BEST "early_stop.patience=9"), 0, "resuming", NULL);
+    ls_expect(
+        ls_shell(RANKS "3 " TRAIN BEST "early_stop.patience=9 max_steps=5 && " TRAIN BEST "early_stop.patience=9"), 0,
+        "resuming", NULL);
     ls_hash_of("run", got);
     cr_assert_str_eq(got, want);
-    ls_expect(ls_shell("test $(readlink run/checkpoints/best) = $(readlink straight/checkpoints/best) && tail -n 1 run/metrics.jsonl > a && "
-                       "tail -n 1 straight/metrics.jsonl | cmp - a && grep -c best_eval_loss a && grep -c patience_used a"), 0, NULL);
-    ls_expect(ls_shell(TRAIN "checkpoint.best=loss max_steps=11 && " TRAIN "max_steps=12 checkpoint.best="), 0, NULL); /* free keys */
+    ls_expect(
+        ls_shell("test $(readlink run/checkpoints/best) = $(readlink straight/checkpoints/best) && tail -n 1 "
+                 "run/metrics.jsonl > a && "
+                 "tail -n 1 straight/metrics.jsonl | cmp - a && grep -c best_eval_loss a && grep -c patience_used a"),
+        0, NULL);
+    ls_expect(ls_shell(TRAIN "checkpoint.best=loss max_steps=11 && " TRAIN "max_steps=12 checkpoint.best="), 0,
+              NULL); /* free keys */
 }
 
 Test(best_run, ends_early_at_the_same_step_on_any_rank_count)
@@ -189,8 +204,9 @@ Test(best_run, ends_early_at_the_same_step_on_any_rank_count)
     ls_expect(ls_shell("tail -n 1 alone/log/rank-0000.log"), 0, line, NULL);
     ls_hash_of("alone", got);
     cr_assert_str_eq(got, want);
-    ls_expect(ls_shell("cp run/metrics.jsonl before; " RANKS "2 " TRAIN "early_stop.patience=2; echo code $?; cmp before run/metrics.jsonl && echo nothing done"), 0, line,
-              "code 0", "nothing done", NULL);
+    ls_expect(ls_shell("cp run/metrics.jsonl before; " RANKS "2 " TRAIN
+                       "early_stop.patience=2; echo code $?; cmp before run/metrics.jsonl && echo nothing done"),
+              0, line, "code 0", "nothing done", NULL);
     ls_expect(ls_shell(TRAIN "early_stop.patience=3 max_steps=%d", end + 1), 0, "resuming", NULL);
     ls_expect(ls_shell("tail -n 1 run/metrics.jsonl"), 0, "patience_used", NULL);
     ls_expect(ls_shell(TRAIN "early_stop.patience=1 eval_every=0"), 2, "eval_every is 0", NULL);
