@@ -28,11 +28,17 @@ static ls_status make_levels(ls_source *source, const double *mean, const double
 static ls_status check_like(const ls_source *source, const ls_images *like)
 {
     const ls_image_shape *a = ls_images_shape(like), *b = ls_images_shape(source->images);
-    if (a->height == b->height && a->width == b->width && a->channels == b->channels && b->classes <= a->classes)
-        return LS_OK;
-    return ls_fail(LS_ERECIPE, "%s holds images of %lld x %lld x %lld in %lld classes, %s %lld x %lld x %lld in %lld; pack both alike", source->path,
-                   (long long)b->height, (long long)b->width, (long long)b->channels, (long long)b->classes, ls_images_folder(like),
-                   (long long)a->height, (long long)a->width, (long long)a->channels, (long long)a->classes);
+    if (a->height != b->height || a->width != b->width || a->channels != b->channels || b->classes > a->classes)
+        return ls_fail(LS_ERECIPE, "%s holds images of %lld x %lld x %lld in %lld classes, %s %lld x %lld x %lld in %lld; pack both alike",
+                       source->path, (long long)b->height, (long long)b->width, (long long)b->channels, (long long)b->classes,
+                       ls_images_folder(like), (long long)a->height, (long long)a->width, (long long)a->channels, (long long)a->classes);
+    for (int64_t c = 0; c < b->classes; c++) {
+        const char *mine = ls_images_class_name(source->images, c), *theirs = ls_images_class_name(like, c);
+        if (strcmp(mine, theirs) != 0)
+            return ls_fail(LS_ERECIPE, "%s: class %lld is \"%s\", in %s it is \"%s\"; pack it again with `lockstep data images --like %s`, or with "
+                           "the same --names", source->path, (long long)c, mine, ls_images_folder(like), theirs, ls_images_folder(like));
+    }
+    return LS_OK;
 }
 
 static ls_status open_images(ls_source *source, const ls_data_options *options)

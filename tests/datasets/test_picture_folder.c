@@ -25,10 +25,10 @@ static void make(const char *name)
 
 static void make_tree(void)
 {
-    static const char *const names[] = {"r/dog/b.png",      "r/dog/a.JPEG",         "r/cat/z.jpg",
-                                        "r/cat/more/a.png", "r/cat/more-2/a.png",   "r/cat/notes.txt",
-                                        "r/README.md",      "r/.git/x.png",         "r/cat/.hidden.png",
-                                        "r/Zebra/1.webp",   "r/cat/more/deep/0.png"};
+    static const char *const names[] = {"r/dog/b.png",      "r/dog/a.JPEG",          "r/cat/z.jpg",
+                                        "r/cat/more/a.png", "r/cat/more-2/a.png",    "r/cat/notes.txt",
+                                        "r/README.md",      "r/.git/x.png",          "r/cat/.hidden.png",
+                                        "r/Zebra/1.webp",   "r/cat/more/deep/0.png", "r/cat/further/a.png"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         make(names[i]);
 }
@@ -40,15 +40,16 @@ Test(picture_folder, classes_and_pictures_come_in_the_order_of_torchvisions_imag
     static const struct {
         const char *path;
         int32_t label;
-    } want[] = {{"r/Zebra/1.webp", 0},        {"r/cat/z.jpg", 1},  {"r/cat/more/a.png", 1}, {"r/cat/more-2/a.png", 1},
-                {"r/cat/more/deep/0.png", 1}, {"r/dog/a.JPEG", 2}, {"r/dog/b.png", 2}};
+    } want[] = {{"r/Zebra/1.webp", 0},   {"r/cat/z.jpg", 1},        {"r/cat/further/a.png", 1},
+                {"r/cat/more/a.png", 1}, {"r/cat/more-2/a.png", 1}, {"r/cat/more/deep/0.png", 1},
+                {"r/dog/a.JPEG", 2},     {"r/dog/b.png", 2}};
     ls_picture_folder f;
     make_tree();
     cr_assert_eq(ls_picture_folder_list(&f, fixture_path("r"), NULL, 0), LS_OK, "%s", ls_fail_sentence());
     cr_assert_eq(f.classes, 3);
     cr_assert(!strcmp(f.class_name[0], "Zebra") && !strcmp(f.class_name[1], "cat") && !strcmp(f.class_name[2], "dog"));
-    cr_assert_eq(f.count, 7);
-    for (int i = 0; i < 7; i++) {
+    cr_assert_eq(f.count, 8);
+    for (int i = 0; i < 8; i++) {
         cr_assert_str_eq(f.picture[i].path, fixture_path(want[i].path));
         cr_assert_eq(f.picture[i].label, want[i].label);
     }
@@ -63,8 +64,8 @@ Test(picture_folder, classes_of_an_earlier_set_keep_their_numbers)
     make_tree();
     cr_assert_eq(ls_picture_folder_list(&f, fixture_path("r"), like, 4), LS_OK, "%s", ls_fail_sentence());
     cr_assert_eq(f.classes, 4);
-    cr_assert_eq(f.count, 7);
-    cr_assert(f.picture[0].label == 0 && f.picture[1].label == 2 && f.picture[6].label == 3);
+    cr_assert_eq(f.count, 8);
+    cr_assert(f.picture[0].label == 0 && f.picture[1].label == 2 && f.picture[7].label == 3);
     ls_picture_folder_free(&f);
     cr_assert_eq(ls_picture_folder_list(&f, fixture_path("r"), other, 2), LS_EFORMAT);
     cr_assert(strstr(ls_fail_sentence(), "\"Zebra\" is none of the 2"), "%s", ls_fail_sentence());

@@ -16,6 +16,9 @@ ls_test(datasets/test_bad_shards SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_pack SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_augment SOURCES datasets/fixture.c datasets/image_fixture.c KNOWS ls_datasets m)
 target_link_options(datasets_test_augment PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
+ls_test(datasets/test_images SOURCES datasets/fixture.c datasets/image_fixture.c KNOWS ls_datasets m)
+ls_test(datasets/test_image_input SOURCES datasets/fixture.c fuzz/fuzz_image.c ../datasets/picture/decoder.c
+  ../datasets/picture/container.c ../datasets/picture/ycc.c KNOWS ls_datasets PkgConfig::FFMPEG)
 ls_test(datasets/test_picture SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_picture_folder SOURCES datasets/fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_picture_decoder SOURCES datasets/fixture.c ../datasets/picture/decoder.c ../datasets/picture/container.c
