@@ -3,8 +3,8 @@
 
 #include <criterion/criterion.h>
 
-/* Seconds. It takes two or three on a quiet machine, more on one that has other work; left alone, the ranks would go on
- * for 60 (rank_world.c). */
+/* Seconds. It takes two or three on a quiet machine, more on one that has other work; ranks that nobody told would go on
+ * until a deadline of 50 or a sleep of 60 (rank_world.c), so a job that is over by now was ended by the news. */
 enum { ENDED = 40 };
 
 static void check_case(int ranks, const char *name)
