@@ -1,6 +1,8 @@
 /* Crop, flip and colours of one row. augment.h says what is computed and from which numbers. */
 #include "datasets/augment.h"
 
+#include "datasets/image_format.h"
+
 enum { BRIGHTNESS, CONTRAST, SATURATION };
 
 static bool any_colour(const ls_augment_options *o)
@@ -146,7 +148,7 @@ void ls_augment_row(const ls_augment_options *o, const ls_augment_draw *draw, co
                     const uint8_t *pixels, float *out)
 {
     const ls_image_shape *s = numbers->shape;
-    const int64_t values = s->height * s->width * s->channels;
+    const int64_t values = ls_image_bytes(s);
     const double b[3] = {o->brightness, o->contrast, o->saturation};
     cut(o, draw, s, any_colour(o) ? numbers->unit : numbers->level, pixels, out);
     if (!any_colour(o))

@@ -1,6 +1,7 @@
 /* Data of a run: sources opened, rows planned, positions turned into filled grains. See loader.h.
  * After ls_data_open nothing here is written (but the sampler, when a task asks), so any thread may fill. */
 #include "base/hash.h"
+#include "datasets/image_format.h"
 #include "datasets/source.h"
 
 #include <stdlib.h>
@@ -186,7 +187,7 @@ ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, i
 
 static bool make_image_memory(ls_grain_memory *m, size_t rows, const ls_image_shape *shape, bool mixed)
 {
-    const size_t values = (size_t)(shape->height * shape->width * shape->channels);
+    const size_t values = (size_t)ls_image_bytes(shape);
     m->pixels = calloc(rows * values, sizeof *m->pixels);
     if (mixed) {
         m->mixed_labels = calloc(rows, sizeof *m->mixed_labels);
