@@ -1,5 +1,6 @@
 /* model.from: initial weights out of another run's (or an imported folder's) newest checkpoint. Only "model/..." is
- * taken, or with from_ema "ema/...", which parameters that were frozen there do not have: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
+ * taken, or with from_ema "ema/...", which parameters that were frozen there do not have: moments, sampler and step
+ * begin anew. One tensor at a time is in memory beside the flat buffers. */
 #include "train/internal.h"
 
 #include <stdio.h>

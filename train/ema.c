@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-bool ls_ema_is_on(const ls_ema *ema)
+static bool is_on(const ls_ema *ema)
 {
     return ema->options && ema->options->decay > 0;
 }
 
 bool ls_ema_is_evaluated(const ls_ema *ema)
 {
-    return ls_ema_is_on(ema) && ema->options->evaluate;
+    return is_on(ema) && ema->options->evaluate;
 }
 
 size_t ls_ema_bytes(const ls_ema_options *options, int64_t elements, int ranks)
@@ -21,7 +21,7 @@ size_t ls_ema_bytes(const ls_ema_options *options, int64_t elements, int ranks)
 ls_status ls_ema_open(ls_ema *ema, const ls_ema_options *options, ls_flat *flat)
 {
     *ema = (ls_ema){.options = options, .flat = flat};
-    if (!ls_ema_is_on(ema))
+    if (!is_on(ema))
         return LS_OK;
     const ls_status status =
         flat->device->allocate(flat->device, (size_t)flat->slice_count * sizeof(float), (void **)&ema->slice);
@@ -37,7 +37,7 @@ void ls_ema_close(ls_ema *ema)
 
 void ls_ema_begin(ls_ema *ema)
 {
-    if (ls_ema_is_on(ema))
+    if (is_on(ema))
         memcpy(ema->slice, ema->flat->master, (size_t)ema->flat->slice_count * sizeof(float));
 }
 
@@ -50,7 +50,7 @@ double ls_ema_decay(const ls_ema_options *options, int64_t n)
 bool ls_ema_update(ls_ema *ema, int64_t step)
 {
     const ls_ema_options *options = ema->options;
-    if (!ls_ema_is_on(ema) || step % options->every != 0)
+    if (!is_on(ema) || step % options->every != 0)
         return false;
     ls_flat *flat = ema->flat;
     flat->device->average(flat->device, flat->slice_count, 1 - ls_ema_decay(options, step / options->every),
@@ -70,7 +70,7 @@ static void exchange_slices(float *a, float *b, int64_t count)
 
 ls_status ls_ema_exchange(ls_ema *ema, ls_reducer *reducer, ls_world *world)
 {
-    if (!ls_ema_is_on(ema))
+    if (!is_on(ema))
         return LS_OK;
     exchange_slices(ema->flat->master, ema->slice, ema->flat->slice_count);
     ls_flat_round(ema->flat);
@@ -79,5 +79,5 @@ ls_status ls_ema_exchange(ls_ema *ema, ls_reducer *reducer, ls_world *world)
 
 ls_status ls_ema_state(ls_ema *ema, ls_state_tree *tree)
 {
-    return ls_ema_is_on(ema) ? ls_flat_entries(ema->flat, tree, "ema", LS_STATE_MOMENT, true, ema->slice) : LS_OK;
+    return is_on(ema) ? ls_flat_entries(ema->flat, tree, "ema", LS_STATE_MOMENT, true, ema->slice) : LS_OK;
 }

@@ -19,7 +19,6 @@
  * nothing. Close also after a failure. */
 ls_status ls_ema_open(ls_ema *ema, const ls_ema_options *options, ls_flat *flat);
 void ls_ema_close(ls_ema *ema);
-bool ls_ema_is_on(const ls_ema *ema);
 bool ls_ema_is_evaluated(const ls_ema *ema);
 /* The average is the weights. */
 void ls_ema_begin(ls_ema *ema);
