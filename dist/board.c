@@ -44,8 +44,10 @@ bool ls_board_fail(ls_world *world, ls_status code, int exit_code, const char *s
 
 void ls_board_hear(ls_world *world, const ls_failure *failure)
 {
-    world->told = true;
-    write_failure(world, failure);
+    if (write_failure(world, failure))
+        world->told = true;
+    else if (failure->rank < world->failure->rank)
+        atomic_store(&world->outranked, true);
 }
 
 ls_status ls_board_status(const ls_world *world)

@@ -32,7 +32,8 @@ typedef struct {
 /* Writes the failure if it is the first. Every near rank wakes, far ones are told by the communication thread, and the
  * rank that won says it on stderr. True: this was the first. Any thread. */
 bool ls_board_fail(ls_world *world, ls_status code, int exit_code, const char *sentence);
-/* As told by a far rank: written for the node, not said again. */
+/* As told by a far rank: written for the node, not said again. When nodes fail at once the lowest failed rank of all
+ * ends the job: the mpirun of Open MPI 4.1 can crash over two MPI_Abort at the same time. */
 void ls_board_hear(ls_world *world, const ls_failure *failure);
 /* LS_OK, or the first failure's code with its sentence as the calling thread's. */
 ls_status ls_board_status(const ls_world *world);

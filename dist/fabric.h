@@ -46,11 +46,12 @@ struct ls_world {
     int near_rank, near_ranks;
     int *near; /* [near_ranks], their numbers in the world */
     ls_shared board_memory;
-    ls_board_rank **board; /* [near_ranks] */
-    ls_pulse *pulse;       /* [near_ranks] */
-    ls_failure *failure;   /* the node's, on the board of its near rank 0 */
-    bool told;             /* the failure has been sent to the far ranks, or came from there */
-    bool closing;          /* ranks may end now without alarm */
+    ls_board_rank **board;  /* [near_ranks] */
+    ls_pulse *pulse;        /* [near_ranks] */
+    ls_failure *failure;    /* the node's, on the board of its near rank 0 */
+    bool told;              /* the failure has been sent to the far ranks, or came from there */
+    _Atomic bool outranked; /* a lower rank failed too, by itself: the job is that one's to end */
+    bool closing;           /* ranks may end now without alarm */
     ls_comm comm;
     int channels;        /* opened so far; the same on all ranks */
     ls_channel *channel; /* of the world's own collectives */

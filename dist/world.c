@@ -118,17 +118,22 @@ void ls_world_close(ls_world *world)
     free(world);
 }
 
+static bool failed_first(const ls_world *world)
+{
+    return atomic_load(&world->failure->written) && world->failure->rank == world->rank &&
+           !atomic_load(&world->outranked);
+}
+
 /* The rank that failed first waits for the others to learn of it, and no longer once all of them are ending too; the
  * others leave it the time to do so, and end the job themselves if it cannot. */
 static void wait_for_grace(ls_world *world)
 {
-    bool first = atomic_load(&world->failure->written) && world->failure->rank == world->rank;
-    double end = ls_now() + (first ? GRACE_SECONDS : 2 * GRACE_SECONDS);
-    while (ls_now() < end) {
+    double begin = ls_now();
+    while (ls_now() < begin + (failed_first(world) ? GRACE_SECONDS : 2 * GRACE_SECONDS)) {
         int aborting = 0;
         for (int k = 0; k < world->near_ranks; k++)
             aborting += atomic_load(&world->board[k]->aborting);
-        if (first && aborting == world->ranks)
+        if (failed_first(world) && aborting == world->ranks)
             break;
         usleep(20000);
     }
