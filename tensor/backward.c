@@ -156,13 +156,23 @@ static bool reached(const ls_node *node)
     return false;
 }
 
+/* The backward of a node without a single output element: zeros for each input that needs a gradient; no row of a table
+ * whose rows are sparse. */
+static ls_status nothing_to_add(ls_node *node)
+{
+    for (int i = 0; i < node->inputs; i++)
+        if (node->in[i] && !ls_has_sparse_rows(node->in[i]))
+            ls_gradient_as(node, i, node->in[i]->grad_type);
+    return ls_tape_status(node->tape);
+}
+
 static void step_back(ls_node *node)
 {
     ls_tape *tape = node->tape;
     const int64_t begin = ls_trace_begin(tape->trace);
     const double flops = tape->flops;
     ls_mark mark = ls_arena_mark(tape->activations);
-    ls_status status = node->op->backward(node, tape->device);
+    ls_status status = ls_node_is_empty(node) ? nothing_to_add(node) : node->op->backward(node, tape->device);
     ls_arena_release(tape->activations, mark);
     for (int i = 0; i < node->inputs; i++)
         settle_input(node, i);

@@ -85,8 +85,8 @@ static ls_status check_sizes(const ls_block_mask *mask)
     if (block < LS_MASK_BLOCK_LEAST || block > LS_MASK_BLOCK_MOST || (block & (block - 1)))
         return ls_fail(LS_EARG, "block mask: blocks of %lld positions; it must be a power of two from %d to %d",
                        (long long)block, LS_MASK_BLOCK_LEAST, LS_MASK_BLOCK_MOST);
-    if (mask->rows < 1 || mask->queries < 1 || mask->keys < 1 || mask->keys > INT32_MAX)
-        return ls_fail(LS_EARG, "block mask: %lld rows of %lld queries and %lld keys; each must be at least 1",
+    if (mask->rows < 0 || mask->queries < 0 || mask->keys < 0 || mask->keys > INT32_MAX)
+        return ls_fail(LS_EARG, "block mask: %lld rows of %lld queries and %lld keys; none may be negative or above 2^31",
                        (long long)mask->rows, (long long)mask->queries, (long long)mask->keys);
     return LS_OK;
 }

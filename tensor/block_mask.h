@@ -49,7 +49,7 @@ typedef bool (*ls_mask_sees)(const void *context, int64_t row, int64_t query, in
 
 /* Builds a mask from the function, with the cheapest kind for each block; everything lives on `arena`. Asks for
  * every pair, so it is no faster than a dense mask; a mask with a known structure is cheaper made by hand.
- * LS_EARG: a block size that is not allowed, no rows, queries or keys. LS_EMEM. */
+ * LS_EARG: a block size that is not allowed, a negative number of rows, queries or keys. LS_EMEM. */
 ls_status ls_block_mask_build(ls_block_mask **mask, ls_arena *arena, int64_t rows, int64_t queries, int64_t keys,
                               int64_t block, ls_mask_sees sees, const void *context);
 

@@ -101,7 +101,8 @@ typedef struct ls_op {
     const char *name;
     /* Checks inputs and attributes, sets type, ndim and shape of each output; an output whose `data` it sets is a view. */
     ls_status (*shape)(ls_node *node);
-    /* Fills each out[i]->data, wholly. NULL: nothing to compute (a view). */
+    /* Fills each out[i]->data, wholly. NULL: nothing to compute (a view). Neither forward nor backward is called where no
+     * output has an element; an input may have none where an output has. */
     ls_status (*forward)(ls_node *node, ls_device *device);
     /* Adds into the gradient of each input that needs one (below); out[i]->grad is complete, in out[i]->grad_type, or
      * NULL where the output was not used. What it takes from the tape's arena is given back after it. NULL: the

@@ -184,7 +184,8 @@ static ls_type wide(ls_type type)
     return type == LS_F64 ? LS_F64 : LS_F32;
 }
 
-/* Product of the sizes, or -1 with a sentence. The limit keeps bytes and flops far from overflow. */
+/* Product of the sizes, or -1 with a sentence. The limit keeps bytes and flops far from overflow; it holds for the sizes
+ * that are not 0 alone too, as their products are taken on the way. */
 static int64_t checked_count(int ndim, const int64_t *shape)
 {
     const int64_t limit = INT64_C(1) << 48;
@@ -192,16 +193,18 @@ static int64_t checked_count(int ndim, const int64_t *shape)
         ls_fail(LS_ESHAPE, "a tensor of %d axes; there may be 0 to %d", ndim, LS_MAX_DIMS);
         return -1;
     }
-    int64_t count = 1;
+    int64_t volume = 1;
+    bool empty = false;
     for (int i = 0; i < ndim; i++) {
-        if (shape[i] < 1 || shape[i] > limit / count) {
-            ls_fail(LS_ESHAPE, "axis %d has size %lld; sizes are at least 1, and a tensor has at most 2^48 elements", i,
-                    (long long)shape[i]);
+        if (shape[i] < 0 || shape[i] > limit / volume) {
+            ls_fail(LS_ESHAPE, "axis %d has size %lld; sizes are not negative, and a tensor has at most 2^48 elements",
+                    i, (long long)shape[i]);
             return -1;
         }
-        count *= shape[i];
+        empty |= shape[i] == 0;
+        volume *= shape[i] ? shape[i] : 1;
     }
-    return count;
+    return empty ? 0 : volume;
 }
 
 ls_tensor *ls_tape_tensor(ls_tape *tape, ls_type type, int ndim, const int64_t *shape)
@@ -224,14 +227,15 @@ static ls_tensor *leaf(ls_tape *tape, ls_type type, int ndim, const int64_t *sha
 {
     if (tape->status != LS_OK)
         return &tape->harmless;
-    if (!data) {
-        ls_tape_raise(tape, LS_EARG, "a constant or variable without data");
-        return &tape->harmless;
-    }
     ls_tensor *tensor = ls_tape_tensor(tape, type, ndim, shape);
     if (!tensor)
         return &tape->harmless;
-    tensor->data = (void *)(uintptr_t)data; /* read only: operators write their outputs alone */
+    if (!data && tensor->count) {
+        ls_tape_raise(tape, LS_EARG, "a constant or variable without data");
+        return &tape->harmless;
+    }
+    /* read only: operators write their outputs alone */
+    tensor->data = data ? (void *)(uintptr_t)data : tape->zeros;
     return tensor;
 }
 
@@ -287,9 +291,11 @@ ls_tensor *ls_use(ls_tape *tape, const ls_parameter *parameter)
     if (tape->uses[at])
         return &tape->uses[at]->tensor;
     int64_t count = checked_count(parameter->ndim, parameter->shape);
-    if (count < 0 || !parameter->data) {
+    if (count < 1 || !parameter->data) {
         ls_tape_raise(tape, LS_EARG, "parameter %s: %s", parameter->name,
-                      count < 0 ? ls_fail_sentence() : "it has no data; ls_parameters_bind gives it");
+                      count < 0    ? ls_fail_sentence()
+                      : count == 0 ? "it has no elements; each of its sizes must be at least 1"
+                                   : "it has no data; ls_parameters_bind gives it");
         return &tape->harmless;
     }
     if (parameter->sparse_rows && parameter->ndim != 2) {
@@ -407,6 +413,14 @@ void ls_tape_trace_node(const ls_node *node, bool backward, int64_t begin, doubl
                  begin, own, node_bytes(node, backward, own > 0));
 }
 
+bool ls_node_is_empty(const ls_node *node)
+{
+    for (int i = 0; i < node->outputs; i++)
+        if (node->out[i]->count)
+            return false;
+    return true;
+}
+
 /* Shape rule, memory for the outputs, forward. */
 static bool run(ls_node *node)
 {
@@ -424,7 +438,7 @@ static bool run(ls_node *node)
                  !(out->data = ls_arena_take(tape->activations, (size_t)out->count * ls_type_size(out->type))))
             status = ls_arena_status(tape->activations);
     }
-    if (status == LS_OK && node->op->forward)
+    if (status == LS_OK && node->op->forward && !ls_node_is_empty(node))
         status = node->op->forward(node, tape->device);
     if (begin)
         ls_tape_trace_node(node, false, begin, flops);

@@ -60,7 +60,7 @@ struct ls_tape {
 void *ls_tape_take(ls_tape *tape, ls_arena *arena, size_t bytes);
 /* Makes the current sentence the tape's sticky error, with the operator's name in front. */
 void ls_tape_raise_operator(ls_tape *tape, ls_status code, const char *operator_name);
-/* A tensor without data. LS_ESHAPE (raised, NULL): a size below 1, too many axes. */
+/* A tensor without data. LS_ESHAPE (raised, NULL): a size below 0, too many axes. */
 ls_tensor *ls_tape_tensor(ls_tape *tape, ls_type type, int ndim, const int64_t *shape);
 /* Node with room for its inputs, outputs and attributes; inputs and attributes are copied. NULL: no memory (raised). */
 ls_node *ls_tape_node(ls_tape *tape, const ls_op *op, int inputs, ls_tensor *const *in, const void *attributes,
@@ -76,6 +76,8 @@ void ls_tape_walk(ls_tape *tape, ls_node *node, ls_gradient_ready ready, void *c
 /* Ends the event of a node's forward or backward: its flops since `flops`, its bytes by the shapes of what it reads and
  * writes. */
 void ls_tape_trace_node(const ls_node *node, bool backward, int64_t begin, double flops);
+/* No output has an element: there is nothing to compute, and the gradient of every input is 0. */
+bool ls_node_is_empty(const ls_node *node);
 /* Bytes of a tensor's gradient; of rows, those of the gradient that is there. */
 size_t ls_gradient_bytes(const ls_tensor *x);
 /* A block of the gradients; NULL raises LS_EMEM. */

@@ -13,7 +13,15 @@ typedef struct ls_tensor ls_tensor;
 
 struct ls_parameter;
 
-/* Read the fields; only the tape writes them. Dense, row-major, every size at least 1. */
+/* Read the fields; only the tape writes them. Dense and row-major.
+ *
+ * A size may be 0, as in PyTorch: a grain may keep no token, a batch of a branch may have no row. Such a tensor has no
+ * element, its `data` is not NULL and may not be read. Sums over nothing are 0, attention to no key too, the mean of
+ * nothing is NaN; the gradient in an empty input is empty and that through an empty result is 0. What is not defined
+ * without an element is refused by name (LS_ESHAPE, sticky): the greatest or least along an empty axis, grids without
+ * positions or channels, a loss of rows over no class, the statistics of a batch norm without rows. Parameters have at
+ * least one element.
+ * tests/tensor/test_fuzz.c holds every operator to it. */
 struct ls_tensor {
     ls_type type;
     ls_type grad_type;  /* of `grad`: the tensor's own for results; f32 (f64) for variables and parameters */

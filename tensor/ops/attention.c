@@ -107,7 +107,7 @@ static ls_status attention_shape(ls_node *node)
     if (!same)
         return ls_fail(LS_ESHAPE, "q %s, k %s, v %s: they must be [B, Tq, H, D], [B, Tk, Hkv, D] twice",
                        ls_describe(q).text, ls_describe(k).text, ls_describe(v).text);
-    if (q->shape[2] % k->shape[2])
+    if (k->shape[2] ? q->shape[2] % k->shape[2] : q->shape[2])
         return ls_fail(LS_ESHAPE, "%lld query heads are not a multiple of %lld key/value heads", (long long)q->shape[2],
                        (long long)k->shape[2]);
     if (at->mask)
@@ -203,7 +203,11 @@ static void count_flops(const ls_node *node, int products)
 static ls_status attention_forward(ls_node *node, ls_device *device)
 {
     attention_attributes *at = node->attributes;
-    const ls_tensor *q = node->in[0];
+    const ls_tensor *q = node->in[0], *out = node->out[0];
+    if (node->in[1]->count == 0) { /* queries, but no key: they see nothing */
+        device->fill(device, out->type, out->count, 0, out->data);
+        return LS_OK;
+    }
     size_t lse_count = (size_t)(q->shape[0] * q->shape[1] * q->shape[2]);
     at->pairs = visible_pairs(q, node->in[1], at);
     node->saved[SAVED_LSE] = ls_node_take(node, lse_count * ls_type_size(ls_wide_type(q->type)));
@@ -220,6 +224,10 @@ static ls_status attention_forward(ls_node *node, ls_device *device)
 
 static ls_status attention_backward(ls_node *node, ls_device *device)
 {
+    if (node->in[1]->count == 0) {
+        ls_gradient(node, 0);
+        return LS_OK;
+    }
     ls_attention_args args = attention_args(node);
     void *gradient[3];
     for (int i = 0; i < 3; i++) {

@@ -41,7 +41,7 @@ static ls_status gather_backward(ls_node *node, ls_device *device)
     }
     void *dx = ls_gradient_as(node, 0, x->grad_type);
     if (dx)
-        device->scatter_add_rows(device, x->type, x->grad_type, at->n, at->width, x->count / at->width, at->index,
+        device->scatter_add_rows(device, x->type, x->grad_type, at->n, at->width, x->shape[0], at->index,
                                  node->out[0]->grad, dx, ls_tape_arena(node->tape));
     return LS_OK;
 }
@@ -89,7 +89,7 @@ static ls_status gather_shape(ls_node *node)
         return status;
     if (x->ndim < 1)
         return ls_fail(LS_ESHAPE, "%s has no axis 0", ls_describe(x).text);
-    at->width = x->count / x->shape[0];
+    at->width = ls_extent(x, 1, x->ndim);
     ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
     node->out[0]->shape[0] = at->n;
     return check_index(at->index, at->n, INT32_MIN, x->shape[0], "index");
@@ -112,7 +112,7 @@ static ls_status scatter_shape(ls_node *node)
         return status;
     if (x->ndim < 1 || x->shape[0] != at->n)
         return ls_fail(LS_ESHAPE, "%s with %lld indices: one a row", ls_describe(x).text, (long long)at->n);
-    at->width = x->count / x->shape[0];
+    at->width = ls_extent(x, 1, x->ndim);
     ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
     node->out[0]->shape[0] = at->rows;
     return check_index(at->index, at->n, INT32_MIN, at->rows, "index");
@@ -171,7 +171,7 @@ static ls_status top_k_shape(ls_node *node)
     ls_status status = ls_check_types(node);
     if (status != LS_OK)
         return status;
-    if (x->ndim < 1 || at->k < 1 || at->k > x->shape[x->ndim - 1])
+    if (x->ndim < 1 || at->k < 0 || at->k > x->shape[x->ndim - 1])
         return ls_fail(LS_ESHAPE, "the greatest %lld along the last axis of %s", (long long)at->k, ls_describe(x).text);
     if (x->count > INT32_MAX)
         return ls_fail(LS_ESHAPE, "%s: more than 2^31 - 1 elements cannot be numbered", ls_describe(x).text);
@@ -215,7 +215,7 @@ static const ls_op arg_max_op = {.name = "arg_max", .shape = top_k_shape, .forwa
 /* What the index is after an error: zeros for each row the caller knows of; NULL when even they find no place. */
 static int32_t *harmless_index(ls_tape *tape, const ls_tensor *x, int64_t k)
 {
-    int64_t rows = x->ndim ? x->count / x->shape[x->ndim - 1] : 1;
+    int64_t rows = x->ndim ? ls_extent(x, 0, x->ndim - 1) : 1;
     size_t bytes = (size_t)(k < 1 ? rows : rows * k) * sizeof(int32_t);
     int32_t *index = ls_arena_take(ls_tape_arena(tape), bytes);
     if (index)

@@ -22,6 +22,9 @@ ls_status ls_grid_of(const ls_tensor *x, ls_grid *grid, int *axes)
     *axes = x->ndim - 2;
     if (*axes < 1 || *axes > 3)
         return ls_fail(LS_ESHAPE, "x %s: a grid is [N, L, C], [N, H, W, C] or [N, T, H, W, C]", ls_describe(x).text);
+    for (int i = 1; i < x->ndim; i++)
+        if (x->shape[i] < 1)
+            return ls_fail(LS_ESHAPE, "x %s: only the batch of a grid may be empty", ls_describe(x).text);
     *grid = (ls_grid){.type = x->type, .batch = x->shape[0], .channels = x->shape[x->ndim - 1], .groups = 1};
     for (int i = 0; i < 3; i++) {
         const int own = i - (3 - *axes);
@@ -52,6 +55,8 @@ static ls_status read_options(const conv_attributes *at, const ls_tensor *w, int
     for (int own = 0; own < axes; own++) {
         const int i = 3 - axes + own;
         grid->window[i] = w->shape[1 + own];
+        if (grid->window[i] < 1)
+            return ls_fail(LS_ESHAPE, "w %s: the window is empty", ls_describe(w).text);
         grid->stride[i] = o->stride[own] ? o->stride[own] : 1;
         grid->dilation[i] = o->dilation[own] ? o->dilation[own] : 1;
         grid->padding[i] = o->padding[own];

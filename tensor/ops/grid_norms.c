@@ -37,7 +37,9 @@ static ls_status norm_shape(ls_node *node)
     if (!(at->eps > 0))
         return ls_fail(LS_EARG, "eps is %g, it must be above 0", at->eps);
     at->outer = batch ? 1 : x->shape[0];
-    at->rows = x->count / channels / at->outer;
+    at->rows = ls_extent(x, batch ? 0 : 1, x->ndim - 1);
+    if (batch && at->rows == 0 && node->in[3] && !ls_tape_in_no_grad(node->tape))
+        return ls_fail(LS_ESHAPE, "x %s: there are no rows to take statistics of", ls_describe(x).text);
     ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
     return LS_OK;
 }

@@ -178,7 +178,7 @@ static ls_status linear_shape(ls_node *node)
         return ls_fail(LS_ESHAPE, "bias %s and w %s: bias is [out]", ls_describe(bias).text, ls_describe(w).text);
     at->out = w->shape[0];
     at->in = w->shape[1];
-    at->rows = x->count / at->in;
+    at->rows = ls_extent(x, 0, x->ndim - 1);
     ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
     node->out[0]->shape[x->ndim - 1] = at->out;
     return LS_OK;

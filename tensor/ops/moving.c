@@ -185,7 +185,7 @@ static ls_status narrow_shape(ls_node *node)
     if (status != LS_OK)
         return status;
     int64_t size = x->shape[at->axis];
-    if (at->begin < 0 || at->length < 1 || at->begin > size - at->length)
+    if (at->begin < 0 || at->length < 0 || at->begin > size - at->length)
         return ls_fail(LS_ESHAPE, "%s: elements %lld to %lld of axis %d, which has %lld", ls_describe(x).text,
                        (long long)at->begin, (long long)(at->begin + at->length - 1), at->axis, (long long)size);
     ls_set_shape(node->out[0], x->type, x->ndim, x->shape);

@@ -36,6 +36,15 @@ static ls_status reduce_shape(ls_node *node)
     return LS_OK;
 }
 
+/* There is no greatest or least of no numbers. */
+static ls_status extreme_shape(ls_node *node)
+{
+    ls_status status = reduce_shape(node);
+    if (status == LS_OK && view_of(node).length == 0 && ls_extent(node->out[0], 0, node->out[0]->ndim) > 0)
+        return ls_fail(LS_ESHAPE, "%s has no element along the axis", ls_describe(node->in[0]).text);
+    return status;
+}
+
 static const ls_op reduce_ops[LS_REDUCE_COUNT];
 
 static ls_status reduce_forward(ls_node *node, ls_device *device)
@@ -61,8 +70,8 @@ static ls_status reduce_backward(ls_node *node, ls_device *device)
 static const ls_op reduce_ops[LS_REDUCE_COUNT] = {
     [LS_REDUCE_SUM] = {"sum", reduce_shape, reduce_forward, reduce_backward},
     [LS_REDUCE_MEAN] = {"mean", reduce_shape, reduce_forward, reduce_backward},
-    [LS_REDUCE_MAX] = {"reduce_max", reduce_shape, reduce_forward, reduce_backward},
-    [LS_REDUCE_MIN] = {"reduce_min", reduce_shape, reduce_forward, reduce_backward},
+    [LS_REDUCE_MAX] = {"reduce_max", extreme_shape, reduce_forward, reduce_backward},
+    [LS_REDUCE_MIN] = {"reduce_min", extreme_shape, reduce_forward, reduce_backward},
     [LS_REDUCE_NORM] = {"norm", reduce_shape, reduce_forward, reduce_backward},
 };
 

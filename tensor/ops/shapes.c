@@ -92,17 +92,17 @@ void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t elem
 {
     if (ls_tape_status(tape) != LS_OK)
         return NULL;
-    if (count < 1 || !array) {
+    if (count < 0 || (!array && count)) {
         ls_tape_raise(tape, LS_EARG, "an operator was given an array of %lld elements%s", (long long)count,
-                      array ? "; at least one is needed" : " that is NULL");
+                      array ? "" : " that is NULL");
         return NULL;
     }
     size_t bytes = (size_t)count * element_bytes;
     void *copy = ls_arena_take(ls_tape_arena(tape), bytes);
-    if (copy)
-        memcpy(copy, array, bytes);
-    else if (ls_arena_status(ls_tape_arena(tape)) != LS_OK)
+    if (!copy && ls_arena_status(ls_tape_arena(tape)) != LS_OK)
         ls_tape_raise(tape, LS_EMEM, "%s", ls_fail_sentence());
+    if (copy && bytes) /* 0 bytes have a place too: NULL means an error */
+        memcpy(copy, array, bytes);
     return copy;
 }
 

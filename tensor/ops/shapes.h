@@ -26,8 +26,8 @@ int64_t ls_extent(const ls_tensor *x, int begin, int end);
 ls_type ls_wide_type(ls_type type);
 /* Row-major strides of a dense array. */
 void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride);
-/* Arrays given beside tensors, copied to the tape's arena. NULL: an earlier error; or raised now: count below 1, no
- * memory. */
+/* Arrays given beside tensors, copied to the tape's arena; one of 0 elements may be NULL. NULL: an earlier error; or
+ * raised now: count below 0, no memory. */
 void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes);
 /* Memory of the arena for forward's `saved` and for scratch; NULL: none left, with its sentence. */
 void *ls_node_take(const ls_node *node, size_t bytes);

@@ -242,7 +242,9 @@ Test(block_mask, a_bad_one_is_refused)
     ls_block_mask *mask = NULL;
     cr_expect_eq(ls_block_mask_build(&mask, b.masks, 1, 8, 8, 48, causal, NULL), LS_EARG);
     cr_expect_eq(ls_block_mask_build(&mask, b.masks, 1, 8, 8, 512, causal, NULL), LS_EARG);
-    cr_expect_eq(ls_block_mask_build(&mask, b.masks, 1, 0, 8, 16, causal, NULL), LS_EARG);
+    cr_expect_eq(ls_block_mask_build(&mask, b.masks, 1, -1, 8, 16, causal, NULL), LS_EARG);
+    cr_expect_eq(ls_block_mask_build(&mask, b.masks, 1, 0, 8, 16, causal, NULL), LS_OK, "no query: an empty mask");
+    cr_expect_eq(ls_block_mask_pairs(mask, 1), 0);
     const ls_block_mask good = *mask_of(b.masks, 40, 16, causal);
     cr_expect_eq(ls_block_mask_check(&good, 2, 40, 40), LS_OK);
     cr_expect_eq(ls_block_mask_check(&good, 2, 40, 41), LS_ESHAPE);
