@@ -3,7 +3,7 @@
  * f32: Cody & Waite argument reduction and minimax polynomials found with the Remez exchange (weights: relative error;
  * the bound stands at each). Measured errors in units of the last place are asserted in tests/tensor/test_math.c.
  * f64 is for gradient checks only and takes the C library's.
- * Names: real_exp, real_log, real_tanh, real_sigmoid, real_softplus, normal_cdf (Phi), normal_pdf (phi). */
+ * Names: real_exp, real_log, log_of_normal, real_tanh, real_sigmoid, real_softplus, normal_cdf (Phi), normal_pdf (phi). */
 #pragma once
 #include "tensor/cpu/vector/variant.h"
 
@@ -18,6 +18,7 @@ always_inline real real_sqrt(real x)
 
 always_inline real real_exp(real x) { return exp(x); }
 always_inline real real_log(real x) { return log(x); }
+always_inline real log_of_normal(real x) { return log(x); }
 always_inline real real_log1p(real x) { return log1p(x); }
 always_inline real real_tanh(real x) { return tanh(x); }
 always_inline real normal_cdf(real x) { return 0.5 * erfc(-x * 0x1.6a09e667f3bcdp-1); }
@@ -49,14 +50,12 @@ always_inline real real_exp(real x)
     return exp_of_sum(x, 0.0f);
 }
 
-/* x = 2^k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + f^3 P(f), |error| < 2^-30. */
-always_inline real real_log(real x)
+/* Of 2^-less x: x = 2^k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + f^3 P(f), |error| < 2^-30. */
+always_inline real log_of_scaled(real x, real less)
 {
-    bool denormal = x < 0x1p-126f;
-    real scaled = denormal ? x * 0x1p+23f : x;
-    uint32_t bits = bits_of(scaled);
+    uint32_t bits = bits_of(x);
     int32_t k = (int32_t)(bits - UINT32_C(0x3f3504f3)) >> 23;
-    real f = float_of(bits - ((uint32_t)k << 23)) - 1.0f, exponent = (real)k - (denormal ? 23.0f : 0.0f);
+    real f = float_of(bits - ((uint32_t)k << 23)) - 1.0f, exponent = (real)k - less;
     real p = 0x1.145df6p-4f;
     p = p * f - 0x1.de3ed2p-4f;
     p = p * f + 0x1.e6ef22p-4f;
@@ -69,17 +68,29 @@ always_inline real real_log(real x)
     real square = f * f;
     real y = p * (square * f) + exponent * -0x1.bd0106p-13f; /* ln 2 = 0.693359375 - 2.12194440e-4 */
     y = (y - 0.5f * square) + f;
-    y = y + exponent * 0x1.63p-1f;
+    return y + exponent * 0x1.63p-1f;
+}
+
+/* x positive, finite and not denormal: without the choices of real_log, for which gcc gives up some loops. */
+always_inline real log_of_normal(real x)
+{
+    return log_of_scaled(x, 0.0f);
+}
+
+always_inline real real_log(real x)
+{
+    bool denormal = x < 0x1p-126f;
+    real y = log_of_scaled(denormal ? x * 0x1p+23f : x, denormal ? 23.0f : 0.0f);
     y = x == INFINITY ? x : y;
     y = x == 0.0f ? -INFINITY : y;
     return x < 0.0f || x != x ? NAN : y;
 }
 
-/* log(1 + x) for x in [0, 1]: the rounding of 1 + x is put back. */
+/* log(1 + x) for x in [0, 1]: the rounding of 1 + x is put back, and a NaN with it. */
 always_inline real real_log1p(real x)
 {
     real u = 1.0f + x;
-    return real_log(u) + (x - (u - 1.0f)) / u;
+    return log_of_normal(u) + (x - (u - 1.0f)) / u;
 }
 
 /* |x| < 0.625: x + x^3 P(x^2), |error| < 2^-27; else 1 - 2 / (e^(2|x|) + 1) with the sign of x. */

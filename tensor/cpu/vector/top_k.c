@@ -13,6 +13,19 @@ static inline bool precedes(const element *x, int32_t i, int32_t j)
     return v > w || (v == w && i < j);
 }
 
+enum { STRIDE = 64 };
+
+/* Is any of n elements, all later ones than the one that is `least`, perhaps before it? In vectors: mostly none is. */
+static bool any_greater(int64_t n, const element *x, real least)
+{
+    int any = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const real v = load(x + i);
+        any |= (v > least) | (v != v);
+    }
+    return any;
+}
+
 /* Puts `item` into the hole at the top of heap[0 .. size): every parent comes after its children. */
 static void sift_down(const element *x, int32_t *heap, int64_t size, int64_t hole, int32_t item)
 {
@@ -52,9 +65,14 @@ void KERNEL(top_k)(int64_t length, int64_t k, const void *x_, void *values_, int
         index[i] = (int32_t)i;
     for (int64_t i = k / 2 - 1; i >= 0; i--)
         sift_down(x, index, k, i, index[i]);
-    for (int64_t i = k; i < length; i++)
-        if (precedes(x, (int32_t)i, index[0]))
-            sift_down(x, index, k, 0, (int32_t)i);
+    for (int64_t begin = k; begin < length; begin += STRIDE) {
+        const int64_t end = begin + at_most(length - begin, STRIDE);
+        if (!any_greater(end - begin, x + begin, load(x + index[0])))
+            continue;
+        for (int64_t i = begin; i < end; i++)
+            if (precedes(x, (int32_t)i, index[0]))
+                sift_down(x, index, k, 0, (int32_t)i);
+    }
     for (int64_t size = k - 1; size > 0; size--) { /* heap sort: the last in order goes to the end */
         int32_t last = index[0];
         sift_down(x, index, size, 0, index[size]);
