@@ -18,6 +18,7 @@ typedef enum {
     LS_RANDOM_DATA = 6,     /* packers: splits, tokenizer sampling */
     LS_RANDOM_TASK = 7,     /* a task's own draws */
     LS_RANDOM_AUGMENT = 8,  /* images before training (datasets/augment.h) */
+    LS_RANDOM_GUMBEL = 9,   /* ls_gumbel_softmax */
 } ls_random_purpose;
 
 /* One stream: fix everything but the element number. */

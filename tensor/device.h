@@ -21,6 +21,9 @@ typedef enum {
     LS_UNARY_EXP, LS_UNARY_LOG, LS_UNARY_SQRT, LS_UNARY_TANH, LS_UNARY_SIGMOID, LS_UNARY_SOFTPLUS, LS_UNARY_RELU,
     LS_UNARY_GELU /* erf form */, LS_UNARY_GELU_TANH, LS_UNARY_SILU, LS_UNARY_ABS, LS_UNARY_NEG, LS_UNARY_SQUARE,
     LS_UNARY_SCALE /* a*x + b */, LS_UNARY_CLAMP /* min(max(x, a), b) */,
+    /* 1 where x >= b, else 0; the derivative is a stand-in of u = x - b with slope a (tensor/ops/spiking.c) */
+    LS_UNARY_SPIKE_STRAIGHT, LS_UNARY_SPIKE_RECTANGLE, LS_UNARY_SPIKE_TRIANGLE, LS_UNARY_SPIKE_FAST_SIGMOID,
+    LS_UNARY_SPIKE_ARCTAN, LS_UNARY_SPIKE_SIGMOID,
     LS_UNARY_COUNT
 } ls_unary;
 
@@ -86,6 +89,37 @@ typedef struct {
     void *dw;                   /* backward, +=, f32 (f64) [may be NULL] */
 } ls_cross_entropy_args;
 
+/* Losses that are sums over elements, or over rows of classes; formulas in tensor/ops/element_losses.c, row_losses.c. */
+typedef enum { LS_LOSS_SQUARE, LS_LOSS_BINARY_CROSS_ENTROPY, LS_LOSS_KL, LS_LOSS_COUNT } ls_element_loss;
+typedef enum { LS_LOSS_SOFT_CROSS_ENTROPY, LS_LOSS_KL_OF_LOGITS, LS_ROW_LOSS_COUNT } ls_row_loss;
+
+/* Sum over i of weights[i / run] loss(x[i], target[i]), pos_weights[i % classes] being the loss's own parameter: blocks of
+ * 512 elements, each summed in f64 over 16 lanes, then lanes in order; blocks in order within pieces of 16384, then pieces
+ * in order. */
+typedef struct {
+    ls_element_loss kind;
+    ls_type type;
+    int64_t count, run, classes;
+    const void *x, *target;
+    const float *weights, *pos_weights; /* NULL: all 1 */
+    double dloss;                       /* backward: gradient of the sum */
+    void *dx, *dtarget;                 /* backward, += [may be NULL] */
+} ls_element_loss_args;
+
+/* Each row's own loss; x and target [rows, classes]. */
+typedef struct {
+    ls_row_loss kind;
+    ls_type type;
+    int64_t rows, classes;
+    double smoothing;
+    const void *x, *target;
+    const float *weights; /* [rows], backward; NULL: all 1 */
+    double *losses;       /* [rows], unweighted */
+    double *stats;        /* [rows, 4], as losses kept for backward: greatest x and log-sum-exp beyond it, the same of target (or its sum) */
+    double dloss;
+    void *dx, *dtarget;   /* backward, += [may be NULL] */
+} ls_row_loss_args;
+
 /* The geometry of convolutions and pooling, channels last; grids of fewer than three axes have axes of size 1 in front.
  * Position o of the result sees x at o * stride + k * dilation - padding for k < window, zeros outside. */
 typedef struct {
@@ -95,6 +129,8 @@ typedef struct {
 } ls_grid;
 
 typedef enum { LS_POOL_MAX, LS_POOL_AVERAGE, LS_POOL_AVERAGE_PADDED } ls_pooling_kind; /* tensor/ops_image.h */
+
+typedef enum { LS_UPSAMPLE_NEAREST, LS_UPSAMPLE_BILINEAR, LS_UPSAMPLE_BILINEAR_CORNERS } ls_upsampling_kind; /* tensor/ops_image.h */
 
 typedef enum { LS_OPTIMIZER_ADAMW, LS_OPTIMIZER_SGD, LS_OPTIMIZER_LION } ls_optimizer_kind;
 
@@ -143,6 +179,9 @@ struct ls_device {
     /* y[i] = x[i] / (1 - p) where uniform(stream, first + i) >= p, else 0. Its own backward with dy as x, dx += . */
     void (*dropout)(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
 
+    /* y[i] = (x[i] + g) scale, g = -log(-log u), u = (2 (bits(stream, first + i) >> 9) + 1) / 2^24 (Gumbel noise); y may be x */
+    void (*gumbel)(ls_device *device, ls_type type, int64_t n, double scale, const ls_random *stream, uint64_t first, const void *x, void *y);
+
     /* over the middle of [outer, length, inner]; a row (inner = 1) in pieces of LS_CHUNK: each over 16 virtual lanes,
      * then lanes in order, then pieces in order in f64; columns in ascending order. max and min: a NaN wins. */
     void (*reduce)(ls_device *device, ls_reduce op, ls_type type, int64_t outer, int64_t length, int64_t inner, const void *x, void *y);
@@ -151,7 +190,15 @@ struct ls_device {
     /* the k greatest (ties: lower index first), descending; index i32. k = 1 is arg-max. values [may be NULL] */
     void (*top_k)(ls_device *device, ls_type type, int64_t rows, int64_t length, int64_t k, const void *x, void *values, int32_t *index);
 
-    /* over the last axis; `log`: log-softmax */
+    /* Each row by size, equal ones in order of place; a NaN is greater than every number. */
+    ls_status (*sort)(ls_device *device, ls_type type, int64_t rows, int64_t length, bool descending, const void *x, void *values, int32_t *index, ls_arena *scratch);
+    /* x[r, index[r, j]] += y[r, j] for j of [0, k) in ascending order; x [rows, length] */
+    void (*scatter_add_elements)(ls_device *device, ls_type type, int64_t rows, int64_t length, int64_t k, const int32_t *index, const void *y, void *x);
+    /* Running sums along the middle of [outer, length, inner], each one chain in f64 from the first element, or from the
+     * last (reverse); y = or += */
+    void (*cumulative_sum)(ls_device *device, ls_type type, int64_t outer, int64_t length, int64_t inner, bool reverse, bool accumulate, const void *x, void *y);
+
+    /* over the last axis; `log`: log-softmax; y may be x */
     void (*softmax)(ls_device *device, ls_type type, bool log, int64_t rows, int64_t length, const void *x, void *y);
     void (*softmax_backward)(ls_device *device, ls_type type, bool log, int64_t rows, int64_t length, const void *y, const void *dy, void *dx);
     /* gain and bias in gain_type (f32 with bf16 x), bias NULL: none. stats [rows, 2]: mean and 1/std, f32 (f64). `rms`: no mean, RMS norm. */
@@ -169,6 +216,14 @@ struct ls_device {
     ls_status (*cross_entropy)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
     ls_status (*cross_entropy_backward)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
+    double (*element_loss)(ls_device *device, const ls_element_loss_args *args);
+    void (*element_loss_backward)(ls_device *device, const ls_element_loss_args *args);
+    void (*row_loss)(ls_device *device, const ls_row_loss_args *args);
+    void (*row_loss_backward)(ls_device *device, const ls_row_loss_args *args);
+    /* y[r] = a . b / (max(|a|, eps) max(|b|, eps)), stats [rows, 3] f64: a . b, |a|, |b|. da +=, db += [may be NULL] */
+    void (*cosine)(ls_device *device, ls_type type, int64_t rows, int64_t width, double eps, const void *a, const void *b, void *y, double *stats);
+    void (*cosine_backward)(ls_device *device, ls_type type, int64_t rows, int64_t width, double eps, const void *a, const void *b, const double *stats, const void *dy, void *da, void *db);
+
     /* convolution: x [batch, in, C], w [O, window, C / groups], y [batch, out, O]. Each sum goes over taps and channels in
      * ascending order in chains of LS_PRODUCT_CHUNK (tensor/cpu/product.h). bias [O] in type_bias, pre: may be NULL. */
     ls_status (*conv)(ls_device *device, const ls_grid *grid, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre, ls_arena *scratch);
@@ -179,6 +234,10 @@ struct ls_device {
     /* which [batch, out, C] i32: the tap that won (LS_POOL_MAX), for backward; NULL otherwise. dx += */
     void (*pool)(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *x, void *y, int32_t *which);
     void (*pool_backward)(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *dy, const int32_t *which, void *dx);
+    /* grid: in and out alone count. Each position of the result (of dx) is summed over the positions it sees (that see it)
+     * in ascending order; dx += */
+    ls_status (*upsample)(ls_device *device, const ls_grid *grid, ls_upsampling_kind kind, const void *x, void *y, ls_arena *scratch);
+    ls_status (*upsample_backward)(ls_device *device, const ls_grid *grid, ls_upsampling_kind kind, const void *dy, void *dx, ls_arena *scratch);
     /* Normalises x [outer, rows, C] over its rows and the C / groups channels of a group: batch norm is outer = 1,
      * groups = C. Statistics: chunks of 256 rows, two passes in cache, merged in ascending order in f64 (Chan et al. 1983).
      * stats [outer, groups, 2] f64: mean and biased variance; with `given` they are read, not computed. */

@@ -39,6 +39,8 @@ ls_tensor *ls_mean(ls_tape *tape, ls_tensor *x, int axis);
 ls_tensor *ls_reduce_max(ls_tape *tape, ls_tensor *x, int axis);
 ls_tensor *ls_reduce_min(ls_tape *tape, ls_tensor *x, int axis);
 ls_tensor *ls_norm(ls_tape *tape, ls_tensor *x, int axis); /* Euclidean; gradient 0 at 0 */
+/* y_i = x_0 + .. + x_i along an axis, each sum one chain in f64, rounded where it passes. */
+ls_tensor *ls_cumulative_sum(ls_tape *tape, ls_tensor *x, int axis);
 
 /* [..., m, k] x [..., k, n]; either last two axes may be transposed first. Leading axes equal, or absent in b. */
 ls_tensor *ls_matmul(ls_tape *tape, ls_tensor *a, ls_tensor *b, bool trans_a, bool trans_b);
@@ -52,6 +54,9 @@ ls_tensor *ls_softmax(ls_tape *tape, ls_tensor *x);
 ls_tensor *ls_log_softmax(ls_tape *tape, ls_tensor *x);
 ls_tensor *ls_layer_norm(ls_tape *tape, ls_tensor *x, ls_tensor *gain, ls_tensor *bias, double eps); /* bias or NULL */
 ls_tensor *ls_rms_norm(ls_tape *tape, ls_tensor *x, ls_tensor *gain, double eps);
+/* a . b / (max(|a|, eps) max(|b|, eps)), [..., D] and [..., D] to [...]; PyTorch's eps is 1e-8. Where a norm is below eps,
+ * eps is a constant to the gradient. LS_EARG: eps <= 0. */
+ls_tensor *ls_cosine_similarity(ls_tape *tape, ls_tensor *a, ls_tensor *b, double eps);
 
 /* x [B, T, H, D], positions [B*T]. */
 ls_tensor *ls_rotary(ls_tape *tape, ls_tensor *x, const int32_t *positions, double base, bool interleaved);
@@ -70,6 +75,31 @@ ls_tensor *ls_masked_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_ten
  * Result [] f32, summed in f64 in row order. `losses` [n] f32 (may be NULL) gets each row's unweighted loss. */
 ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, const float *weights, float *losses);
 
+/* Losses over elements, x and target of one shape, both with gradients (ls_stop_gradient where a target shall have none).
+ * Sums, never means; result [] f32 (f64 for f64), summed in f64 in a fixed order. weights [n]: each for count / n elements
+ * that follow one another, so n = rows gives one a row, n = count one an element; NULL (n is not read): all 1; 0 leaves
+ * elements out, whatever they hold.
+ * LS_ESHAPE: shapes differ, n does not divide the count. Formulas and sources: tensor/ops/element_losses.c. */
+ls_tensor *ls_mse_sum(ls_tape *tape, ls_tensor *x, ls_tensor *target, int64_t n, const float *weights); /* sum of (x - target)^2 */
+/* Binary cross-entropy of logits x and targets in [0, 1], stable for every x. pos_weights: of the positive class, one for
+ * each element of the last axis, or NULL; LS_EARG: one is negative. */
+ls_tensor *ls_bce_with_logits_sum(ls_tape *tape, ls_tensor *x, ls_tensor *target, int64_t n, const float *weights, const float *pos_weights);
+/* KL(p || q) of log-probabilities: sum of p (log p - log q), which is PyTorch's kl_div(log_q, log_p, log_target=True). */
+ls_tensor *ls_kl_sum(ls_tape *tape, ls_tensor *log_q, ls_tensor *log_p, int64_t n, const float *weights);
+
+/* Losses of rows of logits x [..., C] and targets of that shape, both with gradients; result, weights [rows] and losses
+ * [rows] as ls_cross_entropy_sum. Formulas and sources: tensor/ops/row_losses.c. LS_ESHAPE: shapes differ, no class. */
+/* Targets are probabilities (soft labels); `smoothing` s in [0, 1], else LS_EARG, mixes them with s / C each. */
+ls_tensor *ls_soft_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *target, double smoothing, const float *weights, float *losses);
+/* KL(softmax(target) || softmax(x)): both are logits. */
+ls_tensor *ls_kl_of_logits_sum(ls_tape *tape, ls_tensor *x, ls_tensor *target, const float *weights, float *losses);
+
+/* Spikes: 1 where x >= threshold, else 0; backward `surrogate` with its slope (above 0) stands in for the derivative.
+ * Formulas, and what SpikingJelly and snnTorch call them: tensor/ops/spiking.c. Usual slopes: arctan 2, fast sigmoid 25,
+ * sigmoid 4, rectangle and triangle 1; straight does not use it. LS_EARG: a number out of range. */
+typedef enum { LS_SURROGATE_STRAIGHT, LS_SURROGATE_RECTANGLE, LS_SURROGATE_TRIANGLE, LS_SURROGATE_FAST_SIGMOID, LS_SURROGATE_ARCTAN, LS_SURROGATE_SIGMOID } ls_surrogate;
+ls_tensor *ls_spike(ls_tape *tape, ls_tensor *x, double threshold, ls_surrogate surrogate, double slope);
+
 /* Moving. */
 ls_tensor *ls_reshape(ls_tape *tape, ls_tensor *x, int ndim, const int64_t *shape); /* a view */
 ls_tensor *ls_permute(ls_tape *tape, ls_tensor *x, const int *axes);
@@ -77,11 +107,22 @@ ls_tensor *ls_narrow(ls_tape *tape, ls_tensor *x, int axis, int64_t begin, int64
 ls_tensor *ls_concat(ls_tape *tape, int n, ls_tensor *const *x, int axis);
 void ls_split(ls_tape *tape, ls_tensor *x, int axis, int n, const int64_t *lengths, ls_tensor **parts); /* lengths add up to the axis */
 ls_tensor *ls_gather(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index);            /* rows of axis 0; < 0: zeros */
-ls_tensor *ls_scatter_add(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index, int64_t rows); /* result has `rows` rows; x[i] is added to row index[i] in ascending i; < 0: dropped */
+ls_tensor *ls_scatter_add(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index, int64_t rows); /* result has `rows` rows; x[i] is added to row index[i] in ascending i, in f32 also where x is bf16; < 0: dropped */
+/* Rows of x [n, ...] by segment: result [segments, ...]; ids [n] in any order, < 0: dropped; added as ls_scatter_add adds.
+ * A segment without rows is 0, in the mean too. LS_EARG: an id outside. */
+ls_tensor *ls_segment_sum(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *ids, int64_t segments);
+ls_tensor *ls_segment_mean(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *ids, int64_t segments);
+/* Last axis, stable both ways: equal elements stay in order of place, a NaN is greater than every number. index [..., n]:
+ * where each came from, on the arena; the gradient goes back there. */
+ls_tensor *ls_sort(ls_tape *tape, ls_tensor *x, bool descending, int32_t **index);
 ls_tensor *ls_top_k(ls_tape *tape, ls_tensor *x, int64_t k, int32_t **index); /* last axis; gradient to the chosen */
 int32_t *ls_arg_max(ls_tape *tape, ls_tensor *x);                             /* last axis; on the arena */
 ls_tensor *ls_stop_gradient(ls_tape *tape, ls_tensor *x);
 ls_tensor *ls_dropout(ls_tape *tape, ls_tensor *x, double p); /* p = 0 or no-grad scope: x itself */
+/* softmax((x + Gumbel noise) / temperature) over the last axis (Jang et al. 2017); hard: the one-hot vector of its greatest
+ * element, with the soft one's gradient. The noise comes from ls_tape_random, in a no-grad scope too. LS_EARG:
+ * temperature <= 0. */
+ls_tensor *ls_gumbel_softmax(ls_tape *tape, ls_tensor *x, double temperature, bool hard);
 
 /* A user's own operator: the same entry that the built-in ones have, in the same way. docs/adding-an-operator.md. */
 typedef struct ls_node {

@@ -22,8 +22,10 @@ ls_tensor *ls_conv_transpose(ls_tape *tape, ls_tensor *x, ls_tensor *w, ls_tenso
 ls_tensor *ls_pooling(ls_tape *tape, ls_tensor *x, ls_pooling_kind kind, const int64_t *window, const int64_t *stride, const int64_t *padding); /* stride NULL: window; padding NULL: 0 */
 ls_tensor *ls_global_pooling(ls_tape *tape, ls_tensor *x, ls_pooling_kind kind); /* [N, ..., C] -> [N, C] */
 
-typedef enum { LS_UPSAMPLE_NEAREST, LS_UPSAMPLE_BILINEAR, LS_UPSAMPLE_BILINEAR_CORNERS /* align_corners */ } ls_upsampling_kind;
-ls_tensor *ls_upsampling(ls_tape *tape, ls_tensor *x, ls_upsampling_kind kind, const int64_t *size); /* size of each grid axis; bilinear: two */
+/* To `size` positions on each grid axis, more or fewer: PyTorch's interpolate(size=...). LS_UPSAMPLE_NEAREST: mode nearest.
+ * LS_UPSAMPLE_BILINEAR: mode bilinear (linear along one axis, trilinear along three), align_corners=False;
+ * LS_UPSAMPLE_BILINEAR_CORNERS: align_corners=True. Formulas: tensor/cpu/upsampling.c. */
+ls_tensor *ls_upsampling(ls_tape *tape, ls_tensor *x, ls_upsampling_kind kind, const int64_t *size);
 
 /* Batch norm over all axes but the last (Ioffe & Szegedy 2015). While recording: statistics of this grain, and the grain's
  * contribution to the running ones goes to `ready` with the gradients (ls_tape_fold). In a no-grad scope: the running

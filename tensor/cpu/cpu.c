@@ -101,9 +101,10 @@ static const ls_device table = {
     .unary = ls_cpu_unary, .unary_backward = ls_cpu_unary_backward,
     .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,
     .where = ls_cpu_where, .where_backward = ls_cpu_where_backward,
-    .cast = ls_cpu_cast, .add_to = ls_cpu_add_to, .fill = ls_cpu_fill, .dropout = ls_cpu_dropout,
+    .cast = ls_cpu_cast, .add_to = ls_cpu_add_to, .fill = ls_cpu_fill, .dropout = ls_cpu_dropout, .gumbel = ls_cpu_gumbel,
 
     .reduce = ls_cpu_reduce, .reduce_backward = ls_cpu_reduce_backward, .top_k = ls_cpu_top_k,
+    .sort = ls_cpu_sort, .scatter_add_elements = ls_cpu_scatter_add_elements, .cumulative_sum = ls_cpu_cumulative_sum,
     .softmax = ls_cpu_softmax, .softmax_backward = ls_cpu_softmax_backward,
     .norm = ls_cpu_norm, .norm_backward = ls_cpu_norm_backward, .sum_rows = ls_cpu_sum_rows,
     .rotary = ls_cpu_rotary,
@@ -114,8 +115,13 @@ static const ls_device table = {
     .matmul = ls_cpu_matmul, .attention = ls_cpu_attention, .attention_backward = ls_cpu_attention_backward,
     .cross_entropy = ls_cpu_cross_entropy, .cross_entropy_backward = ls_cpu_cross_entropy_backward,
 
+    .element_loss = ls_cpu_element_loss, .element_loss_backward = ls_cpu_element_loss_backward,
+    .row_loss = ls_cpu_row_loss, .row_loss_backward = ls_cpu_row_loss_backward,
+    .cosine = ls_cpu_cosine, .cosine_backward = ls_cpu_cosine_backward,
+
     .conv = ls_cpu_conv, .conv_input = ls_cpu_conv_input, .conv_weight = ls_cpu_conv_weight,
     .pool = ls_cpu_pool, .pool_backward = ls_cpu_pool_backward,
+    .upsample = ls_cpu_upsample, .upsample_backward = ls_cpu_upsample_backward,
     .group_norm = ls_cpu_group_norm, .group_norm_backward = ls_cpu_group_norm_backward,
 
     .carry = ls_cpu_carry, .chunk_squares = ls_cpu_chunk_squares, .optimizer_step = ls_cpu_optimizer_step,

@@ -42,12 +42,14 @@ ls_status ls_cpu_attention_backward(ls_device *device, const ls_attention_args *
 ls_status ls_cpu_cross_entropy(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 ls_status ls_cpu_cross_entropy_backward(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
-/* tensor/cpu/conv.c, pooling.c, group_norm.c */
+/* tensor/cpu/conv.c, pooling.c, upsampling.c, group_norm.c */
 ls_status ls_cpu_conv(ls_device *device, const ls_grid *grid, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre, ls_arena *scratch);
 ls_status ls_cpu_conv_input(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch);
 ls_status ls_cpu_conv_weight(ls_device *device, const ls_grid *grid, const void *x, const void *dy, void *dw, ls_arena *scratch);
 void ls_cpu_pool(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *x, void *y, int32_t *which);
 void ls_cpu_pool_backward(ls_device *device, const ls_grid *grid, ls_pooling_kind kind, const void *dy, const int32_t *which, void *dx);
+ls_status ls_cpu_upsample(ls_device *device, const ls_grid *grid, ls_upsampling_kind kind, const void *x, void *y, ls_arena *scratch);
+ls_status ls_cpu_upsample_backward(ls_device *device, const ls_grid *grid, ls_upsampling_kind kind, const void *dy, void *dx, ls_arena *scratch);
 ls_status ls_cpu_group_norm(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, bool given, const void *x, const void *gain, const void *bias, void *y, double *stats, ls_arena *scratch);
 ls_status ls_cpu_group_norm_backward(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, const void *x, const void *gain, const double *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
 
@@ -59,7 +61,21 @@ void ls_cpu_where_backward(ls_device *device, ls_type type, int64_t n, const uin
 void ls_cpu_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y);
 void ls_cpu_add_to(ls_device *device, ls_type type, int64_t n, const void *x, void *y);
 void ls_cpu_fill(ls_device *device, ls_type type, int64_t n, double value, void *y);
+void ls_cpu_gumbel(ls_device *device, ls_type type, int64_t n, double scale, const ls_random *stream, uint64_t first, const void *x, void *y);
 void ls_cpu_dropout(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
+
+/* tensor/cpu/losses.c */
+double ls_cpu_element_loss(ls_device *device, const ls_element_loss_args *args);
+void ls_cpu_element_loss_backward(ls_device *device, const ls_element_loss_args *args);
+void ls_cpu_row_loss(ls_device *device, const ls_row_loss_args *args);
+void ls_cpu_row_loss_backward(ls_device *device, const ls_row_loss_args *args);
+void ls_cpu_cosine(ls_device *device, ls_type type, int64_t rows, int64_t width, double eps, const void *a, const void *b, void *y, double *stats);
+void ls_cpu_cosine_backward(ls_device *device, ls_type type, int64_t rows, int64_t width, double eps, const void *a, const void *b, const double *stats, const void *dy, void *da, void *db);
+
+/* tensor/cpu/sort.c */
+ls_status ls_cpu_sort(ls_device *device, ls_type type, int64_t rows, int64_t length, bool descending, const void *x, void *values, int32_t *index, ls_arena *scratch);
+void ls_cpu_scatter_add_elements(ls_device *device, ls_type type, int64_t rows, int64_t length, int64_t k, const int32_t *index, const void *y, void *x);
+void ls_cpu_cumulative_sum(ls_device *device, ls_type type, int64_t outer, int64_t length, int64_t inner, bool reverse, bool accumulate, const void *x, void *y);
 
 /* tensor/cpu/binary.c */
 void ls_cpu_binary(ls_device *device, ls_binary op, ls_type type, const ls_strides *shape, const void *a, const void *b, void *y);

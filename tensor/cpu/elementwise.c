@@ -8,7 +8,7 @@ typedef struct {
     const ls_kernels *kernels;
     size_t size; /* of an element */
     int op;
-    double a, b; /* also dropout's p, fill's value */
+    double a, b; /* also dropout's p, fill's value, the scale of Gumbel noise */
     const uint8_t *condition;
     const ls_random *stream;
     uint64_t first;
@@ -119,6 +119,21 @@ void ls_cpu_fill(ls_device *device, ls_type type, int64_t n, double value, void 
     job j = job_of(device, type);
     j.a = value, j.y = y;
     run(device, n, fill_range, &j);
+}
+
+static void gumbel_range(void *context, int64_t begin, int64_t end)
+{
+    const job *j = context;
+    j->kernels->gumbel(end - begin, j->a, j->stream, j->first + (uint64_t)begin, from(j->x, begin, j->size),
+                       into(j->y, begin, j->size));
+}
+
+void ls_cpu_gumbel(ls_device *device, ls_type type, int64_t n, double scale, const ls_random *stream, uint64_t first,
+                   const void *x, void *y)
+{
+    job j = job_of(device, type);
+    j.a = scale, j.stream = stream, j.first = first, j.x = x, j.y = y;
+    run(device, n, gumbel_range, &j);
 }
 
 static void dropout_range(void *context, int64_t begin, int64_t end)

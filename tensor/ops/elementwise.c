@@ -264,13 +264,8 @@ typedef struct {
 
 static ls_status where_shape(ls_node *node)
 {
-    const ls_tensor *a = node->in[0], *b = node->in[1];
-    bool same = a->ndim == b->ndim;
-    for (int i = 0; same && i < a->ndim; i++)
-        same = a->shape[i] == b->shape[i];
-    if (!same)
-        return ls_fail(LS_ESHAPE, "%s and %s: they must have one shape", ls_describe(a).text, ls_describe(b).text);
-    return ls_shape_like_input(node);
+    ls_status status = ls_check_pair(node);
+    return status == LS_OK ? ls_shape_like_input(node) : status;
 }
 
 static ls_status where_forward(ls_node *node, ls_device *device)

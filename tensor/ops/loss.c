@@ -84,10 +84,7 @@ static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
         if (at->losses)
             at->losses[r] = (float)loss;
     }
-    if (type == LS_F64)
-        *(double *)node->out[0]->data = sum;
-    else
-        *(float *)node->out[0]->data = (float)sum;
+    ls_put_number(node->out[0], sum);
     return status;
 }
 
@@ -95,7 +92,7 @@ static ls_status cross_entropy_backward(ls_node *node, ls_device *device)
 {
     const ls_tensor *y = node->out[0];
     ls_cross_entropy_args args = args_of(node);
-    args.dloss = y->type == LS_F64 ? *(double *)y->grad : (double)*(float *)y->grad;
+    args.dloss = ls_gradient_number(y);
     args.dx = ls_gradient(node, 0);
     args.dw = ls_gradient_as(node, 1, y->type);
     count_flops(node, 1 + (args.dx != NULL) + (args.dw != NULL));

@@ -1,4 +1,4 @@
-/* Sum, mean, maximum, minimum and Euclidean norm over one axis or over all.
+/* Sum, mean, maximum, minimum and Euclidean norm over one axis or over all; running sums along one.
  * A tensor is read as [outer, length, inner], the middle being reduced; the order of sums is the device's. */
 #include "tensor/ops/shapes.h"
 
@@ -104,4 +104,43 @@ ls_tensor *ls_reduce_min(ls_tape *tape, ls_tensor *x, int axis)
 ls_tensor *ls_norm(ls_tape *tape, ls_tensor *x, int axis)
 {
     return reduce(tape, LS_REDUCE_NORM, x, axis);
+}
+
+/* ---- running sums ---- */
+
+static ls_status cumulative_shape(ls_node *node)
+{
+    reduce_attributes *at = node->attributes;
+    ls_status status = ls_check_axis(node->in[0], &at->axis);
+    return status == LS_OK ? ls_shape_like_input(node) : status;
+}
+
+static ls_status cumulative_forward(ls_node *node, ls_device *device)
+{
+    reduce_view view = view_of(node);
+    const ls_tensor *x = node->in[0];
+    device->cumulative_sum(device, x->type, view.outer, view.length, view.inner, false, false, x->data,
+                           node->out[0]->data);
+    return LS_OK;
+}
+
+/* y_i = x_0 + .. + x_i, so dx_i = dy_i + .. + dy_(n-1): the running sum from the end. */
+static ls_status cumulative_backward(ls_node *node, ls_device *device)
+{
+    reduce_view view = view_of(node);
+    const ls_tensor *x = node->in[0];
+    bool accumulate;
+    void *dx = ls_gradient_open(node, 0, x->type, &accumulate);
+    if (dx)
+        device->cumulative_sum(device, x->type, view.outer, view.length, view.inner, true, accumulate,
+                               node->out[0]->grad, dx);
+    return LS_OK;
+}
+
+static const ls_op cumulative_op = {"cumulative_sum", cumulative_shape, cumulative_forward, cumulative_backward};
+
+ls_tensor *ls_cumulative_sum(ls_tape *tape, ls_tensor *x, int axis)
+{
+    const reduce_attributes at = {axis};
+    return ls_apply(tape, &cumulative_op, 1, &x, &at, sizeof at, 1, NULL);
 }

@@ -41,6 +41,19 @@ ls_status ls_check_types(const ls_node *node)
     return ls_check_types_gains(node, node->inputs);
 }
 
+ls_status ls_check_pair(const ls_node *node)
+{
+    const ls_tensor *a = node->in[0], *b = node->in[1];
+    ls_status status = ls_check_types(node);
+    if (status != LS_OK)
+        return status;
+    bool same = a->ndim == b->ndim;
+    for (int i = 0; same && i < a->ndim; i++)
+        same = a->shape[i] == b->shape[i];
+    return same ? LS_OK
+                : ls_fail(LS_ESHAPE, "%s and %s: they must have one shape", ls_describe(a).text, ls_describe(b).text);
+}
+
 ls_status ls_check_axis(const ls_tensor *x, int *axis)
 {
     int given = *axis;
@@ -77,6 +90,19 @@ int64_t ls_extent(const ls_tensor *x, int begin, int end)
 ls_type ls_wide_type(ls_type type)
 {
     return type == LS_F64 ? LS_F64 : LS_F32;
+}
+
+void ls_put_number(ls_tensor *y, double value)
+{
+    if (y->type == LS_F64)
+        *(double *)y->data = value;
+    else
+        *(float *)y->data = (float)value;
+}
+
+double ls_gradient_number(const ls_tensor *y)
+{
+    return y->grad_type == LS_F64 ? *(const double *)y->grad : (double)*(const float *)y->grad;
 }
 
 void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride)

@@ -13,6 +13,8 @@ ls_shape_text ls_describe(const ls_tensor *x);
 ls_status ls_check_types(const ls_node *node);
 /* As above, but inputs from `from` on may be f32 beside bf16: gains and biases. */
 ls_status ls_check_types_gains(const ls_node *node, int from);
+/* LS_ETYPE, LS_ESHAPE unless inputs 0 and 1 have one float type and one shape. */
+ls_status ls_check_pair(const ls_node *node);
 /* A negative axis counts from the end. LS_ESHAPE: there is no such axis. */
 ls_status ls_check_axis(const ls_tensor *x, int *axis);
 
@@ -24,6 +26,9 @@ ls_status ls_shape_like_input(ls_node *node);
 int64_t ls_extent(const ls_tensor *x, int begin, int end);
 /* f32, or f64 for f64: the type of sums and statistics. */
 ls_type ls_wide_type(ls_type type);
+/* The one number of a result in f32 or f64, and its gradient. */
+void ls_put_number(ls_tensor *y, double value);
+double ls_gradient_number(const ls_tensor *y);
 /* Row-major strides of a dense array. */
 void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride);
 /* Arrays given beside tensors, copied to the tape's arena; one of 0 elements may be NULL. NULL: an earlier error; or

@@ -9,9 +9,13 @@
 static void *draw(ls_device *device, ls_type type, int64_t n, double range, uint32_t seed)
 {
     float *x = malloc((size_t)(n + 1) * sizeof *x);
-    const ls_random stream = {.seed = seed, .purpose = LS_RANDOM_TASK};
-    for (int64_t i = 0; i < n; i++)
-        x[i] = (float)(range * (2 * (double)ls_random_uniform(&stream, (uint64_t)i) - 1));
+    const uint32_t key[2] = {seed, 0};
+    uint32_t words[4] = {0};
+    for (int64_t i = 0; i < n; i++) { /* ls_random_uniform's numbers, four to a block: drawing is most of these tests */
+        if (i % 4 == 0)
+            ls_philox4x32((uint32_t[]){(uint32_t)(i / 4), 0, 0, LS_RANDOM_TASK << 16}, key, words);
+        x[i] = (float)(range * (2 * (double)(words[i % 4] >> 8) * 0x1p-24 - 1));
+    }
     void *typed = malloc((size_t)(n + 1) * ls_type_size(type));
     device->cast(device, LS_F32, type, n, x, typed); /* exact, or tested on its own */
     free(x);
@@ -70,8 +74,9 @@ static void run_unary(ls_device *device, ls_type type, int64_t n, kernel_output 
         void *positive = take(out, device, type, n, "unary: |x|", op);
         device->unary(device, LS_UNARY_ABS, type, n, 0, 0, x, positive);
         const void *from = op == LS_UNARY_LOG || op == LS_UNARY_SQRT ? positive : x;
-        device->unary(device, (ls_unary)op, type, n, -1.25, 2.5, from, y);
-        device->unary_backward(device, (ls_unary)op, type, n, -1.25, 2.5, from, y, dy, dx);
+        const double a = op >= LS_UNARY_SPIKE_STRAIGHT ? 1.25 : -1.25; /* a slope is positive */
+        device->unary(device, (ls_unary)op, type, n, a, 2.5, from, y);
+        device->unary_backward(device, (ls_unary)op, type, n, a, 2.5, from, y, dy, dx);
     }
     free(x), free(dy);
 }
@@ -120,6 +125,7 @@ static void run_flat_entries(ls_device *device, ls_type type, int64_t n, kernel_
     const ls_random stream = {.seed = 77, .slot = 3, .step = 9, .purpose = LS_RANDOM_DROPOUT, .op = 5};
     device->dropout(device, type, n, 0.1, &stream, 3, x, take(out, device, type, n, "dropout", 0), false);
     device->dropout(device, type, n, 0.1, &stream, 3, x, take(out, device, type, n, "dropout, added", 0), true);
+    device->gumbel(device, type, n, 0.7, &stream, 3, x, take(out, device, type, n, "gumbel", 0));
     free(x), free(x2), free(condition);
 }
 
@@ -152,6 +158,92 @@ static void run_top_k(ls_device *device, ls_type type, int64_t n, kernel_output 
         device->top_k(device, type, rows, 50, k, x, values, take(out, device, LS_I32, rows * k, "top_k: index", (int)k));
     }
     free(x);
+}
+
+static void run_orders(ls_device *device, ls_type type, int64_t n, kernel_output *out)
+{
+    const int64_t lengths[] = {1, 40, 300}; /* by insertion and by radix */
+    ls_arena *arena = scratch();
+    void *x = draw(device, type, n, 4, 52);
+    if (type != LS_BF16)
+        for (int64_t i = 3; i < n; i += 7) /* equal elements */
+            memcpy((char *)x + (size_t)i * ls_type_size(type), (char *)x + (size_t)(i - 3) * ls_type_size(type), ls_type_size(type));
+    for (int i = 0; i < 6; i++) {
+        const int64_t length = lengths[i / 2], rows = n / length;
+        void *values = take(out, device, type, rows * length, "sort: values", i);
+        int32_t *index = take(out, device, LS_I32, rows * length, "sort: index", i);
+        device->sort(device, type, rows, length, i % 2, x, values, index, arena);
+        const int64_t k = (length + 2) / 3; /* a third of each row goes back to where it came from */
+        int32_t *chosen = malloc(sizeof *chosen * (size_t)(rows * k + 1));
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(chosen + r * k, index + r * length, sizeof *chosen * (size_t)k);
+        device->scatter_add_elements(device, type, rows, length, k, chosen, x, take(out, device, type, rows * length, "scatter_add_elements", i));
+        free(chosen);
+    }
+    for (int i = 0; i < 4; i++) { /* forwards, and backwards onto what is there */
+        const int64_t inner = i < 2 ? 1 : 13, length = n / (3 * inner);
+        void *y = take(out, device, type, 3 * length * inner, "cumulative_sum", i);
+        device->cumulative_sum(device, type, 3, length, inner, i & 1, i & 1, x, y);
+    }
+    free(x);
+    ls_arena_free(arena);
+}
+
+static void run_element_losses(ls_device *device, ls_type type, int64_t n, kernel_output *out)
+{
+    void *x = draw(device, type, n, 4, 53), *target = draw(device, type, n, 1, 54);
+    device->unary(device, LS_UNARY_ABS, type, n, 0, 0, target, target);
+    float *weights = draw(device, LS_F32, n, 1, 55), *pos_weights = draw(device, LS_F32, 13, 1, 56);
+    for (int i = 0; i < 13; i++)
+        pos_weights[i] = pos_weights[i] < 0 ? -pos_weights[i] : pos_weights[i];
+    for (int i = 0; i < 3 * LS_LOSS_COUNT; i++) { /* no weights, one for each 5, all weights */
+        ls_element_loss_args args = {.kind = (ls_element_loss)(i / 3), .type = type, .count = n, .run = i % 3 == 1 ? 5 : 1, .classes = 13, .x = x, .target = target,
+                                     .weights = i % 3 ? weights : NULL, .pos_weights = i % 3 == 2 ? pos_weights : NULL, .dloss = 0.25};
+        double *sum = take(out, device, LS_F64, 1, "element_loss", i);
+        *sum = device->element_loss(device, &args);
+        args.dx = i % 3 == 2 ? NULL : take(out, device, type, n, "element_loss_backward: dx", i);
+        args.dtarget = i % 3 == 1 ? NULL : take(out, device, type, n, "element_loss_backward: dtarget", i);
+        device->element_loss_backward(device, &args);
+    }
+    free(x), free(target), free(weights), free(pos_weights);
+}
+
+static void run_row_losses(ls_device *device, ls_type type, int64_t n, kernel_output *out)
+{
+    const int64_t widths[] = {3, 17, 600}; /* of one number a cosine is 1 or -1, its gradient what rounding leaves */
+    void *x = draw(device, type, n, 6, 57), *target = draw(device, type, n, 2, 58), *dy = draw(device, type, n, 1, 59);
+    float *weights = draw(device, LS_F32, n, 1, 60);
+    for (int i = 0; i < 3 * LS_ROW_LOSS_COUNT; i++) {
+        const int64_t classes = widths[i / LS_ROW_LOSS_COUNT], rows = n / classes;
+        double *stats = malloc(sizeof *stats * (size_t)(4 * rows + 1));
+        ls_row_loss_args args = {.kind = (ls_row_loss)(i % LS_ROW_LOSS_COUNT), .type = type, .rows = rows, .classes = classes, .smoothing = 0.125, .x = x, .target = target,
+                                 .weights = weights, .losses = take(out, device, LS_F64, rows, "row_loss", i), .stats = stats, .dloss = 0.25};
+        device->row_loss(device, &args);
+        args.dx = take(out, device, type, rows * classes, "row_loss_backward: dx", i);
+        args.dtarget = take(out, device, type, rows * classes, "row_loss_backward: dtarget", i);
+        device->row_loss_backward(device, &args);
+        void *y = take(out, device, type, rows, "cosine", i);
+        double *norms = take(out, device, LS_F64, 3 * rows, "cosine: stats", i);
+        device->cosine(device, type, rows, classes, i % 2 ? 2 : 1e-8, x, target, y, norms);
+        void *da = take(out, device, type, rows * classes, "cosine_backward: da", i);
+        device->cosine_backward(device, type, rows, classes, i % 2 ? 2 : 1e-8, x, target, norms, dy, da, take(out, device, type, rows * classes, "cosine_backward: db", i));
+        free(stats);
+    }
+    free(x), free(target), free(dy), free(weights);
+}
+
+static void run_upsample(ls_device *device, ls_type type, int64_t n, kernel_output *out)
+{
+    ls_arena *arena = scratch();
+    for (int i = 0; i < 6; i++) { /* more and fewer positions; 7 channels, or a batch of 7 */
+        const ls_grid grid = {.type = type, .batch = i % 2 ? 7 : n / 35, .in = {1, 5, 3}, .out = {1, 4, 7}, .channels = i % 2 ? n / 35 + 1 : 7};
+        const int64_t each = grid.batch * grid.channels;
+        void *x = draw(device, type, 15 * each, 4, 63), *dy = draw(device, type, 28 * each, 4, 64);
+        device->upsample(device, &grid, (ls_upsampling_kind)(i / 2), x, take(out, device, type, 28 * each, "upsample", i), arena);
+        device->upsample_backward(device, &grid, (ls_upsampling_kind)(i / 2), dy, take(out, device, type, 15 * each, "upsample_backward", i), arena);
+        free(x), free(dy);
+    }
+    ls_arena_free(arena);
 }
 
 static void run_softmax(ls_device *device, ls_type type, int64_t n, kernel_output *out)
@@ -264,7 +356,8 @@ static void run_flat(ls_device *device, ls_type type, int64_t n, kernel_output *
 
 const kernel_case kernel_cases[] = {
     {"unary", run_unary}, {"binary", run_binary}, {"where, add, fill, cast, dropout", run_flat_entries},
-    {"reduce", run_reduce}, {"top-k", run_top_k}, {"softmax", run_softmax}, {"norm, sum of rows", run_norm},
+    {"reduce", run_reduce}, {"top-k", run_top_k}, {"sort, running sums", run_orders}, {"element losses", run_element_losses},
+    {"row losses, cosine", run_row_losses}, {"upsampling", run_upsample}, {"softmax", run_softmax}, {"norm, sum of rows", run_norm},
     {"rotary", run_rotary}, {"move", run_move}, {"flat buffers", run_flat},
 };
 const int kernel_case_count = sizeof kernel_cases / sizeof *kernel_cases;

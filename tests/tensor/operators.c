@@ -5,11 +5,12 @@
 
 extern const operator_description operators_elementwise[], operators_reductions[], operators_linear[],
     operators_choosing[], operators_norms[], operators_attention[], operators_loss[], operators_moving[],
-    operators_example[], operators_grids[];
+    operators_example[], operators_grids[], operators_losses[], operators_spiking[], operators_random[];
 
 const operator_description *const operator_families[] = {
     operators_elementwise, operators_reductions, operators_linear, operators_choosing, operators_norms,
-    operators_attention,   operators_loss,       operators_moving, operators_example,  operators_grids, NULL,
+    operators_attention,   operators_loss,       operators_moving, operators_example,  operators_grids,
+    operators_losses,      operators_spiking,    operators_random, NULL,
 };
 
 ls_tensor *operator_build(const operator_description *d, const operator_case *c, ls_tape *tape, ls_tensor *const *in)
@@ -60,6 +61,10 @@ void operator_fill(const operator_description *d, const operator_case *c, int in
     double low = d->low, high = d->high;
     if (low == 0 && high == 0)
         low = -1, high = 1;
+    if (c->argument[CASE_SEED]) {
+        fuzz_fill(c, input, low, high, type, data);
+        return;
+    }
     for (int64_t i = 0; i < operator_input_count(c, input); i++) {
         uint16_t rounded;
         reference_put(LS_BF16, &rounded, 0, low + (high - low) * (double)ls_random_uniform(&stream, (uint64_t)i));

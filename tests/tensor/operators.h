@@ -1,18 +1,10 @@
-/* One description an operator: the value check, the float64 gradient check and the bench are made from it.
+/* One description an operator: the value check, the float64 gradient check, the same on drawn shapes, and the bench are
+ * made from it.
  * To have an operator tested, add a row to its family in operators/; nothing else. */
 #pragma once
 #include "tensor/ops.h"
+#include "tests/tensor/fuzz.h"
 
-enum { OPERATOR_INPUTS = 3 };
-
-typedef struct {
-    const char *what; /* what is special here, for messages; NULL ends a list of cases */
-    struct {
-        int ndim;
-        int64_t shape[LS_MAX_DIMS];
-    } in[OPERATOR_INPUTS];
-    int64_t argument[4]; /* what the builder makes of it: an axis, k, flags */
-} operator_case;
 
 typedef struct {
     const char *name;
@@ -31,7 +23,15 @@ typedef struct {
     double (*value_two)(double a, double b);
     void (*value)(const operator_case *c, const double *const *in, double *out);
 
+    /* What the gradient is that of, where it is not that of the value (a step's stand-in, straight-through): computed as
+     * `value` is. NULL: of the value. The tests see to it that a description names one only where the value itself has
+     * another gradient. */
+    void (*gradient_of)(const operator_case *c, const double *const *in, double *out);
+
     const operator_case *cases;
+    /* Draws shapes and arguments that the operator takes; c->what and what it does not set are 0. Ask for sizes with
+     * fuzz.h, in one call for each size that is free. */
+    void (*draw)(fuzz *f, operator_case *c);
     operator_case bench;
     double (*flops)(const operator_case *c); /* NULL: the bench shows GB/s */
 } operator_description;
@@ -44,5 +44,6 @@ ls_tensor *operator_build(const operator_description *d, const operator_case *c,
 void operator_value(const operator_description *d, const operator_case *c, const double *const *in,
                     const ls_tensor *out, double *value);
 int64_t operator_input_count(const operator_case *c, int input);
-/* Fills input `input` with its numbers, the same for each type (they are exact in bf16). */
+/* Fills input `input` with its numbers, the same for each type: exact in bf16 in the written cases; in drawn ones exact
+ * in f32, and no two of an input close to each other. */
 void operator_fill(const operator_description *d, const operator_case *c, int input, ls_type type, void *data);

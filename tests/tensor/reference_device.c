@@ -100,13 +100,19 @@ double reference_activation(ls_unary op, double a, double b, double x)
     case LS_UNARY_SQUARE: return x * x;
     case LS_UNARY_SCALE: return a * x + b;
     case LS_UNARY_CLAMP: return fmin(fmax(x, a), b);
+    case LS_UNARY_SPIKE_STRAIGHT:
+    case LS_UNARY_SPIKE_RECTANGLE:
+    case LS_UNARY_SPIKE_TRIANGLE:
+    case LS_UNARY_SPIKE_FAST_SIGMOID:
+    case LS_UNARY_SPIKE_ARCTAN:
+    case LS_UNARY_SPIKE_SIGMOID: return x >= b;
     default: return NAN;
     }
 }
 
 static double slope_of(ls_unary op, double a, double b, double x)
 {
-    double s = sigmoid(x), t;
+    double s = sigmoid(x), t, u = x - b;
     switch (op) {
     case LS_UNARY_EXP: return exp(x);
     case LS_UNARY_LOG: return 1 / x;
@@ -125,6 +131,12 @@ static double slope_of(ls_unary op, double a, double b, double x)
     case LS_UNARY_SQUARE: return 2 * x;
     case LS_UNARY_SCALE: return a;
     case LS_UNARY_CLAMP: return x >= a && x <= b;
+    case LS_UNARY_SPIKE_STRAIGHT: return 1;
+    case LS_UNARY_SPIKE_RECTANGLE: return fabs(u) < 1 / (2 * a) ? a : 0;
+    case LS_UNARY_SPIKE_TRIANGLE: return fmax(0, a - a * a * fabs(u));
+    case LS_UNARY_SPIKE_FAST_SIGMOID: return pow(1 + a * fabs(u), -2);
+    case LS_UNARY_SPIKE_ARCTAN: return a / 2 / (1 + pow(acos(-1) / 2 * a * u, 2));
+    case LS_UNARY_SPIKE_SIGMOID: return a * sigmoid(a * u) * sigmoid(-a * u);
     default: return NAN;
     }
 }
@@ -515,9 +527,13 @@ ls_device *reference_device(void)
         .add_to = add_to,
         .fill = fill,
         .dropout = dropout,
+        .gumbel = reference_gumbel,
         .reduce = reduce,
         .reduce_backward = reduce_backward,
         .top_k = top_k,
+        .sort = reference_sort,
+        .scatter_add_elements = reference_scatter_add_elements,
+        .cumulative_sum = reference_cumulative_sum,
         .softmax = softmax,
         .softmax_backward = softmax_backward,
         .norm = norm,
@@ -528,6 +544,12 @@ ls_device *reference_device(void)
         .attention_backward = reference_attention_backward,
         .cross_entropy = reference_cross_entropy,
         .cross_entropy_backward = reference_cross_entropy_backward,
+        .element_loss = reference_element_loss,
+        .element_loss_backward = reference_element_loss_backward,
+        .row_loss = reference_row_loss,
+        .row_loss_backward = reference_row_loss_backward,
+        .cosine = reference_cosine,
+        .cosine_backward = reference_cosine_backward,
         .copy_strided = copy_strided,
         .add_strided = add_strided,
         .gather_rows = gather_rows,
@@ -537,6 +559,8 @@ ls_device *reference_device(void)
         .conv_weight = reference_conv_weight,
         .pool = reference_pool,
         .pool_backward = reference_pool_backward,
+        .upsample = reference_upsample,
+        .upsample_backward = reference_upsample_backward,
         .group_norm = reference_group_norm,
         .group_norm_backward = reference_group_norm_backward,
     };

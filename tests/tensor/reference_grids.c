@@ -1,4 +1,4 @@
-/* The naive device's convolutions, pooling and norms over grids: each number straight from its formula. */
+/* The naive device's convolutions, pooling, upsampling and norms over grids: each number straight from its formula. */
 #include "tests/tensor/reference_products.h"
 
 #include <math.h>
@@ -167,6 +167,69 @@ void reference_pool_backward(ls_device *device, const ls_grid *g, ls_pooling_kin
     double *sum = reference_zeros(n);
     each_position(&(pooling){.grid = g, .kind = kind, .dy = dy, .won = which, .dx = sum});
     reference_add_all(g->type, dx, n, sum);
+}
+
+/* ---- upsampling ---- */
+
+/* How much position o along an axis sees of position i. */
+static double share_of(ls_upsampling_kind kind, int64_t in, int64_t out, int64_t o, int64_t i)
+{
+    double place = ((double)o + 0.5) * (double)in / (double)out - 0.5;
+    if (kind == LS_UPSAMPLE_NEAREST) {
+        double nearest = out == in ? (double)o : out == 2 * in ? floor((double)o / 2) : floor((double)((float)o * ((float)in / (float)out)));
+        return fmin(nearest, (double)(in - 1)) == (double)i;
+    }
+    if (kind == LS_UPSAMPLE_BILINEAR_CORNERS)
+        place = out == 1 ? 0 : (double)o * (double)(in - 1) / (double)(out - 1);
+    place = fmin(fmax(place, 0), (double)(in - 1)); /* beyond the last position is the last position */
+    return fmax(0, 1 - fabs(place - (double)i));    /* a hat */
+}
+
+/* How much position iy of the result sees of position ix. */
+static double share_of3(const ls_grid *g, ls_upsampling_kind kind, int64_t ix, int64_t iy)
+{
+    double weight = 1;
+    for (int d = 2; d >= 0; d--) {
+        weight *= share_of(kind, g->in[d], g->out[d], iy % g->out[d], ix % g->in[d]);
+        ix /= g->in[d];
+        iy /= g->out[d];
+    }
+    return weight;
+}
+
+static void upsample_pairs(const ls_grid *g, ls_upsampling_kind kind, bool backward, const void *from, double *to)
+{
+    int64_t in = g->in[0] * g->in[1] * g->in[2], out = g->out[0] * g->out[1] * g->out[2], channels = g->channels;
+    for (int64_t n = 0; n < g->batch; n++)
+        for (int64_t iy = 0; iy < out; iy++)
+            for (int64_t ix = 0; ix < in; ix++) {
+                double weight = share_of3(g, kind, ix, iy);
+                int64_t x = (n * in + ix) * channels, y = (n * out + iy) * channels;
+                for (int64_t c = 0; c < channels && weight != 0; c++)
+                    to[(backward ? x : y) + c] += weight * get(g->type, from, (backward ? y : x) + c);
+            }
+}
+
+ls_status reference_upsample(ls_device *device, const ls_grid *g, ls_upsampling_kind kind, const void *x, void *y, ls_arena *scratch)
+{
+    (void)device, (void)scratch;
+    int64_t count = g->batch * g->out[0] * g->out[1] * g->out[2] * g->channels;
+    double *sum = reference_zeros(count + 1);
+    upsample_pairs(g, kind, false, x, sum);
+    for (int64_t i = 0; i < count; i++)
+        put(g->type, y, i, sum[i]);
+    free(sum);
+    return LS_OK;
+}
+
+ls_status reference_upsample_backward(ls_device *device, const ls_grid *g, ls_upsampling_kind kind, const void *dy, void *dx, ls_arena *scratch)
+{
+    (void)device, (void)scratch;
+    int64_t count = g->batch * g->in[0] * g->in[1] * g->in[2] * g->channels;
+    double *sum = reference_zeros(count + 1);
+    upsample_pairs(g, kind, true, dy, sum);
+    reference_add_all(g->type, dx, count, sum);
+    return LS_OK;
 }
 
 /* ---- norms ---- */

@@ -130,3 +130,35 @@ void KERNEL(pool_add_backward)(int64_t width, double scale, const void *dy_, voi
     INDEPENDENT for (int64_t i = 0; i < width; i++)
         dx[i] = store(load(dx + i) + load(dy + i) * (real)scale);
 }
+
+/* One loop for each number of taps, so that sums stay in registers. */
+#define BLEND(expression)                                                                                              \
+    INDEPENDENT for (int64_t i = 0; i < width; i++) y[i] = store(expression)
+#define TAP(k) ((real)weight[k] * load(x[k] + i))
+
+void KERNEL(blend)(int taps, int64_t width, const double *weight, const void *const *x_, void *y_)
+{
+    const element *x[8];
+    element *y = y_;
+    for (int k = 0; k < taps; k++)
+        x[k] = x_[k];
+    switch (taps) {
+    case 1: BLEND(TAP(0)); break;
+    case 2: BLEND(TAP(0) + TAP(1)); break;
+    case 4: BLEND(TAP(0) + TAP(1) + TAP(2) + TAP(3)); break;
+    default: BLEND(TAP(0) + TAP(1) + TAP(2) + TAP(3) + TAP(4) + TAP(5) + TAP(6) + TAP(7)); break;
+    }
+}
+
+/* sum += weight[0] x[0], then weight[1] x[1], ...: one chain of additions, however many are handed over at once. */
+void KERNEL(add_blend)(int taps, int64_t width, const double *weight, const void *const *x_, void *sum_)
+{
+    const element *const *x = (const element *const *)x_;
+    real *sum = sum_;
+    for (; taps >= 4; taps -= 4, weight += 4, x += 4)
+        INDEPENDENT for (int64_t i = 0; i < width; i++)
+            sum[i] = sum[i] + TAP(0) + TAP(1) + TAP(2) + TAP(3);
+    for (; taps > 0; taps--, weight++, x++)
+        INDEPENDENT for (int64_t i = 0; i < width; i++)
+            sum[i] += TAP(0);
+}

@@ -20,8 +20,10 @@ typedef struct {
     void (*add_real)(int64_t n, const void *real, void *y); /* y += real */
     void (*where)(int64_t n, const uint8_t *condition, const void *a, const void *b, void *y);
     void (*where_backward)(int64_t n, const uint8_t *condition, const void *dy, void *da, void *db);
+    /* random.c */
     void (*dropout)(int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
-    /* steps of 0 or 1 */
+    void (*gumbel)(int64_t n, double scale, const ls_random *stream, uint64_t first, const void *x, void *y);
+    /* elementwise.c; steps of 0 or 1 */
     void (*binary)(ls_binary op, int64_t n, const void *a, int64_t step_a, const void *b, int64_t step_b, void *y);
     /* g = dy * derivative by operand 0 (a) or 1 (b) */
     void (*binary_gradient)(ls_binary op, int operand, int64_t n, const void *a, int64_t step_a, const void *b, int64_t step_b, const void *dy, void *real_g);
@@ -36,6 +38,11 @@ typedef struct {
     void (*reduce_columns_backward)(ls_reduce op, int64_t length, int64_t inner, int64_t begin, int64_t end, const void *x, const void *y, const void *dy, void *dx);
     void (*sum_rows)(int64_t rows, int64_t width, int64_t begin, int64_t end, const void *x, void *real_y); /* real_y = */
     void (*top_k)(int64_t length, int64_t k, const void *x, void *values, int32_t *index); /* one row */
+    /* sort.c: one row; scratch of length (2 elements + 4 bytes) */
+    void (*sort)(int64_t length, bool descending, const void *x, void *values, int32_t *index, void *scratch);
+    void (*scatter_add_elements)(int64_t k, const int32_t *index, const void *y, void *x);
+    /* cumulate.c: columns [begin, end) of [length, inner]; inner = 1 is a row */
+    void (*cumulate)(int64_t length, int64_t inner, int64_t begin, int64_t end, bool reverse, bool accumulate, const void *x, void *y);
 
     /* softmax.c, norm.c, rotary.c: whole rows */
     void (*softmax)(bool log, int64_t rows, int64_t length, const void *x, void *y);
@@ -43,6 +50,13 @@ typedef struct {
     void (*norm)(bool rms, bool gain_real, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *real_stats);
     /* dgain, dbias [width] of these rows alone, overwritten [may be NULL] */
     void (*norm_backward)(bool rms, bool gain_real, int64_t rows, int64_t width, const void *x, const void *gain, const void *real_stats, const void *dy, void *dx, void *real_dgain, void *real_dbias);
+    /* losses.c. Elements: at most 512, with a weight each [may be NULL]; rows: whole ones */
+    double (*element_loss)(ls_element_loss kind, int64_t n, const void *x, const void *target, const float *weights, const float *pos_weights);
+    void (*element_loss_backward)(ls_element_loss kind, int64_t n, double scale, const void *x, const void *target, const float *weights, const float *pos_weights, void *dx, void *dtarget);
+    void (*row_loss)(const ls_row_loss_args *args, int64_t row);
+    void (*row_loss_backward)(const ls_row_loss_args *args, int64_t row);
+    void (*cosine)(int64_t width, double eps, const void *a, const void *b, void *y, double stats[3]);
+    void (*cosine_backward)(int64_t width, double eps, const void *a, const void *b, const double stats[3], const void *dy, void *da, void *db);
     void (*rotary)(int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
     /* channels.c: positions [rows, width]; mean, scale, shift, of_dy, of_x, constant, best, sum are [width] reals */
     void (*channel_moments)(int64_t rows, int64_t width, const void *x, double *mean, double *squares);
@@ -54,6 +68,9 @@ typedef struct {
     void (*pool_add)(int64_t width, const void *x, void *sum);
     void (*pool_finish)(int64_t width, double scale, const void *sum, void *y);
     void (*pool_add_backward)(int64_t width, double scale, const void *dy, void *dx);
+    /* y = sum of weight[k] x[k] in ascending k; 1 to 8 of them */
+    void (*blend)(int taps, int64_t width, const double *weight, const void *const *x, void *y);
+    void (*add_blend)(int taps, int64_t width, const double *weight, const void *const *x, void *sum); /* sum += the same */
 } ls_kernels;
 
 /* Flat buffers are f32 (but for `working`). */

@@ -20,6 +20,31 @@ always_inline real silu_slope(real x)
     return s * (1 + x * (1 - s));
 }
 
+/* What stands in for the derivative of a spike, as a function of u, the distance from the threshold (ops/spiking.c). */
+always_inline real triangle_slope(real a, real u)
+{
+    real height = a - a * a * real_abs(u);
+    return height > 0 ? height : 0;
+}
+
+always_inline real fast_sigmoid_slope(real a, real u)
+{
+    real d = 1 + a * real_abs(u);
+    return 1 / (d * d);
+}
+
+always_inline real arctan_slope(real a, real u)
+{
+    real z = (real)1.5707963267948966 * a * u;
+    return (real)0.5 * a / (1 + z * z);
+}
+
+always_inline real sigmoid_slope(real a, real u)
+{
+    real tail = real_sigmoid(-real_abs(a * u)); /* the smaller side: 1 - it keeps its digits */
+    return a * (tail * (1 - tail));
+}
+
 /* y[i] = expression of v = x[i] */
 #define EACH(expression)                                                                                               \
     do {                                                                                                               \
@@ -51,6 +76,12 @@ void KERNEL(unary)(ls_unary op, int64_t n, double a_, double b_, const void *x_,
     case LS_UNARY_SQUARE: EACH(v * v); break;
     case LS_UNARY_SCALE: EACH(a * v + b); break;
     case LS_UNARY_CLAMP: EACH(v < a ? a : v > b ? b : v); break;
+    case LS_UNARY_SPIKE_STRAIGHT:
+    case LS_UNARY_SPIKE_RECTANGLE:
+    case LS_UNARY_SPIKE_TRIANGLE:
+    case LS_UNARY_SPIKE_FAST_SIGMOID:
+    case LS_UNARY_SPIKE_ARCTAN:
+    case LS_UNARY_SPIKE_SIGMOID: EACH((real)(v >= b)); break;
     case LS_UNARY_COUNT: break;
     }
 }
@@ -88,6 +119,12 @@ void KERNEL(unary_backward)(ls_unary op, int64_t n, double a_, double b_, const 
     case LS_UNARY_SQUARE: EACH_SLOPE(2 * v); break;
     case LS_UNARY_SCALE: EACH_SLOPE(a); break;
     case LS_UNARY_CLAMP: EACH_SLOPE((real)((v >= a) & (v <= b))); break;
+    case LS_UNARY_SPIKE_STRAIGHT: EACH_SLOPE((real)1); break;
+    case LS_UNARY_SPIKE_RECTANGLE: EACH_SLOPE(real_abs(v - b) < (real)0.5 / a ? a : 0); break;
+    case LS_UNARY_SPIKE_TRIANGLE: EACH_SLOPE(triangle_slope(a, v - b)); break;
+    case LS_UNARY_SPIKE_FAST_SIGMOID: EACH_SLOPE(fast_sigmoid_slope(a, v - b)); break;
+    case LS_UNARY_SPIKE_ARCTAN: EACH_SLOPE(arctan_slope(a, v - b)); break;
+    case LS_UNARY_SPIKE_SIGMOID: EACH_SLOPE(sigmoid_slope(a, v - b)); break;
     case LS_UNARY_COUNT: break;
     }
 }

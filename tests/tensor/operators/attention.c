@@ -172,6 +172,45 @@ static double flops_cross(const operator_case *c)
     return 4.0 * (double)operator_input_count(c, 0) * (double)size(c, 1, 1);
 }
 
+static void draw_rotary(fuzz *f, operator_case *c)
+{
+    for (int i = 0; i < 4; i++)
+        fuzz_append(c, 0, fuzz_size(f) * (i == 3 ? 2 : 1));
+    c->argument[0] = fuzz_below(f, 2);
+}
+
+static void draw_heads(fuzz *f, operator_case *c)
+{
+    int64_t batch = fuzz_size(f), queries = fuzz_size(f), keys = fuzz_size(f), heads = fuzz_size(f), width = fuzz_size(f);
+    int64_t shared = 1 + fuzz_below(f, 2);
+    for (int i = 0; i < 3; i++) {
+        fuzz_append(c, i, batch), fuzz_append(c, i, i ? keys : queries);
+        fuzz_append(c, i, i ? heads : heads * shared), fuzz_append(c, i, width);
+    }
+}
+
+/* With a mask the queries stand at the last keys, so there are no fewer keys. */
+static void draw_attention(fuzz *f, operator_case *c)
+{
+    draw_heads(f, c);
+    bool masked = size(c, 0, 1) <= size(c, 1, 1);
+    c->argument[0] = masked && fuzz_below(f, 2);
+    c->argument[1] = masked && fuzz_below(f, 2) ? 1 + fuzz_below(f, 4) : 0;
+}
+
+static void draw_cross(fuzz *f, operator_case *c)
+{
+    draw_heads(f, c);
+    c->argument[0] = fuzz_below(f, 4), c->argument[1] = fuzz_below(f, 5);
+}
+
+/* Not lexical units, which are of a layout of their own. */
+static void draw_masked(fuzz *f, operator_case *c)
+{
+    draw_heads(f, c);
+    c->argument[0] = fuzz_below(f, LUD), c->argument[1] = 16 << fuzz_below(f, 3), c->argument[2] = fuzz_below(f, 2);
+}
+
 /* clang-format off */
 static const operator_case rotaries[] = {
     {"halves", {{4, {2, 3, 2, 6}}}, {0}},
@@ -210,13 +249,13 @@ static const operator_case attentions[] = {
 };
 
 const operator_description operators_attention[] = {
-    {.name = "rotary", .inputs = 1, .build = build_rotary, .value = value_rotary, .cases = rotaries,
+    {.name = "rotary", .inputs = 1, .build = build_rotary, .value = value_rotary, .cases = rotaries, .draw = draw_rotary,
      .bench = {"bench", {{4, {8, 256, 12, 64}}}, {0}}},
-    {.name = "attention", .inputs = 3, .build = build_attention, .value = value_attention, .cases = attentions,
+    {.name = "attention", .inputs = 3, .build = build_attention, .value = value_attention, .cases = attentions, .draw = draw_attention,
      .flops = flops_attention, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {1, 0}}},
-    {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses,
+    {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses, .draw = draw_cross,
      .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 384, 6, 64}}, {4, {2, 384, 6, 64}}}, {0, 0}}},
-    {.name = "masked_attention", .inputs = 3, .build = build_masked, .value = value_masked, .cases = maskeds,
+    {.name = "masked_attention", .inputs = 3, .build = build_masked, .value = value_masked, .cases = maskeds, .draw = draw_masked,
      .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {SCATTERED, 64, 1}}},
     {0},
 };

@@ -65,6 +65,6 @@ static double formula(double x)
 static const operator_case cases[] = {{"odd", {{2, {3, 7}}}, {0}}, {"past one vector", {{1, {67}}}, {0}}, {0}};
 
 const operator_description operators_example[] = {
-    {.name = "squared_relu", .inputs = 1, .build = build, .value_one = formula, .cases = cases, .bench = BIG_ONE},
+    {.name = "squared_relu", .inputs = 1, .build = build, .value_one = formula, .cases = cases, .draw = draw_any, .bench = BIG_ONE},
     {0},
 };

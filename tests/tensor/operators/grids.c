@@ -1,4 +1,4 @@
-/* Over grids, channels last: convolution and its transpose, pooling, batch norm, group norm. The formulas are the naive
+/* Over grids, channels last: convolution and its transpose, pooling, upsampling, batch norm, group norm. The formulas are the naive
  * device's (reference_grids.c), with shapes worked out here. */
 #include "tests/tensor/operators/family.h"
 #include "tests/tensor/reference_device.h"
@@ -107,8 +107,10 @@ static ls_tensor *build_group_norm(ls_tape *tape, ls_tensor *const *in, const op
 
 static void value_norm(const operator_case *c, const double *const *in, bool batch, int64_t groups, double *out)
 {
-    int64_t channels = size(c, 1, 0), outer = batch ? 1 : size(c, 0, 0), rows = operator_input_count(c, 0) / channels / outer;
-    double stats[256];
+    int64_t channels = size(c, 1, 0), outer = batch ? 1 : size(c, 0, 0), rows = 1;
+    for (int i = batch ? 0 : 1; i < c->in[0].ndim - 1; i++)
+        rows *= size(c, 0, i);
+    double stats[1024];
     reference_device()->group_norm(NULL, LS_F64, LS_F64, outer, rows, channels, groups, 1e-5, false, in[0], in[1], in[2], out, stats, NULL);
 }
 
@@ -125,6 +127,94 @@ static void value_group_norm(const operator_case *c, const double *const *in, do
 static double conv_flops(const operator_case *c)
 {
     return 2.0 * (double)(size(c, 0, 0) * size(c, 0, 1) * size(c, 0, 2)) * (double)operator_input_count(c, 1);
+}
+
+/* argument = {kind, size of each axis} */
+static ls_tensor *build_upsampling(ls_tape *tape, ls_tensor *const *in, const operator_case *c)
+{
+    return ls_upsampling(tape, in[0], (ls_upsampling_kind)c->argument[0], c->argument + 1);
+}
+
+static void value_upsampling(const operator_case *c, const double *const *in, double *out)
+{
+    ls_grid g = grid_of(c, (int64_t[]){1, 1, 1}, 1, 0, 1);
+    for (int i = 0; i < c->in[0].ndim - 2; i++)
+        g.out[3 - (c->in[0].ndim - 2) + i] = c->argument[1 + i];
+    reference_device()->upsample(NULL, &g, (ls_upsampling_kind)c->argument[0], in[0], out, NULL);
+}
+
+/* A grid in input 0: only the batch may be empty. */
+static int draw_grid(fuzz *f, operator_case *c, int64_t channels)
+{
+    int axes = 1 + (int)fuzz_below(f, 3);
+    fuzz_append(c, 0, fuzz_size(f));
+    for (int i = 0; i < axes; i++)
+        fuzz_append(c, 0, fuzz_size_from(f, 1));
+    fuzz_append(c, 0, channels);
+    return axes;
+}
+
+/* The least of the grid's sizes. */
+static int64_t least_length(const operator_case *c)
+{
+    int64_t least = size(c, 0, 1);
+    for (int i = 2; i < c->in[0].ndim - 1; i++)
+        least = size(c, 0, i) < least ? size(c, 0, i) : least;
+    return least;
+}
+
+static void draw_conv(fuzz *f, operator_case *c)
+{
+    int64_t groups = 1 + fuzz_below(f, 2), depth = 1 + fuzz_below(f, 3), outputs = groups * (1 + fuzz_below(f, 2));
+    int axes = draw_grid(f, c, groups * depth);
+    int64_t padding = fuzz_below(f, 2), dilation = 1 + fuzz_below(f, 2), room = (least_length(c) + 2 * padding - 1) / dilation + 1;
+    fuzz_append(c, 1, outputs);
+    for (int i = 0; i < axes; i++)
+        fuzz_append(c, 1, 1 + fuzz_below(f, room < 3 ? room : 3));
+    fuzz_append(c, 1, depth), fuzz_append(c, 2, outputs);
+    c->argument[0] = 1 + fuzz_below(f, 3), c->argument[1] = padding, c->argument[2] = dilation, c->argument[3] = groups + 100 * fuzz_below(f, 2);
+}
+
+static void draw_transposed(fuzz *f, operator_case *c)
+{
+    int64_t groups = 1 + fuzz_below(f, 2), depth = 1 + fuzz_below(f, 2);
+    int axes = draw_grid(f, c, groups * depth);
+    fuzz_append(c, 1, groups * depth);
+    int64_t outputs = 1 + fuzz_below(f, 2), window = 1 + fuzz_below(f, 3), stride = 1 + fuzz_below(f, 3), more = stride > 1 && fuzz_below(f, 2);
+    for (int i = 0; i < axes; i++)
+        fuzz_append(c, 1, window);
+    fuzz_append(c, 1, outputs), fuzz_append(c, 2, outputs * groups);
+    c->argument[0] = stride, c->argument[1] = window > 2 ? fuzz_below(f, 2) : 0, c->argument[2] = 1 + fuzz_below(f, 2), c->argument[3] = groups + 100 * more;
+}
+
+static void draw_pool(fuzz *f, operator_case *c)
+{
+    draw_grid(f, c, fuzz_size_from(f, 1));
+    int64_t length = least_length(c), window = fuzz_below(f, (length < 3 ? length : 3) + 1);
+    c->argument[0] = fuzz_below(f, 3), c->argument[1] = window, c->argument[2] = window ? 1 + fuzz_below(f, 3) : 0, c->argument[3] = window > 1 ? fuzz_below(f, 2) : 0;
+}
+
+static void draw_upsampling(fuzz *f, operator_case *c)
+{
+    int axes = draw_grid(f, c, fuzz_size_from(f, 1));
+    c->argument[0] = fuzz_below(f, 3);
+    for (int i = 0; i < axes; i++)
+        c->argument[1 + i] = 1 + fuzz_below(f, f->kind == FUZZ_LONG && axes == 1 ? 90 : 6);
+}
+
+static void draw_batch_norm(fuzz *f, operator_case *c)
+{
+    draw_any(f, c);
+    fuzz_append(c, 0, fuzz_size(f)), fuzz_append(c, 0, fuzz_size_from(f, 1));
+    fuzz_append(c, 1, size(c, 0, c->in[0].ndim - 1)), fuzz_append(c, 2, size(c, 1, 0));
+}
+
+static void draw_group_norm(fuzz *f, operator_case *c)
+{
+    c->argument[0] = 1 + fuzz_below(f, 3);
+    draw_any(f, c);
+    fuzz_append(c, 0, fuzz_size(f)), fuzz_append(c, 0, c->argument[0] * fuzz_size_from(f, 1));
+    fuzz_append(c, 1, size(c, 0, c->in[0].ndim - 1)), fuzz_append(c, 2, size(c, 1, 0));
 }
 
 /* clang-format off */
@@ -166,6 +256,22 @@ static const operator_case pools[] = {
     {"3d", {{5, {1, 4, 5, 4, 2}}}, {LS_POOL_MAX, 2, 1, 1}},
     {0},
 };
+static const operator_case upsamplings[] = {
+    {"nearest, doubled", {{4, {2, 3, 4, 3}}}, {LS_UPSAMPLE_NEAREST, 6, 8}},
+    {"nearest, odd", {{4, {1, 3, 5, 2}}}, {LS_UPSAMPLE_NEAREST, 7, 4}},
+    {"nearest, PyTorch's rounding", {{3, {1, 2, 1}}}, {LS_UPSAMPLE_NEAREST, 82}},
+    {"nearest, 3d", {{5, {1, 2, 3, 2, 2}}}, {LS_UPSAMPLE_NEAREST, 3, 4, 5}},
+    {"bilinear, doubled", {{4, {2, 3, 4, 3}}}, {LS_UPSAMPLE_BILINEAR, 6, 8}},
+    {"bilinear, fewer", {{4, {1, 7, 5, 2}}}, {LS_UPSAMPLE_BILINEAR, 3, 4}},
+    {"bilinear, the same size", {{4, {1, 3, 4, 2}}}, {LS_UPSAMPLE_BILINEAR, 3, 4}},
+    {"corners", {{4, {2, 3, 4, 3}}}, {LS_UPSAMPLE_BILINEAR_CORNERS, 7, 9}},
+    {"corners, to one", {{4, {1, 3, 4, 2}}}, {LS_UPSAMPLE_BILINEAR_CORNERS, 1, 2}},
+    {"linear", {{3, {2, 5, 2}}}, {LS_UPSAMPLE_BILINEAR, 8}},
+    {"trilinear", {{5, {1, 2, 3, 2, 2}}}, {LS_UPSAMPLE_BILINEAR, 3, 4, 5}},
+    {"more channels than a block", {{4, {1, 2, 1, 600}}}, {LS_UPSAMPLE_BILINEAR, 3, 2}},
+    {"all of size 1", {{4, {1, 1, 1, 1}}}, {LS_UPSAMPLE_BILINEAR_CORNERS, 1, 1}},
+    {0},
+};
 static const operator_case batch_norms[] = {
     {"images", {{4, {3, 4, 5, 3}}, {1, {3}}, {1, {3}}}, {0}},
     {"rows alone", {{2, {7, 19}}, {1, {19}}, {1, {19}}}, {0}},
@@ -180,14 +286,16 @@ static const operator_case group_norms[] = {
 };
 
 const operator_description operators_grids[] = {
-    {.name = "conv", .inputs = 3, .gains = 1u << 2, .build = build_conv, .value = value_conv, .cases = convs, .flops = conv_flops,
+    {.name = "conv", .inputs = 3, .gains = 1u << 2, .build = build_conv, .value = value_conv, .cases = convs, .draw = draw_conv, .flops = conv_flops,
      .bench = {"bench", {{4, {16, 32, 32, 64}}, {4, {64, 3, 3, 64}}, {1, {64}}}, {1, 1, 1, 1}}},
-    {.name = "conv_transpose", .inputs = 3, .build = build_transposed, .value = value_transposed, .cases = transposed, .flops = conv_flops,
+    {.name = "conv_transpose", .inputs = 3, .build = build_transposed, .value = value_transposed, .cases = transposed, .draw = draw_transposed, .flops = conv_flops,
      .bench = {"bench", {{4, {16, 16, 16, 64}}, {4, {64, 2, 2, 64}}, {1, {64}}}, {2, 0, 1, 1}}},
-    {.name = "pool", .inputs = 1, .build = build_pool, .value = value_pool, .cases = pools, .bench = {"bench", {{4, {16, 32, 32, 64}}}, {LS_POOL_MAX, 2, 2, 0}}},
-    {.name = "batch_norm", .inputs = 3, .gains = 1u << 1 | 1u << 2, .build = build_batch_norm, .value = value_batch_norm, .cases = batch_norms,
+    {.name = "pool", .inputs = 1, .build = build_pool, .value = value_pool, .cases = pools, .draw = draw_pool, .bench = {"bench", {{4, {16, 32, 32, 64}}}, {LS_POOL_MAX, 2, 2, 0}}},
+    {.name = "upsampling", .inputs = 1, .build = build_upsampling, .value = value_upsampling, .cases = upsamplings, .draw = draw_upsampling,
+     .bench = {"bench", {{4, {16, 32, 32, 64}}}, {LS_UPSAMPLE_BILINEAR, 64, 64}}},
+    {.name = "batch_norm", .inputs = 3, .gains = 1u << 1 | 1u << 2, .build = build_batch_norm, .value = value_batch_norm, .cases = batch_norms, .draw = draw_batch_norm,
      .bench = {"bench", {{4, {16, 32, 32, 64}}, {1, {64}}, {1, {64}}}, {0}}},
-    {.name = "group_norm", .inputs = 3, .gains = 1u << 1 | 1u << 2, .build = build_group_norm, .value = value_group_norm, .cases = group_norms,
+    {.name = "group_norm", .inputs = 3, .gains = 1u << 1 | 1u << 2, .build = build_group_norm, .value = value_group_norm, .cases = group_norms, .draw = draw_group_norm,
      .bench = {"bench", {{4, {16, 32, 32, 64}}, {1, {64}}, {1, {64}}}, {8}}},
     {0},
 };

@@ -41,11 +41,12 @@ static product_sizes matmul_sizes(const operator_case *c)
 {
     int last_a = c->in[0].ndim - 1, last_b = c->in[1].ndim - 1;
     product_sizes s = {1, size(c, 0, last_a - 1), size(c, 1, last_b), size(c, 0, last_a)};
+    for (int i = 0; i < last_a - 1; i++)
+        s.batch *= size(c, 0, i);
     if (c->argument[0])
         s.m = size(c, 0, last_a), s.k = size(c, 0, last_a - 1);
     if (c->argument[1])
         s.n = size(c, 1, last_b - 1);
-    s.batch = operator_input_count(c, 0) / s.m / s.k;
     return s;
 }
 
@@ -78,7 +79,9 @@ static ls_tensor *build_linear(ls_tape *tape, ls_tensor *const *in, const operat
 static void value_linear(const operator_case *c, const double *const *in, double *out)
 {
     static double (*const activation[])(double) = {kept, relu, gelu, gelu_tanh, silu};
-    int64_t width = size(c, 1, 1), n = size(c, 1, 0), rows = operator_input_count(c, 0) / width;
+    int64_t width = size(c, 1, 1), n = size(c, 1, 0), rows = 1;
+    for (int i = 0; i < c->in[0].ndim - 1; i++)
+        rows *= size(c, 0, i);
     for (int64_t i = 0; i < rows * n; i++) {
         double sum = c->argument[1] ? 0 : in[2][i % n];
         for (int64_t k = 0; k < width; k++)
@@ -90,6 +93,29 @@ static void value_linear(const operator_case *c, const double *const *in, double
 static double flops_linear(const operator_case *c)
 {
     return 2.0 * (double)operator_input_count(c, 0) * (double)size(c, 1, 0);
+}
+
+static void draw_matmul(fuzz *f, operator_case *c)
+{
+    int64_t m = fuzz_size(f), k = fuzz_size(f), n = fuzz_size(f), lead = fuzz_below(f, 3);
+    bool shared = fuzz_below(f, 2);
+    for (int64_t i = 0; i < lead; i++) {
+        fuzz_append(c, 0, fuzz_size(f));
+        if (!shared)
+            fuzz_append(c, 1, size(c, 0, (int)i));
+    }
+    c->argument[0] = fuzz_below(f, 2), c->argument[1] = fuzz_below(f, 2);
+    fuzz_append(c, 0, c->argument[0] ? k : m), fuzz_append(c, 0, c->argument[0] ? m : k);
+    fuzz_append(c, 1, c->argument[1] ? n : k), fuzz_append(c, 1, c->argument[1] ? k : n);
+}
+
+static void draw_linear(fuzz *f, operator_case *c)
+{
+    int64_t in = fuzz_size(f), out = fuzz_size(f);
+    for (int64_t lead = fuzz_below(f, 3); lead > 0; lead--)
+        fuzz_append(c, 0, fuzz_size(f));
+    fuzz_append(c, 0, in), fuzz_append(c, 1, out), fuzz_append(c, 1, in), fuzz_append(c, 2, out);
+    c->argument[0] = fuzz_below(f, LS_ACT_SILU + 1), c->argument[1] = fuzz_below(f, 2);
 }
 
 /* clang-format off */
@@ -119,9 +145,9 @@ static const operator_case linears[] = {
 };
 
 const operator_description operators_linear[] = {
-    {.name = "matmul", .inputs = 2, .build = build_matmul, .value = value_matmul, .cases = matmuls, .flops = flops_matmul,
+    {.name = "matmul", .inputs = 2, .build = build_matmul, .value = value_matmul, .cases = matmuls, .draw = draw_matmul, .flops = flops_matmul,
      .bench = {"bench", {{2, {512, 384}}, {2, {384, 384}}}, {0, 0}}},
-    {.name = "linear", .inputs = 3, .gains = 1u << 2, .build = build_linear, .value = value_linear, .cases = linears,
+    {.name = "linear", .inputs = 3, .gains = 1u << 2, .build = build_linear, .value = value_linear, .cases = linears, .draw = draw_linear,
      .flops = flops_linear, .bench = {"bench", {{2, {512, 384}}, {2, {1024, 384}}, {1, {1024}}}, {LS_ACT_GELU_TANH, 0}}},
     {0},
 };

@@ -44,6 +44,13 @@ static double flops_cross_entropy(const operator_case *c)
     return 2.0 * (double)operator_input_count(c, 0) * (double)size(c, 1, 0);
 }
 
+static void draw_cross_entropy(fuzz *f, operator_case *c)
+{
+    fuzz_append(c, 0, fuzz_size(f)), fuzz_append(c, 0, fuzz_size(f));
+    fuzz_append(c, 1, fuzz_size_from(f, 1)), fuzz_append(c, 1, size(c, 0, 1)); /* labels name a word */
+    c->argument[0] = fuzz_below(f, 2);
+}
+
 /* clang-format off */
 static const operator_case cross_entropies[] = {
     {"plain", {{2, {6, 4}}, {2, {9, 4}}}, {0}},
@@ -54,7 +61,7 @@ static const operator_case cross_entropies[] = {
 
 const operator_description operators_loss[] = {
     {.name = "cross_entropy_sum", .inputs = 2, .build = build_cross_entropy, .value = value_cross_entropy,
-     .cases = cross_entropies, .flops = flops_cross_entropy, .bench = {"bench", {{2, {256, 256}}, {2, {4096, 256}}}, {0}}},
+     .cases = cross_entropies, .draw = draw_cross_entropy, .flops = flops_cross_entropy, .bench = {"bench", {{2, {256, 256}}, {2, {4096, 256}}}, {0}}},
     {0},
 };
 /* clang-format on */

@@ -33,6 +33,14 @@ static ls_tensor *build_narrow(ls_tape *tape, ls_tensor *const *in, const operat
     return ls_narrow(tape, in[0], (int)c->argument[0], c->argument[1], c->argument[2]);
 }
 
+static int64_t outer_size(const operator_case *c, int64_t axis)
+{
+    int64_t outer = 1;
+    for (int i = 0; i < axis; i++)
+        outer *= size(c, 0, i);
+    return outer;
+}
+
 static int64_t inner_size(const operator_case *c, int input, int64_t axis)
 {
     int64_t inner = 1;
@@ -60,10 +68,10 @@ static ls_tensor *build_concat(ls_tape *tape, ls_tensor *const *in, const operat
 static void value_concat(const operator_case *c, const double *const *in, double *out)
 {
     static const int order[] = {0, 1, 0};
-    int64_t outer = operator_input_count(c, 0) / inner_size(c, 0, c->argument[0] - 1);
+    int64_t outer = outer_size(c, c->argument[0]);
     for (int64_t o = 0; o < outer; o++)
         for (int part = 0; part < 3; part++) {
-            int64_t length = operator_input_count(c, order[part]) / outer;
+            int64_t length = inner_size(c, order[part], c->argument[0] - 1);
             memcpy(out, in[order[part]] + o * length, (size_t)length * sizeof *out);
             out += length;
         }
@@ -83,7 +91,7 @@ static ls_tensor *build_split(ls_tape *tape, ls_tensor *const *in, const operato
 static void value_split(const operator_case *c, const double *const *in, double *out)
 {
     int64_t axis = c->argument[0], inner = inner_size(c, 0, axis), length = size(c, 0, (int)axis);
-    for (int64_t o = 0; o < operator_input_count(c, 0) / inner / length; o++) {
+    for (int64_t o = 0; o < outer_size(c, axis); o++) {
         const double *row = in[0] + o * length * inner;
         for (int64_t i = 0; i < inner && c->argument[1]; i++)
             *out++ = row[i];
@@ -92,6 +100,49 @@ static void value_split(const operator_case *c, const double *const *in, double 
         for (int64_t i = inner; i < 3 * inner; i++)
             *out++ = row[i];
     }
+}
+
+static void draw_reshape(fuzz *f, operator_case *c)
+{
+    draw_rows(f, c);
+    fuzz_append(c, 0, 2);
+}
+
+static void draw_permute(fuzz *f, operator_case *c)
+{
+    for (int i = 0; i < 4; i++)
+        fuzz_append(c, 0, fuzz_size(f));
+}
+
+static void draw_axis_from_the_front(fuzz *f, operator_case *c)
+{
+    draw_axis(f, c);
+    if (c->argument[0] < 0)
+        c->argument[0] += c->in[0].ndim;
+}
+
+static void draw_narrow(fuzz *f, operator_case *c)
+{
+    draw_axis_from_the_front(f, c);
+    int64_t length = size(c, 0, (int)c->argument[0]);
+    c->argument[1] = fuzz_below(f, length + 1);
+    c->argument[2] = fuzz_below(f, length - c->argument[1] + 1);
+}
+
+static void draw_concat(fuzz *f, operator_case *c)
+{
+    draw_axis_from_the_front(f, c);
+    c->in[1] = c->in[0];
+    c->in[1].shape[c->argument[0]] = fuzz_size(f);
+}
+
+static void draw_split(fuzz *f, operator_case *c)
+{
+    draw_axis_from_the_front(f, c);
+    int64_t *length = &c->in[0].shape[c->argument[0]];
+    *length = *length < 3 ? 3 : *length;
+    fuzz_append(c, 0, fuzz_size(f));
+    c->argument[1] = fuzz_below(f, 2);
 }
 
 /* clang-format off */
@@ -124,14 +175,14 @@ static const operator_case splits[] = {
 };
 
 const operator_description operators_moving[] = {
-    {.name = "reshape", .inputs = 1, .build = build_reshape, .value_one = kept, .cases = reshapes, .bench = BIG_ONE},
-    {.name = "permute", .inputs = 1, .build = build_permute, .value = value_permute, .cases = permutes,
+    {.name = "reshape", .inputs = 1, .build = build_reshape, .value_one = kept, .cases = reshapes, .draw = draw_reshape, .bench = BIG_ONE},
+    {.name = "permute", .inputs = 1, .build = build_permute, .value = value_permute, .cases = permutes, .draw = draw_permute,
      .bench = {"bench", {{4, {8, 256, 12, 64}}}, {0}}},
-    {.name = "narrow", .inputs = 1, .build = build_narrow, .value = value_narrow, .cases = narrows,
+    {.name = "narrow", .inputs = 1, .build = build_narrow, .value = value_narrow, .cases = narrows, .draw = draw_narrow,
      .bench = {"bench", {{2, {1024, 2304}}}, {1, 768, 768}}},
-    {.name = "concat", .inputs = 2, .build = build_concat, .value = value_concat, .cases = concats,
+    {.name = "concat", .inputs = 2, .build = build_concat, .value = value_concat, .cases = concats, .draw = draw_concat,
      .bench = {"bench", {{2, {1024, 768}}, {2, {1024, 768}}}, {1}}},
-    {.name = "split", .inputs = 1, .build = build_split, .value = value_split, .cases = splits,
+    {.name = "split", .inputs = 1, .build = build_split, .value = value_split, .cases = splits, .draw = draw_split,
      .bench = {"bench", {{2, {1024, 2304}}}, {1, 1}}},
     {0},
 };

@@ -54,6 +54,14 @@ static void value_rms_norm(const operator_case *c, const double *const *in, doub
     norm_rows(c, in, false, NULL, out);
 }
 
+static void draw_norm(fuzz *f, operator_case *c)
+{
+    draw_rows(f, c);
+    fuzz_append(c, 1, size(c, 0, c->in[0].ndim - 1));
+    fuzz_append(c, 2, size(c, 1, 0));
+    c->argument[0] = fuzz_below(f, 2);
+}
+
 /* clang-format off */
 static const operator_case rows[] = {
     {"odd", {{2, {3, 7}}}, {0}},
@@ -75,12 +83,12 @@ static const operator_case rms_norms[] = {
 };
 
 const operator_description operators_norms[] = {
-    {.name = "softmax", .inputs = 1, .one = ls_softmax, .value = value_softmax, .cases = rows, .bench = BIG_ONE, .low = -3, .high = 3},
-    {.name = "log_softmax", .inputs = 1, .one = ls_log_softmax, .value = value_log_softmax, .cases = rows, .bench = BIG_ONE, .low = -3, .high = 3},
+    {.name = "softmax", .inputs = 1, .one = ls_softmax, .value = value_softmax, .cases = rows, .draw = draw_rows, .bench = BIG_ONE, .low = -3, .high = 3},
+    {.name = "log_softmax", .inputs = 1, .one = ls_log_softmax, .value = value_log_softmax, .cases = rows, .draw = draw_rows, .bench = BIG_ONE, .low = -3, .high = 3},
     {.name = "layer_norm", .inputs = 3, .gains = 1u << 1 | 1u << 2, .build = build_layer_norm, .value = value_layer_norm,
-     .cases = layer_norms, .bench = {"bench", {{2, {2048, 768}}, {1, {768}}, {1, {768}}}, {0}}},
+     .cases = layer_norms, .draw = draw_norm, .bench = {"bench", {{2, {2048, 768}}, {1, {768}}, {1, {768}}}, {0}}},
     {.name = "rms_norm", .inputs = 2, .gains = 1u << 1, .build = build_rms_norm, .value = value_rms_norm,
-     .cases = rms_norms, .bench = {"bench", {{2, {2048, 768}}, {1, {768}}}, {0}}},
+     .cases = rms_norms, .draw = draw_norm, .bench = {"bench", {{2, {2048, 768}}, {1, {768}}}, {0}}},
     {0},
 };
 /* clang-format on */

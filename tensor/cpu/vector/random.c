@@ -1,7 +1,6 @@
-/* Dropout from the counter RNG: element i of the stream decides, whatever range it is computed in. */
+/* Dropout and Gumbel noise from the counter RNG: element i of the stream decides, whatever range it is computed in. */
+#include "tensor/cpu/vector/math.h"
 #include "tensor/cpu/vector/prototypes.h"
-
-#include <math.h>
 
 enum { COUNTERS = 64 };
 
@@ -47,6 +46,26 @@ void KERNEL(dropout)(int64_t n, double p, const ls_random *stream, uint64_t firs
             const real kept = load(x + done + i) * scale, old = accumulate ? load(y + done + i) : 0;
             const real value = (int32_t)(words[skip + i] >> 8) >= threshold ? kept : 0;
             y[done + i] = store(accumulate ? old + value : value);
+        }
+        done += count;
+    }
+}
+
+/* u is an odd multiple of 2^-24: exact in f32, never 0 or 1, and as far from one as from the other. */
+void KERNEL(gumbel)(int64_t n, double scale_, const ls_random *stream, uint64_t first, const void *x_, void *y_)
+{
+    const element *x = x_;
+    element *y = y_;
+    const real scale = (real)scale_;
+    uint32_t words[4 * COUNTERS];
+    for (int64_t done = 0; done < n;) {
+        uint64_t at = first + (uint64_t)done;
+        int64_t skip = (int64_t)(at & 3), count = at_most(n - done, 4 * COUNTERS - skip);
+        philox_block(stream, (uint32_t)(at >> 2), words);
+        INDEPENDENT for (int64_t i = 0; i < count; i++)
+        {
+            const real u = (real)(int32_t)(words[skip + i] >> 9 << 1 | 1) * (real)0x1p-24;
+            y[done + i] = store((load(x + done + i) - log_of_normal(-log_of_normal(u))) * scale);
         }
         done += count;
     }
