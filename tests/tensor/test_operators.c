@@ -106,3 +106,27 @@ Test(operators, the_page_on_adding_one_quotes_the_example_checked_here)
     free(page);
     free(example);
 }
+
+/* Every function of the header that returns a tensor, but for ls_apply. */
+static void check_page_lists(const char *header)
+{
+    char *text = read_text(header), *page = read_text("docs/operators.md");
+    int found = 0;
+    for (const char *at = text; (at = strstr(at, "ls_tensor *ls_")); found++) {
+        char entry[80];
+        const char *name = at + strlen("ls_tensor *");
+        const int length = (int)strcspn(name, "(");
+        snprintf(entry, sizeof entry, "`%.*s`", length, name);
+        cr_expect(strstr(page, entry) || strncmp(name, "ls_apply(", 9) == 0, "%s declares %.*s: give it a row in docs/operators.md", header, length, name);
+        at = name;
+    }
+    cr_expect_gt(found, 5, "%s", header);
+    free(text);
+    free(page);
+}
+
+Test(operators, the_page_of_operators_lists_them_all)
+{
+    check_page_lists("tensor/ops.h");
+    check_page_lists("tensor/ops_image.h");
+}
