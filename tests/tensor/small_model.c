@@ -125,12 +125,25 @@ static ls_type gradient_type(const small_model *model)
     return model->type == LS_F64 ? LS_F64 : LS_F32;
 }
 
+/* As the dense gradient: zeros where a row is absent. */
+static void keep_rows(char *to, size_t bytes, const ls_row_gradient *rows, size_t size)
+{
+    const size_t row = (size_t)rows->width * size;
+    memset(to, 0, bytes);
+    for (int64_t i = 0; i < rows->count; i++)
+        memcpy(to + (size_t)rows->row[i] * row, (char *)rows->vector + (size_t)i * row, row);
+}
+
 static void keep(void *context, const ls_parameter *parameter, void *gradient)
 {
     small_model *model = context;
     size_t bytes = (size_t)parameter->count * ls_type_size(gradient_type(model));
-    memcpy(model->gradient[parameter->number], gradient, bytes);
-    memset(gradient, 0xff, bytes); /* it may be overwritten */
+    if (parameter->sparse_rows) {
+        keep_rows(model->gradient[parameter->number], bytes, gradient, ls_type_size(gradient_type(model)));
+    } else {
+        memcpy(model->gradient[parameter->number], gradient, bytes);
+        memset(gradient, 0xff, bytes); /* it may be overwritten */
+    }
     model->calls[parameter->number]++;
     model->order[model->came++] = parameter->number;
 }

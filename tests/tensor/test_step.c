@@ -100,24 +100,29 @@ static void close_workbench(workbench *b)
     ls_team_free(b->team);
 }
 
-static small_model make_model(ls_type type, bool recompute)
+static small_model make_model(ls_type type, bool recompute, bool sparse)
 {
-    small_model model = {.type = type, .layers = 2, .tied = true, .recompute = recompute, .dropout = 0.1};
+    small_model model = {.type = type, .layers = 2, .tied = !sparse, .recompute = recompute, .dropout = 0.1};
     small_model_create(&model);
+    model.parameter[0].sparse_rows = sparse;
     return model;
 }
 
 static const struct {
     ls_type type;
-    bool recompute;
-} kinds[] = {{LS_F32, false}, {LS_F32, true}, {LS_BF16, false}, {LS_BF16, true}};
+    bool recompute, sparse;
+} kinds[] = {{LS_F32, false, false},
+             {LS_F32, true, false},
+             {LS_BF16, false, false},
+             {LS_BF16, true, true},
+             {LS_F32, false, true}};
 
 /* ---- the properties ---- */
 
-static int heap_calls_of_second_step(ls_type type, bool recompute, void (*between)(void))
+static int heap_calls_of_second_step(ls_type type, bool recompute, bool sparse, void (*between)(void))
 {
     workbench b = open_workbench(2);
-    small_model model = make_model(type, recompute);
+    small_model model = make_model(type, recompute, sparse);
     cr_assert_eq(small_model_step(&model, b.tape), LS_OK, "%s", ls_fail_sentence());
     atomic_store(&calls, 0);
     atomic_store(&watching, true);
@@ -143,18 +148,19 @@ Test(step, takes_nothing_from_the_heap_after_the_first)
     if (!WATCHES_HEAP)
         cr_skip_test("the sanitizer has malloc's place");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        cr_expect_eq(heap_calls_of_second_step(kinds[i].type, kinds[i].recompute, NULL), 0, "%s%s: %d calls",
-                     ls_type_name(kinds[i].type), kinds[i].recompute ? ", recompute" : "", atomic_load(&calls));
-    cr_assert_eq(heap_calls_of_second_step(LS_F32, false, one_allocation), 1, "the watch sees an allocation");
+        cr_expect_eq(heap_calls_of_second_step(kinds[i].type, kinds[i].recompute, kinds[i].sparse, NULL), 0,
+                     "%s%s%s: %d calls", ls_type_name(kinds[i].type), kinds[i].recompute ? ", recompute" : "",
+                     kinds[i].sparse ? ", sparse rows" : "", atomic_load(&calls));
+    cr_assert_eq(heap_calls_of_second_step(LS_F32, false, false, one_allocation), 1, "the watch sees an allocation");
 }
 
 Test(step, bits_do_not_depend_on_threads)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        small_model want = make_model(kinds[i].type, kinds[i].recompute);
+        small_model want = make_model(kinds[i].type, kinds[i].recompute, kinds[i].sparse);
         for (int threads = 1; threads <= 4; threads++) {
             workbench b = open_workbench(threads);
-            small_model got = make_model(kinds[i].type, kinds[i].recompute);
+            small_model got = make_model(kinds[i].type, kinds[i].recompute, kinds[i].sparse);
             cr_assert_eq(small_model_step(threads == 1 ? &want : &got, b.tape), LS_OK, "%s", ls_fail_sentence());
             const char *first = NULL;
             if (threads > 1)
@@ -171,7 +177,7 @@ Test(step, recompute_keeps_the_bits)
 {
     for (ls_type type = LS_F32; type <= LS_BF16; type++) {
         workbench b = open_workbench(2);
-        small_model plain = make_model(type, false), scoped = make_model(type, true);
+        small_model plain = make_model(type, false, false), scoped = make_model(type, true, false);
         cr_assert_eq(small_model_step(&plain, b.tape), LS_OK);
         cr_assert_eq(small_model_step(&scoped, b.tape), LS_OK);
         const char *first = NULL;
