@@ -52,8 +52,9 @@ ls_status ls_reducer_finish(ls_reducer *reducer, float **slice_sum);
 
 /* Every rank gets the whole of `data` [elements of `type`], of which it has its slice already. Collective. */
 ls_status ls_all_gather_slices(ls_reducer *reducer, ls_type type, void *data);
-/* Euclidean norm of a vector spread over the slices: chunk sums in f64, all-gathered, added in tree order.
- * Collective. */
+/* Sum of squares of a vector spread over the slices: chunk sums in f64, all-gathered, added in tree order; and its root,
+ * the Euclidean norm. Collective. */
+ls_status ls_slices_squares(ls_reducer *reducer, const float *slice, double *squares);
 ls_status ls_slices_norm(ls_reducer *reducer, const float *slice, double *norm);
 /* One value a grain, computed by its rank, to all ranks in grain order: mine[k] for this rank's k-th grain,
  * all[G]. For losses and counts. Collective. `bytes` each. */

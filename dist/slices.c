@@ -92,7 +92,7 @@ ls_status ls_all_gather_slices(ls_reducer *r, ls_type type, void *data)
     return ls_comm_do(r->world, &g.job);
 }
 
-ls_status ls_slices_norm(ls_reducer *r, const float *slice, double *norm)
+ls_status ls_slices_squares(ls_reducer *r, const float *slice, double *squares)
 {
     double *mine = r->chunk_sums, *all = r->chunk_sums + r->chunks;
     r->device->chunk_squares(r->device, r->slice[r->rank].count, slice, mine);
@@ -100,6 +100,15 @@ ls_status ls_slices_norm(ls_reducer *r, const float *slice, double *norm)
         r->sizes[rank] = (size_t)(r->slice[rank].count / LS_CHUNK) * sizeof(double);
     ls_status status = ls_all_gather_varying(r->world, mine, all, r->sizes, "gradient norm");
     if (status == LS_OK)
-        *norm = sqrt(ls_tree_sum_f64(all, r->chunks));
+        *squares = ls_tree_sum_f64(all, r->chunks);
+    return status;
+}
+
+ls_status ls_slices_norm(ls_reducer *r, const float *slice, double *norm)
+{
+    double squares = 0;
+    ls_status status = ls_slices_squares(r, slice, &squares);
+    if (status == LS_OK)
+        *norm = sqrt(squares);
     return status;
 }

@@ -14,7 +14,7 @@ typedef struct {
     ls_model_begin begin;
     int style;             /* "gpt2|llama" */
     int64_t vocabulary, layers, width, heads, kv_heads /* 0: heads */, hidden /* 0: by style */, context;
-    bool tied;
+    bool tied, sparse_embedding;
     double dropout, rope_base, norm_eps, init_std;
     bool rope_interleaved; /* llama2.c's pairs (2j, 2j+1); false: Hugging Face's halves */
     bool recompute;        /* one recompute scope a block */

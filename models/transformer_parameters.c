@@ -19,6 +19,7 @@ const ls_option ls_transformer_option_rows[] = {
     {"hidden", LS_OPTION_INT, AT(hidden), 0, 0, 1e7, "0", NULL, "of the MLP; 0: 4 width (gpt2), 8/3 width rounded up to 32 (llama)"},
     {"context", LS_OPTION_INT, AT(context), 0, 0, 1e7, "0", NULL, "greatest number of positions; 0: batch.tokens"},
     {"tied", LS_OPTION_BOOL, AT(tied), 0, 0, 0, "true", NULL, "output head shared with the token embedding"},
+    {"sparse_embedding", LS_OPTION_BOOL, AT(sparse_embedding), 0, 0, 0, "false", NULL, "update only the rows of the token embedding that the step's tokens have; needs tied: false"},
     {"dropout", LS_OPTION_FLOAT, AT(dropout), 0, 0, 0.99, "0", NULL, "of embeddings and of each block's two outputs"},
     {"rope_base", LS_OPTION_FLOAT, AT(rope_base), 0, 1, 1e12, "10000", NULL, "base of rotary angles"},
     {"rope_interleaved", LS_OPTION_BOOL, AT(rope_interleaved), 0, 0, 0, "false", NULL, "turn pairs (2j, 2j+1) as llama2.c, not halves as Hugging Face"},
@@ -115,12 +116,15 @@ ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_optio
     if (options->vocabulary < 1 || options->context < 1)
         return ls_fail(LS_ERECIPE, "model.vocabulary is %lld and model.context %lld: both must be at least 1",
                        (long long)options->vocabulary, (long long)options->context);
+    if (options->sparse_embedding && options->tied)
+        return ls_fail(LS_ERECIPE, "model.sparse_embedding needs model.tied: false; a head shared with the token embedding gives every row a gradient");
     ls_transformer *model;
     const ls_status status = ls_transformer_trunk(&model, options, EMBEDDINGS_AND_HEAD);
     if (status != LS_OK)
         return status;
     const ls_transformer_options *o = &model->options;
     model->token = add(model, -1, "embedding/token/weight", o->vocabulary, o->width, o->init_std);
+    model->token->sparse_rows = o->sparse_embedding;
     model->position = o->style == LS_STYLE_GPT2 ? add(model, -1, "embedding/position/weight", o->context, o->width, o->init_std) : NULL;
     ls_transformer_add_blocks(model);
     model->head = o->tied ? NULL : add(model, -1, "head/weight", o->vocabulary, o->width, o->init_std);

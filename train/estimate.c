@@ -1,6 +1,6 @@
 /* `lockstep train --dry-run`: what a run will need, before it runs. Buffers are counted from the recipe; activations
  * and time come from one real grain (forward and backward, twice), so they are this machine's, and the line says so. */
-#include "train/ema.h"
+#include "train/table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,8 +57,8 @@ static void print_memory(const ls_run *run)
 {
     const ls_train_config *config = run->config;
     const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
-    const size_t flat = ls_flat_bytes(&run->flat, run->ranks, adam);
-    const size_t average = ls_ema_bytes(&config->ema, run->flat.learning, run->ranks);
+    const size_t flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam);
+    const size_t average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks);
     const size_t activations = ls_tape_memory(run->tape);
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
@@ -83,14 +83,14 @@ static void print_estimate(const ls_run *run, double grain_seconds)
     ls_run_describe_rows(run, rows, sizeof rows);
     const double seconds = grain_seconds * (double)rounds * (double)run->steps;
     const int64_t copies = (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0);
-    const size_t saved = (size_t)(run->flat.trainable * copies + run->flat.still) * sizeof(float);
+    const size_t saved = (size_t)((run->flat.trainable + ls_tables_trainable(run)) * copies + run->flat.still) * sizeof(float);
     printf("task            %s, %s (%s weights), %d rank(s) x %d thread(s)\n", config->task->name, ls_run_size(run, size),
            ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
     printf("numerics        %s\n", ls_numerics_id());
     printf("data            %s an epoch\n", rows);
     printf("steps           %lld of %lld rows (%lld grains x %lld): %.3g %s\n", (long long)run->steps,
            (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens, ls_run_unit(run));
-    ls_groups_print(&run->groups, &config->optimizer, run->flat.parameters, run->flat.count, stdout);
+    ls_groups_print(&run->groups, &config->optimizer, run->flat.parameters - run->table_count, run->table_count + run->flat.count, stdout);
     print_memory(run);
     printf("disk            %.0f MiB a checkpoint, %lld kept%s%s\n", mib(saved), (long long)config->checkpoint.keep,
            config->checkpoint.best ? " and the best by " : "", config->checkpoint.best ? run->best.metric : "");

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/math.h"
+#include "dist/rows.h"
 #include "models/parameters.h"
 
 #include <stdio.h>
@@ -90,7 +91,7 @@ static ls_status allocate(ls_flat *flat, bool second_moment)
     return LS_OK;
 }
 
-ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_parameter *parameters, int count,
+ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_parameter *parameters, int count, int first,
                        ls_type compute, bool second_moment, uint64_t seed)
 {
     const int ranks = ls_world_ranks(world);
@@ -98,13 +99,16 @@ ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_par
     flat->elements = ls_parameters_layout(parameters, count);
     for (int i = 0; i < count; i++)
         flat->learning += parameters[i].frozen ? 0 : whole_chunks(parameters[i].count);
-    ls_slice(flat->learning, ls_world_rank(world), ranks, &flat->slice_begin, &flat->slice_count);
+    flat->unit = count == 1 && parameters->sparse_rows ? ls_row_unit(parameters->shape[1]) : LS_CHUNK;
+    ls_slice_units(flat->learning, flat->unit, ls_world_rank(world), ranks, &flat->slice_begin, &flat->slice_count);
     ls_slice(flat->elements - flat->learning, ls_world_rank(world), ranks, &flat->frozen_begin, &flat->frozen_count);
     flat->frozen_begin += flat->learning;
     flat->vector_at = calloc((size_t)count + 1, sizeof *flat->vector_at);
     flat->vector_bytes = calloc((size_t)ranks, sizeof *flat->vector_bytes);
     if (!flat->vector_at || !flat->vector_bytes)
         return ls_fail(LS_EMEM, "no memory for the list of %d parameters", count);
+    for (int i = 0; i < count; i++)
+        parameters[i].number += first;
     for (int i = 0; i < count; i++)
         if (!parameters[i].statistic)
             *(parameters[i].frozen ? &flat->still : &flat->trainable) += parameters[i].count;
@@ -194,9 +198,23 @@ void ls_flat_round(ls_flat *flat)
                      (char *)flat->working + (size_t)flat->slice_begin * ls_type_size(flat->compute));
 }
 
+/* Slices ascend with the ranks, so the gathered whole is the working copy, where this rank's slice is already. */
+static ls_status gather_plainly(ls_flat *flat, ls_world *world)
+{
+    const size_t size = ls_type_size(flat->compute);
+    const int ranks = ls_world_ranks(world);
+    for (int rank = 0; rank < ranks; rank++) {
+        int64_t begin, count;
+        ls_slice_units(flat->elements, flat->unit, rank, ranks, &begin, &count);
+        flat->vector_bytes[rank] = (size_t)count * size;
+    }
+    const char *mine = (const char *)flat->working + (size_t)flat->slice_begin * size;
+    return ls_all_gather_varying(world, mine, flat->working, flat->vector_bytes, "gathering a table");
+}
+
 ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world)
 {
-    ls_status status = ls_all_gather_slices(reducer, flat->compute, flat->working);
+    ls_status status = reducer ? ls_all_gather_slices(reducer, flat->compute, flat->working) : gather_plainly(flat, world);
     return status == LS_OK ? publish_vectors(flat, world, false) : status;
 }
 

@@ -2,7 +2,7 @@
  * step and tensor where two runs parted. One object a line:
  *     {"step": 3, "loss": 2.5, "parameters": {"NAME": "HEX", ...}, "gradients": {...}, "moments": {...}, "task": {...}}
  * Gradients are those of the step, after reduction and before clipping; the rest is the state after the step. */
-#include "train/internal.h"
+#include "train/table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,6 +57,8 @@ ls_status ls_hash_log(ls_run *run, int64_t step, double loss)
     size_t size = 0;
     ls_state_tree *tree = ls_state_create();
     ls_status status = tree ? ls_flat_gradients(&run->flat, run->slice_sum, tree) : ls_fail(LS_EMEM, "hash log: no memory");
+    if (status == LS_OK)
+        status = ls_tables_gradients(run, tree);
     if (status == LS_OK)
         status = hash_tree(run, run->state, -1, &state);
     if (status == LS_OK)

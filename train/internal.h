@@ -13,13 +13,16 @@
  *
  * Slices are of what learns, which is the range from 0. Frozen parameters lie behind it: each rank has the working copy of
  * all, and keeps the masters of a share (inside `working` when that is f32). No moments, no gradient sums, no exchange
- * after the first, no average. */
+ * after the first, no average.
+ *
+ * A table (train/table.h) has buffers of its own, and slices of whole rows. */
 typedef struct {
     ls_device *device;
     ls_parameter *parameters;
     int count;
     ls_type compute;
     int64_t elements, slice_begin, slice_count, vector_count;
+    int64_t unit;            /* elements of the least slice */
     int64_t trainable, still; /* parameters that learn, and that are frozen; without running statistics */
     int64_t learning;        /* elements that are not frozen: [0, learning) */
     int64_t frozen_begin, frozen_count; /* this rank's share of [learning, elements) */
@@ -37,8 +40,9 @@ typedef struct {
     float *slice; /* [slice]; NULL: off */
 } ls_ema;
 
-/* Lays out the parameters, allocates, and fills initial weights from the seed. Collective. */
-ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_parameter *parameters, int count,
+/* Lays out the parameters, of which the first one is the task's parameter number `first`, allocates, and fills initial
+ * weights from the seed. Collective. */
+ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_parameter *parameters, int count, int first,
                        ls_type compute, bool second_moment, uint64_t seed);
 void ls_flat_close(ls_flat *flat);
 /* Fills this rank's slice of the working copy from the masters (the optimiser does it by itself). */
@@ -47,7 +51,8 @@ void ls_flat_round(ls_flat *flat);
 ls_status ls_flat_publish_frozen(ls_flat *flat, ls_world *world);
 /* This rank's part of the masters of `p`, elements [*from, *from + *count) of the parameter. */
 float *ls_flat_master(const ls_flat *flat, const ls_parameter *p, int64_t *from, int64_t *count);
-/* Brings every rank's slice of the working copy, and the vectors, to every rank. Collective. */
+/* Brings every rank's slice of the working copy, and the vectors, to every rank; reducer NULL: by a plain gather.
+ * Collective. */
 ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world);
 /* Running statistics, whose place in the slice sum holds the grains' terms of the fold (ls_tape_fold): adds them to what is
  * left of the old ones after `grains` grains, and leaves zeros, so that neither the gradient's norm nor clipping sees them. */
@@ -98,9 +103,11 @@ struct ls_run {
     ls_data *train_data, *eval_data;
     ls_loader *loader;
     ls_groups groups;
-    ls_flat flat;
+    ls_flat flat;            /* all parameters but the tables */
     ls_ema ema;
     ls_reducer *reducer;
+    struct ls_table *tables; /* train/table.h */
+    int table_count;
     ls_state_tree *state;
     ls_metrics *metrics;
     struct ls_profile *profile; /* NULL: not asked for */

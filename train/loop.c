@@ -11,6 +11,7 @@
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/profile.h"
+#include "train/table.h"
 
 #include "base/log.h"
 #include "dist/tree.h"
@@ -87,8 +88,15 @@ static void take_gradient(void *context, const ls_parameter *parameter, void *gr
     gradient_sink *sink = context;
     const int64_t begin = ls_trace_begin(sink->run->trace);
     if (sink->status == LS_OK)
-        sink->status = ls_reducer_add(sink->run->reducer, parameter->offset, parameter->count, gradient);
+        sink->status = parameter->sparse_rows ? ls_tables_add(sink->run, parameter, gradient)
+                                              : ls_reducer_add(sink->run->reducer, parameter->offset, parameter->count, gradient);
     note(sink->run, "add gradient to tree", begin);
+}
+
+static ls_status end_grain(ls_run *run)
+{
+    const ls_status status = ls_reducer_grain_end(run->reducer);
+    return status == LS_OK ? ls_tables_grain_end(run) : status;
 }
 
 /* Forward and backward of one grain. *loss is its sum over counted tokens, before division. */
@@ -110,7 +118,7 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, i
     if (!isfinite(*loss))
         return ls_fail(LS_ENUMERIC, "step %lld, grain %lld (its first sample is %lld): the loss is %g; lower optimizer.lr or look at that sample with `lockstep data show`",
                        (long long)run->step + 1, (long long)grain->number, (long long)grain->samples[0], *loss);
-    return sink.status == LS_OK ? ls_reducer_grain_end(run->reducer) : sink.status;
+    return sink.status == LS_OK ? end_grain(run) : sink.status;
 }
 
 static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
@@ -130,16 +138,26 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
         run->outstanding--;
     }
     const int64_t rounds = run->schedule == LS_SCHEDULE_ROUND ? (grains + run->ranks - 1) / run->ranks : mine;
-    return mine < rounds ? ls_reducer_grain_end(run->reducer) : LS_OK; /* no grain in the last round: still take part */
+    return mine < rounds ? end_grain(run) : LS_OK; /* no grain in the last round: still take part */
 }
 
-/* Clips by the global norm and updates this rank's slice in one pass over memory. */
+static ls_status gradient_norm(ls_run *run, double *norm)
+{
+    double squares = 0;
+    ls_status status = ls_slices_squares(run->reducer, run->slice_sum, &squares);
+    if (status == LS_OK)
+        status = ls_tables_squares(run, &squares);
+    *norm = sqrt(squares);
+    return status;
+}
+
+/* Clips by the global norm and updates this rank's slice in one pass over memory; of tables, the rows with a gradient. */
 static ls_status update_slice(ls_run *run, double *norm, double *lr)
 {
     const ls_optimizer_options *options = &run->config->optimizer;
     ls_flat *flat = &run->flat;
     int64_t begin = ls_trace_begin(run->trace);
-    ls_status status = ls_slices_norm(run->reducer, run->slice_sum, norm);
+    ls_status status = gradient_norm(run, norm);
     note(run, "gradient norm", begin);
     if (status != LS_OK)
         return status;
@@ -154,12 +172,32 @@ static ls_status update_slice(ls_run *run, double *norm, double *lr)
     };
     begin = ls_trace_begin(run->trace);
     for (int i = 0; i < flat->count; i++)
-        ls_flat_update(flat, &flat->parameters[i], run->groups.weight_decay[i], run->slice_sum, &args);
+        ls_flat_update(flat, &flat->parameters[i], run->groups.weight_decay[run->table_count + i], run->slice_sum, &args);
+    ls_tables_update(run, &args);
     note(run, "optimiser", begin);
     begin = ls_trace_begin(run->trace);
+    ls_tables_average(run);
     if (ls_ema_update(&run->ema, run->step + 1))
         note(run, "average", begin);
     return LS_OK;
+}
+
+static ls_status begin_sums(ls_run *run, int64_t grains)
+{
+    const ls_status status = ls_reducer_begin(run->reducer, grains);
+    return status == LS_OK ? ls_tables_begin(run, grains) : status;
+}
+
+static ls_status finish_sums(ls_run *run)
+{
+    const ls_status status = ls_reducer_finish(run->reducer, &run->slice_sum);
+    return status == LS_OK ? ls_tables_finish(run) : status;
+}
+
+static ls_status publish_weights(ls_run *run)
+{
+    const ls_status status = ls_flat_publish(&run->flat, run->reducer, run->world);
+    return status == LS_OK ? ls_tables_publish(run) : status;
 }
 
 /* One optimiser step: the whole of training. */
@@ -170,12 +208,12 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
     int64_t counted; /* one denominator for the whole step: never a mean of means */
     ls_status status = ls_data_counted(run->train_data, run->position, rows, &counted);
     if (status == LS_OK)
-        status = ls_reducer_begin(run->reducer, grains);
+        status = begin_sums(run, grains);
     if (status == LS_OK)
         status = run_my_grains(run, grains, counted > 0 ? counted : 1);
     int64_t begin = ls_trace_begin(run->trace);
     if (status == LS_OK)
-        status = ls_reducer_finish(run->reducer, &run->slice_sum);
+        status = finish_sums(run);
     note(run, "reduce", begin);
     if (status == LS_OK)
         ls_flat_fold(&run->flat, run->slice_sum, grains);
@@ -183,7 +221,7 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
         status = update_slice(run, &metrics->grad_norm, &metrics->lr);
     begin = ls_trace_begin(run->trace);
     if (status == LS_OK)
-        status = ls_flat_publish(&run->flat, run->reducer, run->world);
+        status = publish_weights(run);
     note(run, "gather", begin);
     if (status == LS_OK)
         status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, sizeof *run->my_loss, run->grain_loss);
@@ -228,13 +266,19 @@ static bool due(int64_t step, int64_t every)
     return every > 0 && step % every == 0;
 }
 
+static ls_status exchange_average(ls_run *run)
+{
+    const ls_status status = ls_ema_exchange(&run->ema, run->reducer, run->world);
+    return status == LS_OK ? ls_tables_exchange(run) : status;
+}
+
 /* The averaged weights take the others' place for as long as it lasts. */
 static ls_status evaluate_average(ls_run *run)
 {
-    ls_status status = ls_ema_exchange(&run->ema, run->reducer, run->world);
+    ls_status status = exchange_average(run);
     if (status == LS_OK)
         status = ls_evaluate(run, &run->averaged);
-    return status == LS_OK ? ls_ema_exchange(&run->ema, run->reducer, run->world) : ls_fail_at(status, "averaged weights");
+    return status == LS_OK ? exchange_average(run) : ls_fail_at(status, "averaged weights");
 }
 
 static ls_status evaluate_and_report(ls_run *run)

@@ -4,6 +4,7 @@
 #include "train/ema.h"
 #include "train/metrics.h"
 #include "train/profile.h"
+#include "train/table.h"
 
 #include "base/log.h"
 #include "datasets/images.h"
@@ -86,8 +87,12 @@ static ls_status open_numbers(ls_run *run)
     status = ls_groups_open(&run->groups, &config->optimizer, parameters, count);
     if (status != LS_OK)
         return status;
-    status = ls_flat_open(&run->flat, run->world, run->device, parameters, count, compute,
-                          config->optimizer.name == LS_OPTIMIZER_ADAMW, (uint64_t)config->run.seed);
+    const bool second_moment = config->optimizer.name == LS_OPTIMIZER_ADAMW;
+    int tables;
+    status = ls_tables_count(parameters, count, &tables);
+    if (status == LS_OK)
+        status = ls_flat_open(&run->flat, run->world, run->device, parameters + tables, count - tables, tables, compute,
+                              second_moment, (uint64_t)config->run.seed);
     if (status != LS_OK)
         return status;
     status = ls_ema_open(&run->ema, &config->ema, &run->flat);
@@ -96,7 +101,8 @@ static ls_status open_numbers(ls_run *run)
     run->schedule = choose_schedule(run, run->flat.learning);
     const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = run->schedule,
                                        .bucket = config->batch.bucket};
-    return ls_reducer_open(&run->reducer, run->world, run->device, &options);
+    status = ls_reducer_open(&run->reducer, run->world, run->device, &options);
+    return status == LS_OK ? ls_tables_open(run, parameters, tables, compute, second_moment) : status;
 }
 
 /* What evaluations decide: which checkpoint is the best, when training ends early. */
@@ -117,7 +123,9 @@ static ls_status make_state(ls_run *run)
     run->state = ls_state_create();
     if (!run->state)
         return ls_fail(LS_EMEM, "no memory for the state tree");
-    ls_status status = ls_flat_state(&run->flat, run->state);
+    ls_status status = ls_tables_state(run, run->state);
+    if (status == LS_OK)
+        status = ls_flat_state(&run->flat, run->state);
     if (status == LS_OK)
         status = ls_ema_state(&run->ema, run->state);
     if (status == LS_OK)
@@ -148,11 +156,17 @@ static ls_status begin(ls_run *run)
 {
     const ls_model_begin *model = run->config->model;
     const char *from = model->from;
-    ls_status status = from ? ls_agree(run->world, ls_flat_begin_from(&run->flat, from, model->from_ema), "reading model.from") : LS_OK;
+    ls_status status = from ? ls_flat_begin_from(&run->flat, from, model->from_ema) : LS_OK;
+    if (from && status == LS_OK)
+        status = ls_tables_begin_from(run, from, model->from_ema);
+    if (from)
+        status = ls_agree(run->world, status, "reading model.from");
     if (status == LS_OK && from && run->rank == 0)
         ls_log_write(LS_LOG_INFO, "train", "%sweights of %s", model->from_ema ? "averaged " : "", from);
     ls_flat_round(&run->flat);
     ls_ema_begin(&run->ema);
+    ls_tables_round(run);
+    ls_tables_begin_averages(run);
     return status;
 }
 
@@ -175,6 +189,7 @@ static ls_status resume(ls_run *run)
         return ls_fail(LS_ESTATE, "%s was trained on other data: data.train has hash %016llx, the checkpoint %016llx; pack the same data again or use a new run folder",
                        path, (unsigned long long)data_hash, (unsigned long long)run->data_hash);
     ls_flat_round(&run->flat);
+    ls_tables_round(run);
     ls_best_resumed(&run->best, run, "checkpoint.best");
     ls_best_resumed(&run->patience, run, "early_stop.metric");
     if (!run->config->early_stop.patience)
@@ -216,6 +231,8 @@ static ls_status open_step(ls_run *run)
     if (status == LS_OK)
         status = ls_flat_publish(&run->flat, run->reducer, run->world);
     if (status == LS_OK)
+        status = ls_tables_publish_all(run);
+    if (status == LS_OK)
         status = ls_loader_open(&run->loader, run->train_data, (int)run->config->data.ahead);
     if (status == LS_OK)
         status = ls_metrics_open(&run->metrics, run);
@@ -242,7 +259,7 @@ void ls_run_describe_rows(const ls_run *run, char *text, size_t bytes)
 
 const char *ls_run_size(const ls_run *run, char text[64])
 {
-    const double all = 1e-6 * (double)(run->flat.trainable + run->flat.still), still = 1e-6 * (double)run->flat.still;
+    const double all = 1e-6 * (double)(run->flat.trainable + ls_tables_trainable(run) + run->flat.still), still = 1e-6 * (double)run->flat.still;
     const int used = snprintf(text, 64, "%.2fM parameters", all);
     if (run->flat.still)
         snprintf(text + used, 64 - (size_t)used, ", %.2fM of them frozen", still);
@@ -305,6 +322,7 @@ void ls_run_close(ls_run *run)
     ls_profile_close(run->profile, run->world);
     ls_state_free(run->state);
     ls_reducer_close(run->reducer);
+    ls_tables_close(run);
     ls_ema_close(&run->ema);
     ls_flat_close(&run->flat);
     ls_groups_close(&run->groups);
