@@ -91,6 +91,22 @@ void *ls_gradient(ls_node *node, int input)
     return node->in[input] ? ls_gradient_as(node, input, node->in[input]->type) : NULL;
 }
 
+void *ls_gradient_take(ls_node *node, int input, ls_type type)
+{
+    if (refused(node, node->in[input]))
+        return NULL;
+    return ls_tape_take_gradient(node->tape, (size_t)node->in[input]->count * ls_type_size(type));
+}
+
+void ls_gradient_give(ls_node *node, int input, ls_type type, void *block)
+{
+    ls_tensor *x = node->in[input];
+    const bool direct = type == x->grad_type && !x->grad;
+    node->requests[input] = (ls_gradient_request){.block = block, .type = type, .direct = direct};
+    if (direct)
+        x->grad = block;
+}
+
 void ls_gradient_pass(ls_node *node, int input, const void *dy)
 {
     ls_tensor *x = node->in[input], *y = node->out[0];

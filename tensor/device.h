@@ -75,7 +75,8 @@ typedef struct {
 } ls_attention_args;
 
 /* Softmax cross-entropy of logits = x w^T (+ 0), x [rows, d], w [vocabulary, d], in tiles over the vocabulary: the
- * logits are never whole. weight[r] scales row r's loss; label < 0 or weight 0: the row is skipped. */
+ * logits are never whole. weight[r] scales row r's loss; label < 0 or weight 0: the row is skipped. Gradients are made
+ * with the losses, so that logits are computed once; whoever goes back scales them. */
 typedef struct {
     ls_type type;
     int64_t rows, width, vocabulary;
@@ -83,10 +84,8 @@ typedef struct {
     const int32_t *labels;
     const float *weights;       /* [rows], NULL: all 1 */
     void *losses;               /* [rows] f32 (f64): unweighted negative log-likelihood, 0 where skipped */
-    void *lse;                  /* [rows] f32 (f64), kept for backward */
-    double dloss;               /* backward: gradient of the weighted sum */
-    void *dx;                   /* backward, +=, type as x [may be NULL] */
-    void *dw;                   /* backward, +=, f32 (f64) [may be NULL] */
+    void *dx;                   /* [rows, d] f32 (f64): gradient of the weighted sum of losses [may be NULL] */
+    void *dw;                   /* [vocabulary, d] f32 (f64): the same [may be NULL] */
 } ls_cross_entropy_args;
 
 /* Losses that are sums over elements, or over rows of classes; formulas in tensor/ops/element_losses.c, row_losses.c. */
@@ -214,7 +213,6 @@ struct ls_device {
     ls_status (*attention)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
     ls_status (*attention_backward)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
     ls_status (*cross_entropy)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
-    ls_status (*cross_entropy_backward)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
     double (*element_loss)(ls_device *device, const ls_element_loss_args *args);
     void (*element_loss_backward)(ls_device *device, const ls_element_loss_args *args);

@@ -40,7 +40,6 @@ ls_status ls_cpu_matmul(ls_device *device, const ls_matmul_args *args, ls_arena 
 ls_status ls_cpu_attention(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
 ls_status ls_cpu_attention_backward(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
 ls_status ls_cpu_cross_entropy(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
-ls_status ls_cpu_cross_entropy_backward(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
 /* tensor/cpu/conv.c, pooling.c, upsampling.c, group_norm.c */
 ls_status ls_cpu_conv(ls_device *device, const ls_grid *grid, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre, ls_arena *scratch);

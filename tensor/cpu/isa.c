@@ -15,7 +15,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#define KERNELS "1"
+#define KERNELS "2"
 
 static const char *const names[] = {"native", "generic", "avx2", "avx512", "avx512_bf16"};
 

@@ -1,5 +1,6 @@
 /* Softmax cross-entropy from hidden states: -log softmax(x w^T)[label], a weighted sum over rows.
- * The logits are never whole: the device goes over the vocabulary in tiles, and again in backward.
+ * The logits are never whole: the device goes over the vocabulary in tiles. Where backward may come, the gradients of the
+ * sum are made in forward, while the logits are there; backward only scales them.
  * The sum is made in f64 in row order; it is a sum and no mean, as the loop alone knows the step's count. */
 #include "tensor/ops/shapes.h"
 
@@ -9,7 +10,7 @@ typedef struct {
     float *losses;         /* the caller's, or NULL */
 } cross_entropy_attributes;
 
-enum { SAVED_LSE };
+enum { SAVED_DX, SAVED_DW };
 
 static ls_status cross_entropy_shape(ls_node *node)
 {
@@ -43,19 +44,34 @@ static ls_cross_entropy_args args_of(const ls_node *node)
         .w = w->data,
         .labels = at->labels,
         .weights = at->weights,
-        .lse = node->saved[SAVED_LSE],
     };
 }
 
-/* `products`: of rows that are not skipped with the vocabulary, one in forward, three in backward. */
-static void count_flops(const ls_node *node, int products)
+/* One product of the rows that are not skipped with the vocabulary for the losses, one for each gradient. */
+static void count_flops(const ls_node *node, const ls_cross_entropy_args *args)
 {
-    const cross_entropy_attributes *at = node->attributes;
-    const ls_tensor *x = node->in[0], *w = node->in[1];
     int64_t rows = 0;
-    for (int64_t r = 0; r < x->shape[0]; r++)
-        rows += at->labels[r] >= 0 && (!at->weights || at->weights[r] != 0);
-    ls_tape_count_flops(node->tape, 2.0 * products * (double)rows * (double)w->count);
+    for (int64_t r = 0; r < args->rows; r++)
+        rows += args->labels[r] >= 0 && (!args->weights || args->weights[r] != 0);
+    const int products = 1 + (args->dx != NULL) + (args->dw != NULL);
+    ls_tape_count_flops(node->tape, 2.0 * products * (double)rows * (double)node->in[1]->count);
+}
+
+/* Losses into `losses`; with `gradients`, these into the node's saved blocks. */
+static ls_status compute(ls_node *node, ls_device *device, void *losses, bool gradients)
+{
+    const ls_tensor *x = node->in[0], *w = node->in[1];
+    const ls_type type = node->out[0]->type;
+    ls_cross_entropy_args args = args_of(node);
+    args.losses = losses;
+    if (gradients && x->needs_grad)
+        args.dx = node->saved[SAVED_DX] = ls_node_take(node, (size_t)x->count * ls_type_size(type));
+    if (gradients && w->needs_grad)
+        args.dw = node->saved[SAVED_DW] = ls_gradient_take(node, 1, type);
+    if (gradients && ((x->needs_grad && !args.dx) || (w->needs_grad && !args.dw)))
+        return LS_EMEM;
+    count_flops(node, &args);
+    return device->cross_entropy(device, &args, ls_tape_arena(node->tape));
 }
 
 static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
@@ -64,17 +80,9 @@ static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
     int64_t rows = node->in[0]->shape[0];
     ls_type type = node->out[0]->type;
     void *losses = ls_node_take(node, (size_t)rows * ls_type_size(type));
-    node->saved[SAVED_LSE] = ls_node_take(node, (size_t)rows * ls_type_size(type));
-    if (!losses || !node->saved[SAVED_LSE])
+    if (!losses)
         return LS_EMEM;
-    ls_cross_entropy_args args = args_of(node);
-    args.losses = losses;
-    ls_arena *arena = ls_tape_arena(node->tape);
-    ls_mark mark = ls_arena_mark(arena);
-    ls_status status = device->cross_entropy(device, &args, arena);
-    ls_arena_release(arena, mark);
-    count_flops(node, 1);
-
+    ls_status status = compute(node, device, losses, node->recorded);
     double sum = 0;
     for (int64_t r = 0; r < rows; r++) {
         double loss = type == LS_F64 ? ((double *)losses)[r] : (double)((float *)losses)[r];
@@ -88,15 +96,39 @@ static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
     return status;
 }
 
+/* dx, scaled, in the type that x's gradient has. */
+static ls_status give_dx(ls_node *node, ls_device *device, double dloss)
+{
+    const ls_tensor *x = node->in[0];
+    const ls_type type = node->out[0]->type;
+    bool accumulate;
+    void *to = ls_gradient_open(node, 0, type, &accumulate);
+    if (!to)
+        return x->needs_grad ? LS_EMEM : LS_OK;
+    void *scaled = accumulate ? ls_node_take(node, (size_t)x->count * ls_type_size(type)) : to;
+    if (!scaled)
+        return LS_EMEM;
+    device->unary(device, LS_UNARY_SCALE, type, x->count, dloss, 0, node->saved[SAVED_DX], scaled);
+    if (accumulate)
+        device->add_to(device, type, x->count, scaled, to);
+    return LS_OK;
+}
+
 static ls_status cross_entropy_backward(ls_node *node, ls_device *device)
 {
-    const ls_tensor *y = node->out[0];
-    ls_cross_entropy_args args = args_of(node);
-    args.dloss = ls_gradient_number(y);
-    args.dx = ls_gradient(node, 0);
-    args.dw = ls_gradient_as(node, 1, y->type);
-    count_flops(node, 1 + (args.dx != NULL) + (args.dw != NULL));
-    return device->cross_entropy_backward(device, &args, ls_tape_arena(node->tape));
+    const ls_tensor *y = node->out[0], *w = node->in[1];
+    const double dloss = ls_gradient_number(y);
+    ls_status status = LS_OK;
+    if (w->needs_grad && !node->saved[SAVED_DW]) { /* backward is run again: the block was given away */
+        void *losses = ls_node_take(node, (size_t)node->in[0]->shape[0] * ls_type_size(y->type));
+        status = losses ? compute(node, device, losses, true) : LS_EMEM;
+    }
+    if (status == LS_OK && w->needs_grad) {
+        device->unary(device, LS_UNARY_SCALE, y->type, w->count, dloss, 0, node->saved[SAVED_DW], node->saved[SAVED_DW]);
+        ls_gradient_give(node, 1, y->type, node->saved[SAVED_DW]);
+        node->saved[SAVED_DW] = NULL;
+    }
+    return status == LS_OK ? give_dx(node, device, dloss) : status;
 }
 
 static const ls_op cross_entropy_op = {"cross_entropy_sum", cross_entropy_shape, cross_entropy_forward,

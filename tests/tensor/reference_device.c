@@ -543,7 +543,6 @@ ls_device *reference_device(void)
         .attention = reference_attention,
         .attention_backward = reference_attention_backward,
         .cross_entropy = reference_cross_entropy,
-        .cross_entropy_backward = reference_cross_entropy_backward,
         .element_loss = reference_element_loss,
         .element_loss_backward = reference_element_loss_backward,
         .row_loss = reference_row_loss,

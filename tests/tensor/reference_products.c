@@ -169,26 +169,13 @@ static double row_logits(const ls_cross_entropy_args *p, int64_t r, double *logi
 ls_status reference_cross_entropy(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch)
 {
     (void)device, (void)scratch;
-    double *logits = reference_zeros(p->vocabulary);
-    for (int64_t r = 0; r < p->rows; r++) {
-        double lse = skipped(p, r) ? 0 : row_logits(p, r, logits);
-        put(reference_wide(p->type), p->lse, r, lse);
-        put(reference_wide(p->type), p->losses, r, skipped(p, r) ? 0 : lse - logits[p->labels[r]]);
-    }
-    free(logits);
-    return LS_OK;
-}
-
-ls_status reference_cross_entropy_backward(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch)
-{
-    (void)device, (void)scratch;
+    const ls_type wide = reference_wide(p->type);
     double *logits = reference_zeros(p->vocabulary), *dx = reference_zeros(p->rows * p->width),
            *dw = reference_zeros(p->vocabulary * p->width);
     for (int64_t r = 0; r < p->rows; r++) {
-        if (skipped(p, r))
-            continue;
-        double lse = row_logits(p, r, logits), scale = p->dloss * (p->weights ? (double)p->weights[r] : 1);
-        for (int64_t v = 0; v < p->vocabulary; v++) {
+        const double lse = skipped(p, r) ? 0 : row_logits(p, r, logits), scale = p->weights ? (double)p->weights[r] : 1;
+        put(wide, p->losses, r, skipped(p, r) ? 0 : lse - logits[p->labels[r]]);
+        for (int64_t v = 0; v < p->vocabulary && !skipped(p, r); v++) {
             double d = scale * (exp(logits[v] - lse) - (v == p->labels[r]));
             for (int64_t i = 0; i < p->width; i++) {
                 dx[r * p->width + i] += d * get(p->type, p->w, v * p->width + i);
@@ -196,8 +183,12 @@ ls_status reference_cross_entropy_backward(ls_device *device, const ls_cross_ent
             }
         }
     }
-    reference_add_all(p->type, p->dx, p->rows * p->width, dx);
-    reference_add_all(reference_wide(p->type), p->dw, p->vocabulary * p->width, dw);
+    for (int64_t i = 0; p->dx && i < p->rows * p->width; i++)
+        put(wide, p->dx, i, dx[i]);
+    for (int64_t i = 0; p->dw && i < p->vocabulary * p->width; i++)
+        put(wide, p->dw, i, dw[i]);
     free(logits);
+    free(dx);
+    free(dw);
     return LS_OK;
 }

@@ -9,7 +9,6 @@ void reference_rotary(ls_device *device, ls_type type, int64_t rows, int64_t hea
 ls_status reference_attention(ls_device *device, const ls_attention_args *p, ls_arena *scratch);
 ls_status reference_attention_backward(ls_device *device, const ls_attention_args *p, ls_arena *scratch);
 ls_status reference_cross_entropy(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch);
-ls_status reference_cross_entropy_backward(ls_device *device, const ls_cross_entropy_args *p, ls_arena *scratch);
 /* reference_grids.c */
 ls_status reference_conv(ls_device *device, const ls_grid *grid, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre, ls_arena *scratch);
 ls_status reference_conv_input(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch);
