@@ -4,7 +4,7 @@
  *     multiply  each tile of C over all k, chunk by chunk, then bias and activation             (parallel over tiles)
  *
  *              n ->  |panel|panel|...                 c = (s_0 + s_1) + s_2 ...,  s_i over LS_PRODUCT_CHUNK of k,
- *          k  +------------------+                    one chain each (product.h)
+ *          k  +------------------+                    one chain each (product.h); c f32 to be added to is s_(-1)
  *             |     right        | chunk 0
  *             |                  | chunk 1            Tiles are cut by shape alone, but could be cut anyhow: no bit of
  *      m +--+ +==================+                    an element depends on its tile. So a row gives the same bits
@@ -171,20 +171,16 @@ static ls_product_ahead look_ahead(const product *p, int64_t batch, int64_t i, i
 
 /* ---- tiles ---- */
 
-/* The finished sums of one row of a tile go to C: add what is there, bias, round, activation. */
+/* The finished sums of one row of a tile go to C: add what is there in bf16, bias, round, activation. */
 static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, int64_t n, float *sum, float *row)
 {
     const ls_matmul_args *x = p->args;
     int64_t element = batch * x->stride_c + i * x->ldc + j;
     void *c = (void *)at(x->c, x->type_c, element), *pre = x->pre ? (void *)at(x->pre, x->type_c, element) : NULL;
-    if (x->accumulate) {
-        const float *old = c;
-        if (x->type_c != LS_F32) {
-            p->device->cast(p->device, x->type_c, LS_F32, n, c, row);
-            old = row;
-        }
+    if (x->accumulate && x->type_c != LS_F32) {
+        p->device->cast(p->device, x->type_c, LS_F32, n, c, row);
         for (int64_t q = 0; q < n; q++)
-            sum[q] = old[q] + sum[q];
+            sum[q] = row[q] + sum[q];
     }
     if (p->bias)
         for (int64_t q = 0; q < n; q++)
@@ -216,8 +212,24 @@ static void finish_turned(const product *p, int64_t batch, int64_t i, int64_t m,
 static bool sums_in_place(const product *p)
 {
     const ls_matmul_args *x = p->args;
-    return !p->turned && x->type_c == LS_F32 && !p->bias && !x->pre && x->activation == LS_ACT_NONE && x->k > 0 &&
-           (!x->accumulate || x->k <= LS_PRODUCT_CHUNK);
+    return !p->turned && x->type_c == LS_F32 && !p->bias && !x->pre && x->activation == LS_ACT_NONE && x->k > 0;
+}
+
+/* Where C, f32, is added to, a tile's sums begin with what is there: C's numbers of the tile's columns from `from` on. */
+static void begin_sums(const product *p, int64_t m, int64_t n, int64_t from, const float *c, float *sum)
+{
+    const int64_t ldc = p->args->ldc;
+    if (!p->turned) {
+        for (int64_t r = 0; r < m; r++)
+            memcpy(sum + r * TILE_COLUMNS + from, c + r * ldc + from, (size_t)(n - from) * sizeof *sum);
+        return;
+    }
+    int64_t r = 0;
+    for (; r + LS_PRODUCT_TURN <= m; r += LS_PRODUCT_TURN)
+        p->kernels->turn(n, c + r, ldc, sum + r * TILE_COLUMNS, TILE_COLUMNS);
+    for (; r < m; r++)
+        for (int64_t q = 0; q < n; q++)
+            sum[r * TILE_COLUMNS + q] = c[q * ldc + r];
 }
 
 static void multiply_tile(void *context, int64_t item)
@@ -231,9 +243,12 @@ static void multiply_tile(void *context, int64_t item)
     const int64_t j = tile_column * p->tile_columns, n = least(p->tile_columns, p->columns - j);
     const int64_t column = p->first_column + j, thread = ls_team_thread_number(), panels = ceil_div(n, width);
     float *sum = p->tile + thread * TILE_ROWS * TILE_COLUMNS;
-    float *c = (float *)x->c + batch * x->stride_c + i * x->ldc + column;
+    float *c = (float *)x->c + batch * x->stride_c + (p->turned ? column * x->ldc + i : i * x->ldc + column);
     const int64_t direct = sums_in_place(p) ? n / width * width : 0; /* columns whose sums are kept in C */
-    if (!x->k)
+    const bool begun = x->accumulate && x->type_c == LS_F32;
+    if (begun)
+        begin_sums(p, m, n, direct, c, sum);
+    if (!x->k && !begun)
         memset(sum, 0, TILE_ROWS * TILE_COLUMNS * sizeof *sum);
     for (int64_t first = 0; first < x->k; first += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
         const int64_t count = least(LS_PRODUCT_CHUNK, x->k - first);
@@ -241,9 +256,9 @@ static void multiply_tile(void *context, int64_t item)
         const float *b = panel(p, p->packed_batches > 1 ? in_block : 0, j / width, first, count);
         for (int64_t q = 0; q < panels; q++) {
             ls_product_ahead ahead = look_ahead(p, batch, i, m, first, q, panels);
-            const bool in_c = q * width < direct, add = first > 0 || (in_c && x->accumulate);
+            const bool in_c = q * width < direct;
             p->kernels->multiply_strips(m, count, a.at, a.row, a.k, a.strip, b + q * count * width,
-                                        (in_c ? c : sum) + q * width, in_c ? x->ldc : TILE_COLUMNS, add, &ahead);
+                                        (in_c ? c : sum) + q * width, in_c ? x->ldc : TILE_COLUMNS, first > 0 || begun, &ahead);
         }
     }
     if (p->turned)
