@@ -163,8 +163,8 @@ void *ls_gradient_open(ls_node *node, int input, ls_type type, bool *accumulate)
 /* The gradient of an input whose parameter has sparse_rows: adds row i of dy [n, width] (of `type`) to row index[i], in
  * ascending i as ls_device.scatter_add_rows; index < 0 is skipped. For such an input the others raise LS_EARG. */
 void ls_gradient_rows(ls_node *node, int input, int64_t n, const int32_t *index, ls_type type, const void *dy);
-/* For operators that make a gradient in forward: a block for in[input]'s gradient, wholly to be written, and in backward
- * its way to the input, which owns it from then on (so a second backward must make another). */
+/* For operators that make a gradient in forward: a block for in[input]'s gradient, wholly to be written, and in
+ * backward its way to the input, which owns it from then on (so a second backward must make another). */
 void *ls_gradient_take(ls_node *node, int input, ls_type type);
 void ls_gradient_give(ls_node *node, int input, ls_type type, void *block);
 /* The input's gradient is dy = out[0]->grad itself, of the same count and type: hands the block on, or adds it. */

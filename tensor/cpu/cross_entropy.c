@@ -1,16 +1,16 @@
-/* Softmax cross-entropy of logits = x w^T, with its gradients, so that the logits are computed once and are never whole:
+/* Softmax cross-entropy of logits = x w^T, with its gradients, so that the logits are computed once and are never
+ * whole:
  *
  *     rows in blocks, of those that count (label >= 0, weight not 0), gathered; for each
- *         vocabulary in blocks of WORDS:   z^T = w[block] x^T   [WORDS, rows], f32; running maximum m and sum of each row
- *         (softmax_tile.h), which leaves p = e^(z - m_so_far);  lse = m + log l,  loss = lse - z[label]
- *     and where gradients are asked for, p has been kept:
- *         vocabulary in blocks of WORDS:   d = (p e^(m_so_far - lse) - [label]) weight;   dw[block] (+)= d^T x;
- *                                          dx += d w[block]
+ *         vocabulary in blocks of WORDS:   z^T = w[block] x^T   [WORDS, rows], f32; running maximum m and sum of each
+ * row (softmax_tile.h), which leaves p = e^(z - m_so_far);  lse = m + log l,  loss = lse - z[label] and where gradients
+ * are asked for, p has been kept: vocabulary in blocks of WORDS:   d = (p e^(m_so_far - lse) - [label]) weight;
+ * dw[block] (+)= d^T x; dx += d w[block]
  *
- * A block has as many rows as KEPT numbers allow, by the vocabulary alone. Order of sums: as in matmul.c inside a block,
- * then blocks ascending (vocabulary for dx, rows for dw). A row's loss and dx depend on the row alone; skipped rows cost
- * nothing. z has the bits of ls_cpu_matmul's x w^T in f32. bf16 is widened block by block. f64 serves gradient checks:
- * plain loops. */
+ * A block has as many rows as KEPT numbers allow, by the vocabulary alone. Order of sums: as in matmul.c inside a
+ * block, then blocks ascending (vocabulary for dx, rows for dw). A row's loss and dx depend on the row alone; skipped
+ * rows cost nothing. z has the bits of ls_cpu_matmul's x w^T in f32. bf16 is widened block by block. f64 serves
+ * gradient checks: plain loops. */
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/softmax_tile.h"
@@ -224,12 +224,8 @@ static ls_status gradients_of_words(blocks *b, int64_t word, bool first_rows)
     const float *w = begin_words(b, word);
     ls_status status = LS_OK;
     run_lanes(b, gradient_lanes);
-    ls_matmul_args product = {.batch = 1,
-                              .n = x->width,
-                              .a = words_of(b, word),
-                              .lda = b->block_rows,
-                              .ldb = x->width,
-                              .ldc = x->width};
+    ls_matmul_args product = {
+        .batch = 1, .n = x->width, .a = words_of(b, word), .lda = b->block_rows, .ldb = x->width, .ldc = x->width};
     if (x->dw) {
         product.m = b->words;
         product.k = b->rows;

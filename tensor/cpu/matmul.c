@@ -10,12 +10,12 @@
  *      m +--+ +==================+                    an element depends on its tile. So a row gives the same bits
  *     left  | | tile | tile | .. |                    whatever other rows are in the call (packed rows, decoding).
  *
- * Packing costs as much as some ten multiply-adds an element, so the smaller operand goes to the right: where that is A,
- * C^T = op(B)^T op(A)^T is computed (a product commutes, so the bits are the same) and each tile turned on its way to C.
- * The left side is read where it lies if its rows run along k, else cut into strips, tile by tile; while one chunk is
- * multiplied, the lines of the next are brought into the second cache. bf16 is widened when packed and rounded once, at
- * the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of its
- * matrix. f64 serves gradient checks: plain loops. */
+ * Packing costs as much as some ten multiply-adds an element, so the smaller operand goes to the right: where that is
+ * A, C^T = op(B)^T op(A)^T is computed (a product commutes, so the bits are the same) and each tile turned on its way
+ * to C. The left side is read where it lies if its rows run along k, else cut into strips, tile by tile; while one
+ * chunk is multiplied, the lines of the next are brought into the second cache. bf16 is widened when packed and rounded
+ * once, at the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of
+ * its matrix. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/product.h"
 
@@ -215,7 +215,8 @@ static bool sums_in_place(const product *p)
     return !p->turned && x->type_c == LS_F32 && !p->bias && !x->pre && x->activation == LS_ACT_NONE && x->k > 0;
 }
 
-/* Where C, f32, is added to, a tile's sums begin with what is there: C's numbers of the tile's columns from `from` on. */
+/* Where C, f32, is added to, a tile's sums begin with what is there: C's numbers of the tile's columns from `from` on.
+ */
 static void begin_sums(const product *p, int64_t m, int64_t n, int64_t from, const float *c, float *sum)
 {
     const int64_t ldc = p->args->ldc;
@@ -258,7 +259,8 @@ static void multiply_tile(void *context, int64_t item)
             ls_product_ahead ahead = look_ahead(p, batch, i, m, first, q, panels);
             const bool in_c = q * width < direct;
             p->kernels->multiply_strips(m, count, a.at, a.row, a.k, a.strip, b + q * count * width,
-                                        (in_c ? c : sum) + q * width, in_c ? x->ldc : TILE_COLUMNS, first > 0 || begun, &ahead);
+                                        (in_c ? c : sum) + q * width, in_c ? x->ldc : TILE_COLUMNS, first > 0 || begun,
+                                        &ahead);
         }
     }
     if (p->turned)

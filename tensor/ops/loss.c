@@ -1,7 +1,7 @@
 /* Softmax cross-entropy from hidden states: -log softmax(x w^T)[label], a weighted sum over rows.
- * The logits are never whole: the device goes over the vocabulary in tiles. Where backward may come, the gradients of the
- * sum are made in forward, while the logits are there; backward only scales them.
- * The sum is made in f64 in row order; it is a sum and no mean, as the loop alone knows the step's count. */
+ * The logits are never whole: the device goes over the vocabulary in tiles. Where backward may come, the gradients of
+ * the sum are made in forward, while the logits are there; backward only scales them. The sum is made in f64 in row
+ * order; it is a sum and no mean, as the loop alone knows the step's count. */
 #include "tensor/ops/shapes.h"
 
 typedef struct {
@@ -124,7 +124,8 @@ static ls_status cross_entropy_backward(ls_node *node, ls_device *device)
         status = losses ? compute(node, device, losses, true) : LS_EMEM;
     }
     if (status == LS_OK && w->needs_grad) {
-        device->unary(device, LS_UNARY_SCALE, y->type, w->count, dloss, 0, node->saved[SAVED_DW], node->saved[SAVED_DW]);
+        device->unary(device, LS_UNARY_SCALE, y->type, w->count, dloss, 0, node->saved[SAVED_DW],
+                      node->saved[SAVED_DW]);
         ls_gradient_give(node, 1, y->type, node->saved[SAVED_DW]);
         node->saved[SAVED_DW] = NULL;
     }

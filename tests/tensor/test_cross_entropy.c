@@ -144,8 +144,8 @@ Test(cross_entropy, any_team_gives_the_same_bits)
                 cr_assert_eq(device[t]->cross_entropy(device[t], &x[t], scratch), LS_OK);
                 cr_expect_eq(memcmp(x[0].losses, x[t].losses, (size_t)s->rows * 4), 0, "losses, shape %d, %d threads",
                              n, t + 1);
-                cr_expect_eq(memcmp(x[0].dx, x[t].dx, (size_t)(s->rows * s->width) * 4), 0,
-                             "dx, shape %d, %d threads", n, t + 1);
+                cr_expect_eq(memcmp(x[0].dx, x[t].dx, (size_t)(s->rows * s->width) * 4), 0, "dx, shape %d, %d threads",
+                             n, t + 1);
                 cr_expect_eq(memcmp(x[0].dw, x[t].dw, (size_t)(s->vocabulary * s->width) * 4), 0,
                              "dw, shape %d, %d threads", n, t + 1);
             }
@@ -209,7 +209,8 @@ Test(cross_entropy, losses_are_the_same_bits_without_gradients)
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
     for (int n = 0; n < SHAPES; n++) {
-        ls_cross_entropy_args with = arguments(&shapes[n], LS_F32), without = arguments(&shapes[n], LS_F32), plain = without;
+        ls_cross_entropy_args with = arguments(&shapes[n], LS_F32), without = arguments(&shapes[n], LS_F32),
+                              plain = without;
         plain.dx = plain.dw = NULL;
         cr_assert_eq(device->cross_entropy(device, &with, scratch), LS_OK);
         cr_assert_eq(device->cross_entropy(device, &plain, scratch), LS_OK);

@@ -85,8 +85,8 @@ Test(heap, is_left_alone_by_products_attention_and_cross_entropy)
     for (ls_type type = LS_F32; type <= LS_BF16; type++) {
         void *x = numbers(type, ROWS * DEEP, 1, 1), *w = numbers(type, WORDS * DEEP, 2, 1),
              *y = array_of(type, ROWS * WORDS), *z = array_of(type, ROWS * DEEP);
-        float *dw = array_of(LS_F32, WORDS * DEEP), *dx = array_of(LS_F32, ROWS * DEEP), *lse = array_of(LS_F32, ROWS * HEADS),
-              *losses = array_of(LS_F32, ROWS);
+        float *dw = array_of(LS_F32, WORDS * DEEP), *dx = array_of(LS_F32, ROWS * DEEP),
+              *lse = array_of(LS_F32, ROWS * HEADS), *losses = array_of(LS_F32, ROWS);
         int32_t labels[ROWS] = {0};
         ls_matmul_args product = {.batch = 1,
                                   .m = ROWS,
@@ -133,8 +133,7 @@ Test(heap, is_left_alone_by_products_attention_and_cross_entropy)
                                       .losses = losses,
                                       .dx = dx,
                                       .dw = dw};
-        cr_expect_eq(calls_of(cross_entropy, device, &loss, scratch), 0, "cross-entropy, %s",
-                     ls_type_name(type));
+        cr_expect_eq(calls_of(cross_entropy, device, &loss, scratch), 0, "cross-entropy, %s", ls_type_name(type));
         free(x), free(w), free(y), free(z), free(dw), free(dx), free(lse), free(losses);
     }
     ls_arena_free(scratch);
