@@ -25,7 +25,7 @@ ls_status ls_kv_cache_create(ls_kv_cache **out, const ls_transformer *model, int
     if (!cache)
         return ls_fail(LS_EMEM, "no memory for the key/value cache");
     *cache = (ls_kv_cache){.model = model, .type = type, .rows = rows, .tokens = tokens};
-    cache->stride = o->kv_heads * (o->width / o->heads) * (int64_t)ls_type_size(type);
+    cache->stride = o->kv_heads * o->head_width * (int64_t)ls_type_size(type);
     const size_t bytes = (size_t)(o->layers * rows * tokens * cache->stride);
     cache->length = calloc((size_t)rows, sizeof *cache->length);
     cache->keys = malloc(bytes);
@@ -76,7 +76,7 @@ static ls_tensor *attend_cached(void *context, ls_tape *tape, int layer, ls_tens
     const extension *e = context;
     ls_kv_cache *cache = e->cache;
     const ls_transformer_options *o = &cache->model->options;
-    const int64_t d = o->width / o->heads, n = e->n;
+    const int64_t d = o->head_width, n = e->n;
     ls_tensor **parts = ls_arena_array(ls_tape_arena(tape), ls_tensor *, e->rows);
     if (!parts || ls_tape_status(tape) != LS_OK)
         return q;
@@ -88,7 +88,7 @@ static ls_tensor *attend_cached(void *context, ls_tape *tape, int layer, ls_tens
         ls_tensor *queries = ls_reshape(tape, ls_narrow(tape, q, 0, r * n, n), LS_SHAPE(1, n, o->heads, d));
         ls_tensor *keys = ls_constant(tape, cache->type, LS_SHAPE(1, length + n, o->kv_heads, d), cache->keys + place(cache, layer, row, 0));
         ls_tensor *values = ls_constant(tape, cache->type, LS_SHAPE(1, length + n, o->kv_heads, d), cache->values + place(cache, layer, row, 0));
-        parts[r] = ls_reshape(tape, ls_attention(tape, queries, keys, values, true, NULL), LS_SHAPE(n, o->width));
+        parts[r] = ls_reshape(tape, ls_window_attention(tape, queries, keys, values, o->window, NULL), LS_SHAPE(n, o->heads * d));
     }
     return e->rows == 1 ? parts[0] : ls_concat(tape, (int)e->rows, parts, 0);
 }

@@ -19,12 +19,16 @@ static ls_tensor *linear(ls_tape *tape, ls_tensor *x, const ls_parameter *weight
     return ls_linear(tape, x, use(tape, weight), use(tape, bias), activation);
 }
 
-/* x [n, heads * d] turned by its positions (Su et al. 2021). */
-static ls_tensor *turn(const ls_transformer_options *o, ls_tape *tape, ls_tensor *x, int64_t heads, const int32_t *positions)
+/* x [n, heads * d]: each head normalised, with a gain (Henry et al. 2020), and turned by its position (Su et al. 2021). */
+static ls_tensor *turn(const ls_transformer *model, ls_tape *tape, ls_tensor *x, int64_t heads, const ls_parameter *gain,
+                       const int32_t *positions)
 {
-    const int64_t n = x->shape[0], d = o->width / o->heads;
+    const ls_transformer_options *o = &model->options;
+    const int64_t n = x->shape[0], d = o->head_width;
     x = ls_reshape(tape, x, LS_SHAPE(1, n, heads, d));
-    x = ls_rotary(tape, x, positions, o->rope_base, o->rope_interleaved);
+    if (gain)
+        x = ls_rms_norm(tape, x, ls_use(tape, gain), o->norm_eps);
+    x = ls_rotary_by(tape, x, positions, model->frequency, o->rope_interleaved);
     return ls_reshape(tape, x, LS_SHAPE(n, heads * d));
 }
 
@@ -38,8 +42,8 @@ static ls_tensor *attention_part(const ls_transformer *model, ls_tape *tape, int
     ls_tensor *k = linear(tape, h, b->key, b->key_bias, LS_ACT_NONE);
     ls_tensor *v = linear(tape, h, b->value, b->value_bias, LS_ACT_NONE);
     if (o->style == LS_STYLE_LLAMA) {
-        q = turn(o, tape, q, o->heads, positions);
-        k = turn(o, tape, k, o->kv_heads, positions);
+        q = turn(model, tape, q, o->heads, b->query_norm_gain, positions);
+        k = turn(model, tape, k, o->kv_heads, b->key_norm_gain, positions);
     }
     h = attend(context, tape, layer, q, k, v);
     h = linear(tape, h, b->output, b->output_bias, LS_ACT_NONE);
@@ -91,12 +95,12 @@ static ls_tensor *attend_rows(void *context, ls_tape *tape, int layer, ls_tensor
     (void)layer;
     const block_context *c = context;
     const ls_transformer_options *o = &c->model->options;
-    const int64_t B = c->rows->rows, T = c->rows->tokens, d = o->width / o->heads;
+    const int64_t B = c->rows->rows, T = c->rows->tokens, d = o->head_width;
     q = ls_reshape(tape, q, LS_SHAPE(B, T, o->heads, d));
     k = ls_reshape(tape, k, LS_SHAPE(B, T, o->kv_heads, d));
     v = ls_reshape(tape, v, LS_SHAPE(B, T, o->kv_heads, d));
-    ls_tensor *h = ls_attention(tape, q, k, v, true, c->rows->segments);
-    return ls_reshape(tape, h, LS_SHAPE(B * T, o->width));
+    ls_tensor *h = ls_window_attention(tape, q, k, v, o->window, c->rows->segments);
+    return ls_reshape(tape, h, LS_SHAPE(B * T, o->heads * d));
 }
 
 static ls_tensor *run_block(void *context, ls_tape *tape, ls_tensor *x)

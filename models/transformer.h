@@ -3,7 +3,9 @@
  *   gpt2   learned positions, LayerNorm with bias, GELU (tanh form) MLP, biases, tied head
  *          (Radford et al. 2019)
  *   llama  rotary positions, RMSNorm, SwiGLU MLP, grouped queries, no biases
- *          (Touvron et al. 2023; Ainslie et al. 2023; Shazeer 2020)
+ *          (Touvron et al. 2023; Ainslie et al. 2023; Shazeer 2020); by options also biases on queries, keys and
+ *          values (Qwen2), normalised queries and keys (Qwen3), heads of any width, a sliding window (Mistral), scaled
+ *          rotary frequencies (Llama 3.1)
  * Both pre-norm:  x += attention(norm(x));  x += mlp(norm(x));  logits = norm(x) W_head^T */
 #pragma once
 #include "base/option.h"
@@ -12,12 +14,18 @@
 
 typedef struct {
     ls_model_begin begin;
-    int style;             /* "gpt2|llama" */
+    int style; /* "gpt2|llama" */
     int64_t vocabulary, layers, width, heads, kv_heads /* 0: heads */, hidden /* 0: by style */, context;
+    int64_t head_width;     /* 0: width / heads */
+    int64_t window;         /* positions a query sees, itself included; 0: all before it */
+    bool qkv_bias, qk_norm; /* llama style only: gpt2 has the biases and no norms */
     bool tied, sparse_embedding;
     double dropout, rope_base, norm_eps, init_std;
     bool rope_interleaved; /* llama2.c's pairs (2j, 2j+1); false: Hugging Face's halves */
-    bool recompute;        /* one recompute scope a block */
+    int rope_scaling;      /* "none|linear|llama3"; models/rope.h */
+    double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
+    int64_t rope_original_context;
+    bool recompute; /* one recompute scope a block */
 } ls_transformer_options;
 extern const ls_option ls_transformer_option_rows[]; /* the recipe's `model` section for family transformer */
 
@@ -37,7 +45,6 @@ typedef struct {
 
 /* Hidden states before the head, [B*T, D]: feed them with the head to ls_cross_entropy_sum. */
 ls_tensor *ls_transformer_hidden(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows);
-ls_tensor *ls_transformer_head(ls_transformer *model, ls_tape *tape); /* [V, D] */
+ls_tensor *ls_transformer_head(ls_transformer *model, ls_tape *tape);                              /* [V, D] */
 ls_tensor *ls_transformer_logits(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows); /* [B*T, V] */
 const ls_transformer_options *ls_transformer_config(const ls_transformer *model);
-

@@ -7,6 +7,7 @@
 typedef struct {
     ls_parameter *attention_norm_gain, *attention_norm_bias;
     ls_parameter *query, *query_bias, *key, *key_bias, *value, *value_bias, *output, *output_bias;
+    ls_parameter *query_norm_gain, *key_norm_gain; /* [head_width], of qk_norm */
     ls_parameter *mlp_norm_gain, *mlp_norm_bias;
     ls_parameter *gate, *up, *up_bias, *down, *down_bias; /* gate: llama only; biases: gpt2 only */
 } ls_transformer_block;
@@ -16,6 +17,7 @@ struct ls_transformer {
     ls_parameter_list list;
     ls_parameter *token, *position, *final_norm_gain, *final_norm_bias, *head;
     ls_transformer_block *blocks;
+    double *frequency; /* [head_width / 2] of rotary positions; NULL: none */
 };
 
 enum { LS_STYLE_GPT2, LS_STYLE_LLAMA, LS_STYLE_VIT /* GPT-2's with the exact form of GELU; not in a recipe */ };

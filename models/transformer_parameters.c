@@ -1,6 +1,7 @@
 /* The transformer's options and parameters: what there is, how it is called, and how it begins.
  * Initial weights as GPT-2: normal with init_std, the projections that write to the residual stream divided by
  * sqrt(2 layers) (Radford et al. 2019, section 2.3). */
+#include "models/rope.h"
 #include "models/transformer_internal.h"
 
 #include <math.h>
@@ -16,12 +17,21 @@ const ls_option ls_transformer_option_rows[] = {
     {"width", LS_OPTION_INT, AT(width), 0, 1, 1e6, "256", NULL, "of the residual stream"},
     {"heads", LS_OPTION_INT, AT(heads), 0, 1, 1e4, "4", NULL, "query heads"},
     {"kv_heads", LS_OPTION_INT, AT(kv_heads), 0, 0, 1e4, "0", NULL, "key/value heads (grouped queries); 0: heads"},
+    {"head_width", LS_OPTION_INT, AT(head_width), 0, 0, 1e5, "0", NULL, "of each head; 0: width / heads"},
+    {"qkv_bias", LS_OPTION_BOOL, AT(qkv_bias), 0, 0, 0, "false", NULL, "llama: biases on queries, keys and values (Qwen2); gpt2 has them always"},
+    {"qk_norm", LS_OPTION_BOOL, AT(qk_norm), 0, 0, 0, "false", NULL, "llama: RMSNorm of each head's queries and keys (Qwen3)"},
+    {"window", LS_OPTION_INT, AT(window), 0, 0, 1e7, "0", NULL, "positions that attention looks back on, its own included (Mistral); 0: all"},
     {"hidden", LS_OPTION_INT, AT(hidden), 0, 0, 1e7, "0", NULL, "of the MLP; 0: 4 width (gpt2), 8/3 width rounded up to 32 (llama)"},
     {"context", LS_OPTION_INT, AT(context), 0, 0, 1e7, "0", NULL, "greatest number of positions; 0: batch.tokens"},
     {"tied", LS_OPTION_BOOL, AT(tied), 0, 0, 0, "true", NULL, "output head shared with the token embedding"},
     {"sparse_embedding", LS_OPTION_BOOL, AT(sparse_embedding), 0, 0, 0, "false", NULL, "update only the rows of the token embedding that the step's tokens have; needs tied: false"},
     {"dropout", LS_OPTION_FLOAT, AT(dropout), 0, 0, 0.99, "0", NULL, "of embeddings and of each block's two outputs"},
     {"rope_base", LS_OPTION_FLOAT, AT(rope_base), 0, 1, 1e12, "10000", NULL, "base of rotary angles"},
+    {"rope_scaling", LS_OPTION_CHOICE, AT(rope_scaling), 0, 0, 0, "none", "none|linear|llama3", "rotary angles for a longer context: all divided by rope_factor, or the slow ones (Llama 3.1)"},
+    {"rope_factor", LS_OPTION_FLOAT, AT(rope_factor), 0, 1, 1e6, "1", NULL, "how many times longer the context became"},
+    {"rope_low_freq_factor", LS_OPTION_FLOAT, AT(rope_low_freq_factor), 0, 0, 1e6, "1", NULL, "llama3: waves longer than rope_original_context over this are slowed by rope_factor"},
+    {"rope_high_freq_factor", LS_OPTION_FLOAT, AT(rope_high_freq_factor), 0, 0, 1e6, "4", NULL, "llama3: waves shorter than rope_original_context over this stay"},
+    {"rope_original_context", LS_OPTION_INT, AT(rope_original_context), 0, 1, 1e9, "8192", NULL, "llama3: positions before the context became longer"},
     {"rope_interleaved", LS_OPTION_BOOL, AT(rope_interleaved), 0, 0, 0, "false", NULL, "turn pairs (2j, 2j+1) as llama2.c, not halves as Hugging Face"},
     {"norm_eps", LS_OPTION_FLOAT, AT(norm_eps), 0, 0, 1, "1e-5", NULL, "added under the root of norms"},
     {"init_std", LS_OPTION_FLOAT, AT(init_std), 0, 0, 10, "0.02", NULL, "standard deviation of initial weights"},
@@ -38,13 +48,17 @@ static ls_status resolve(ls_transformer_options *o)
         o->kv_heads = o->heads;
     if (!o->hidden)
         o->hidden = o->style == LS_STYLE_LLAMA ? (8 * o->width / 3 + 31) / 32 * 32 : 4 * o->width;
-    if (o->layers < 1 || o->width < 1 || o->heads < 1 || o->width % o->heads)
-        return ls_fail(LS_ERECIPE, "model.width is %lld, not a multiple of model.heads = %lld", (long long)o->width, (long long)o->heads);
+    if (o->layers < 1 || o->width < 1 || o->heads < 1 || (!o->head_width && o->width % o->heads))
+        return ls_fail(LS_ERECIPE, "model.width is %lld, not a multiple of model.heads = %lld; give model.head_width", (long long)o->width, (long long)o->heads);
+    if (!o->head_width)
+        o->head_width = o->width / o->heads;
     if (o->heads % o->kv_heads)
         return ls_fail(LS_ERECIPE, "model.heads is %lld, not a multiple of model.kv_heads = %lld", (long long)o->heads, (long long)o->kv_heads);
-    if (o->style == LS_STYLE_LLAMA && o->width / o->heads % 2)
-        return ls_fail(LS_ERECIPE, "a head is %lld wide; rotary positions turn pairs, so width / heads must be even", (long long)(o->width / o->heads));
-    return LS_OK;
+    if (o->style == LS_STYLE_LLAMA && o->head_width % 2)
+        return ls_fail(LS_ERECIPE, "a head is %lld wide; rotary positions turn pairs, so width / heads (or head_width) must be even", (long long)o->head_width);
+    if (o->style != LS_STYLE_LLAMA && (o->qkv_bias || o->qk_norm || o->rope_scaling))
+        return ls_fail(LS_ERECIPE, "model.qkv_bias, model.qk_norm and model.rope_scaling belong to style: llama; gpt2 has its biases anyway");
+    return o->style == LS_STYLE_LLAMA ? ls_rope_check(o) : LS_OK;
 }
 
 /* Appends one parameter; columns 0: one dimension. */
@@ -59,19 +73,21 @@ static ls_parameter *add(ls_transformer *model, int layer, const char *name, int
 static void add_block(ls_transformer *model, int i)
 {
     const ls_transformer_options *o = &model->options;
-    const int64_t D = o->width, kv = o->kv_heads * (D / o->heads), F = o->hidden;
+    const int64_t D = o->width, d = o->head_width, q = o->heads * d, kv = o->kv_heads * d, F = o->hidden;
     const double std = o->init_std, residual = std / sqrt(2.0 * (double)o->layers);
-    const bool llama = o->style == LS_STYLE_LLAMA;
+    const bool llama = o->style == LS_STYLE_LLAMA, bias = !llama || o->qkv_bias;
     ls_transformer_block *b = &model->blocks[i];
     b->attention_norm_gain = add(model, i, "attention_norm/gain", D, 0, -1);
     b->attention_norm_bias = llama ? NULL : add(model, i, "attention_norm/bias", D, 0, 0);
-    b->query = add(model, i, "attention/query/weight", D, D, std);
-    b->query_bias = llama ? NULL : add(model, i, "attention/query/bias", D, 0, 0);
+    b->query = add(model, i, "attention/query/weight", q, D, std);
+    b->query_bias = bias ? add(model, i, "attention/query/bias", q, 0, 0) : NULL;
     b->key = add(model, i, "attention/key/weight", kv, D, std);
-    b->key_bias = llama ? NULL : add(model, i, "attention/key/bias", kv, 0, 0);
+    b->key_bias = bias ? add(model, i, "attention/key/bias", kv, 0, 0) : NULL;
     b->value = add(model, i, "attention/value/weight", kv, D, std);
-    b->value_bias = llama ? NULL : add(model, i, "attention/value/bias", kv, 0, 0);
-    b->output = add(model, i, "attention/output/weight", D, D, residual);
+    b->value_bias = bias ? add(model, i, "attention/value/bias", kv, 0, 0) : NULL;
+    b->query_norm_gain = o->qk_norm ? add(model, i, "attention/query_norm/gain", d, 0, -1) : NULL;
+    b->key_norm_gain = o->qk_norm ? add(model, i, "attention/key_norm/gain", d, 0, -1) : NULL;
+    b->output = add(model, i, "attention/output/weight", D, q, residual);
     b->output_bias = llama ? NULL : add(model, i, "attention/output/bias", D, 0, 0);
     b->mlp_norm_gain = add(model, i, "mlp_norm/gain", D, 0, -1);
     b->mlp_norm_bias = llama ? NULL : add(model, i, "mlp_norm/bias", D, 0, 0);
@@ -94,6 +110,8 @@ ls_status ls_transformer_trunk(ls_transformer **out, const ls_transformer_option
         status = ls_parameter_list_make(&model->list, (int)model->options.layers * PER_BLOCK + FINAL_NORM + more);
     if (status == LS_OK && !(model->blocks = calloc((size_t)model->options.layers, sizeof *model->blocks)))
         status = ls_fail(LS_EMEM, "no memory for %lld blocks", (long long)model->options.layers);
+    if (status == LS_OK && model->options.style == LS_STYLE_LLAMA)
+        status = ls_rope_frequencies(&model->options, &model->frequency);
     if (status == LS_OK)
         *out = model;
     else
@@ -138,6 +156,7 @@ void ls_transformer_free(ls_transformer *model)
         return;
     ls_parameter_list_free(&model->list);
     free(model->blocks);
+    free(model->frequency);
     free(model);
 }
 

@@ -57,7 +57,7 @@ typedef struct {
  * Who sees whom is one of three things; a query that sees no key gets 0, and lse -infinity:
  *   self    `segments` [B, Tk] (NULL: one): a query sees only keys of the segment it stands in; segments are contiguous,
  *           and tiles start at a segment's first key, so a packed row gives the bits of its parts alone. `causal`: no
- *           key after the query.
+ *           key after the query; `window`: and only the nearest ones.
  *   cross   with `query_segments` [B, Tq] a query's segment is given instead of taken from its place. Ids are contiguous
  *           and ascend in both; below 0 is padding, which sees nothing and is seen by nobody. Never causal.
  *   mask    a block mask, alone. Tiles start at the row's first key. */
@@ -65,6 +65,7 @@ typedef struct {
     ls_type type;
     int64_t batch, queries, keys, heads, kv_heads, width;
     bool causal;
+    int64_t window;        /* causal self: a query sees itself and the window - 1 keys before it; 0: all before it */
     double scale;
     const int32_t *segments, *query_segments;
     const ls_block_mask *mask;
@@ -207,9 +208,10 @@ struct ls_device {
     /* sum of rows: y [width] f32 (f64) += sum over rows of x [rows, width]; chunks of 64 rows as above (bias gradients) */
     void (*sum_rows)(ls_device *device, ls_type type, int64_t rows, int64_t width, const void *x, void *y, ls_arena *scratch);
 
-    /* rotary positions (Su et al. 2021): x [rows, heads, width], position[rows]; angle = position * base^(-2j/width).
-     * interleaved: pairs (2j, 2j+1), else (j, j + width/2). inverse: rotates back (the gradient). y may be x. */
-    void (*rotary)(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+    /* rotary positions (Su et al. 2021): x [rows, heads, width], position[rows]; pair j turns by position * frequency[j],
+     * frequency [width/2]. interleaved: pairs (2j, 2j+1), else (j, j + width/2). inverse: rotates back (the gradient). y may
+     * be x. */
+    void (*rotary)(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, const double *frequency, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
     ls_status (*attention)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
     ls_status (*attention_backward)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
     ls_status (*cross_entropy)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);

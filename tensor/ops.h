@@ -60,9 +60,14 @@ ls_tensor *ls_cosine_similarity(ls_tape *tape, ls_tensor *a, ls_tensor *b, doubl
 
 /* x [B, T, H, D], positions [B*T]. */
 ls_tensor *ls_rotary(ls_tape *tape, ls_tensor *x, const int32_t *positions, double base, bool interleaved);
+/* The same with any frequencies [D/2], radians a position, in place of base^(-2j/D). LS_EARG: one is not finite. */
+ls_tensor *ls_rotary_by(ls_tape *tape, ls_tensor *x, const int32_t *positions, const double *frequency, bool interleaved);
 /* softmax(q k^T / sqrt(D) + mask) v, memory linear in T (Dao et al. 2022). q [B, Tq, H, D]; k, v [B, Tk, Hkv, D], H a
  * multiple of Hkv; segments [B, Tk] or NULL. See ls_attention_args. */
 ls_tensor *ls_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, bool causal, const int32_t *segments);
+/* Causal, and of what is before it a query sees itself and the window - 1 positions behind it (Beltagy et al. 2020,
+ * "Longformer"; Jiang et al. 2023, "Mistral 7B"); window 0: all. LS_EARG: window < 0. */
+ls_tensor *ls_window_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, int64_t window, const int32_t *segments);
 /* The same with queries of one sequence and keys and values of another: Tq and Tk are free, nothing is causal. Segments
  * [B, Tq], [B, Tk] (NULL: all 0) pair packed parts: a query sees the keys of its own id. Ids ascend along a row, a
  * negative one is padding. A query without keys gives 0. LS_EARG: ids that do not ascend. */

@@ -21,7 +21,8 @@ static bool sees(const ls_attention_args *x, int64_t batch, int64_t query, int64
         return own >= 0 && segment[key] == own;
     }
     int64_t position = query + x->keys - x->queries;
-    return (!x->causal || key <= position) && (!segment || segment[key] == segment[position]);
+    return (!x->causal || key <= position) && (!x->window || key > position - x->window) &&
+           (!segment || segment[key] == segment[position]);
 }
 
 static double dot(int64_t n, const double *a, const double *b)

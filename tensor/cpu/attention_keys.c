@@ -8,6 +8,11 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* The lowest n <= 64 bits. */
 static uint64_t ones(int64_t n)
 {
@@ -28,6 +33,8 @@ void ls_key_walk_begin(ls_key_walk *walk, const ls_attention_plan *plan, const l
         walk->end = first[1];
     } else {
         walk->next = tile->key_begin;
+        if (x->window) /* tiles before the first query's window are seen by nobody */
+            walk->next += most(0, tile->position - x->window + 1 - tile->key_begin) / LS_KEY_TILE * LS_KEY_TILE;
         walk->end = x->causal ? least(tile->key_end, tile->position + tile->queries) : tile->key_end;
     }
 }
@@ -63,7 +70,7 @@ static bool see(ls_key_walk *walk, const uint64_t *word)
     return any != 0;
 }
 
-/* The keys of a segment, 64 by 64. */
+/* The keys of a segment, 64 by 64; a window cuts off those that are far behind. */
 static bool next_of_segment(ls_key_walk *walk)
 {
     const ls_query_tile *tile = walk->tile;
@@ -72,11 +79,15 @@ static bool next_of_segment(ls_key_walk *walk)
         return false;
     add_piece(walk, key, keys);
     walk->next += keys;
-    if (!walk->plan->args->causal || tile->position >= key + keys - 1)
+    int64_t window = walk->plan->args->window, last = tile->position + tile->queries - 1;
+    bool whole_past = !walk->plan->args->causal || tile->position >= key + keys - 1;
+    if (whole_past && (!window || last - window < key))
         return true;
     uint64_t word[LS_QUERY_TILE];
-    for (int64_t query = 0; query < tile->queries; query++)
-        word[query] = ones(least(keys, tile->position + query - key + 1));
+    for (int64_t query = 0; query < tile->queries; query++) {
+        int64_t seen = tile->position + query - key + 1; /* keys up to the query's own */
+        word[query] = ones(least(keys, seen)) & ~(window ? ones(seen - window) : 0);
+    }
     see(walk, word);
     return true;
 }

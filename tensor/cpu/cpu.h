@@ -89,7 +89,7 @@ void ls_cpu_softmax_backward(ls_device *device, ls_type type, bool log, int64_t 
 void ls_cpu_norm(ls_device *device, ls_type type, ls_type gain_type, bool rms, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *stats);
 void ls_cpu_norm_backward(ls_device *device, ls_type type, ls_type gain_type, bool rms, int64_t rows, int64_t width, const void *x, const void *gain, const void *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
 void ls_cpu_sum_rows(ls_device *device, ls_type type, int64_t rows, int64_t width, const void *x, void *y, ls_arena *scratch);
-void ls_cpu_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+void ls_cpu_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, const double *frequency, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
 
 /* tensor/cpu/move.c */
 void ls_cpu_copy_strided(ls_device *device, ls_type type, const ls_strides *shape, const void *x, void *y);

@@ -13,7 +13,8 @@ typedef struct {
     int op;
     bool flag, flag2, accumulate; /* log or rms or interleaved; gain_real or inverse */
     int64_t rows, length, inner, heads, k;
-    double number; /* eps, base */
+    double number; /* eps */
+    const double *frequency;
     const char *x, *y, *dy, *gain, *bias, *stats;
     char *to, *to_stats, *dgain, *dbias; /* dgain, dbias: [chunks, length] reals */
     int32_t *index;
@@ -310,15 +311,15 @@ static void rotary_range(void *context, int64_t begin, int64_t end)
 {
     const job *j = context;
     const size_t at = (size_t)(begin * j->heads * j->length) * j->size;
-    j->kernels->rotary(end - begin, j->heads, j->length, j->number, j->flag, j->flag2, j->position + begin, j->x + at,
+    j->kernels->rotary(end - begin, j->heads, j->length, j->frequency, j->flag, j->flag2, j->position + begin, j->x + at,
                        j->to + at, j->accumulate);
 }
 
-void ls_cpu_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, double base,
+void ls_cpu_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, const double *frequency,
                    bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate)
 {
     job j = job_of(device, type, rows, width);
-    j.heads = heads, j.number = base, j.flag = interleaved, j.flag2 = inverse;
+    j.heads = heads, j.frequency = frequency, j.flag = interleaved, j.flag2 = inverse;
     j.position = position, j.x = x, j.to = y, j.accumulate = accumulate;
     run_rows(device, rows, heads * width, rotary_range, &j);
 }

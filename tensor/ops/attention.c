@@ -2,13 +2,16 @@
  * device's. Here: shapes, what is kept for backward, and how many query-key pairs are really visible. */
 #include "tensor/ops/shapes.h"
 
+#include "base/math.h"
+
+#include <math.h>
 #include <string.h>
 
 /* ---- rotary ---- */
 
 typedef struct {
     const int32_t *positions; /* [B * T], on the arena */
-    double base;
+    const double *frequency;  /* [width / 2], on the arena */
     bool interleaved;
 } rotary_attributes;
 
@@ -18,8 +21,9 @@ static ls_status rotary_shape(ls_node *node)
     const ls_tensor *x = node->in[0];
     if (x->ndim != 4 || x->shape[3] % 2)
         return ls_fail(LS_ESHAPE, "%s: it must be [B, T, heads, width] with an even width", ls_describe(x).text);
-    if (!(at->base > 0))
-        return ls_fail(LS_EARG, "base is %g, it must be above 0", at->base);
+    for (int64_t j = 0; at->frequency && j < x->shape[3] / 2; j++)
+        if (!isfinite(at->frequency[j]))
+            return ls_fail(LS_EARG, "frequency %lld is %g; a base must be above 0", (long long)j, at->frequency[j]);
     return ls_shape_like_input(node);
 }
 
@@ -27,7 +31,7 @@ static void rotate(const ls_node *node, ls_device *device, bool inverse, const v
 {
     const rotary_attributes *at = node->attributes;
     const ls_tensor *x = node->in[0];
-    device->rotary(device, x->type, x->shape[0] * x->shape[1], x->shape[2], x->shape[3], at->base, at->interleaved,
+    device->rotary(device, x->type, x->shape[0] * x->shape[1], x->shape[2], x->shape[3], at->frequency, at->interleaved,
                    inverse, at->positions, from, to, accumulate);
 }
 
@@ -48,20 +52,33 @@ static ls_status rotary_backward(ls_node *node, ls_device *device)
 
 static const ls_op rotary_op = {"rotary", rotary_shape, rotary_forward, rotary_backward};
 
+ls_tensor *ls_rotary_by(ls_tape *tape, ls_tensor *x, const int32_t *positions, const double *frequency,
+                        bool interleaved)
+{
+    rotary_attributes at = {.interleaved = interleaved};
+    if (x->ndim == 4) { /* else the shape rule refuses it */
+        at.positions = ls_copy_array(tape, positions, x->shape[0] * x->shape[1], sizeof *positions);
+        at.frequency = ls_copy_array(tape, frequency, x->shape[3] / 2, sizeof *frequency);
+    }
+    return ls_apply(tape, &rotary_op, 1, &x, &at, sizeof at, 1, NULL);
+}
+
 ls_tensor *ls_rotary(ls_tape *tape, ls_tensor *x, const int32_t *positions, double base, bool interleaved)
 {
-    int64_t rows = x->shape[0] * x->shape[1];
-    const rotary_attributes at = {.base = base,
-                                  .interleaved = interleaved,
-                                  .positions =
-                                      x->ndim == 4 ? ls_copy_array(tape, positions, rows, sizeof *positions) : NULL};
-    return ls_apply(tape, &rotary_op, 1, &x, &at, sizeof at, 1, NULL);
+    const int64_t pairs = x->ndim == 4 ? x->shape[3] / 2 : 0;
+    double *frequency = ls_arena_array(ls_tape_arena(tape), double, pairs);
+    for (int64_t j = 0; frequency && j < pairs; j++)
+        frequency[j] = ls_math_pow(base, (double)(-2 * j) / (double)x->shape[3]);
+    if (!frequency)
+        ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld frequencies", (long long)pairs);
+    return ls_rotary_by(tape, x, positions, frequency, interleaved);
 }
 
 /* ---- attention ---- */
 
 typedef struct {
     bool causal;
+    int64_t window;                           /* 0: none */
     const int32_t *segments, *query_segments; /* [B, Tk], [B, Tq] on the arena, or NULL */
     const ls_block_mask *mask;                /* the caller's, or NULL */
     double pairs;                             /* visible query-key pairs of all rows, a head: for the count of flops */
@@ -110,6 +127,8 @@ static ls_status attention_shape(ls_node *node)
     if (k->shape[2] ? q->shape[2] % k->shape[2] : q->shape[2])
         return ls_fail(LS_ESHAPE, "%lld query heads are not a multiple of %lld key/value heads", (long long)q->shape[2],
                        (long long)k->shape[2]);
+    if (at->window < 0)
+        return ls_fail(LS_EARG, "window is %lld, it must be at least 0 (all)", (long long)at->window);
     if (at->mask)
         status = ls_block_mask_check(at->mask, q->shape[0], q->shape[1], k->shape[1]);
     else if (at->query_segments)
@@ -133,6 +152,8 @@ static double self_pairs(const attention_attributes *at, const int32_t *segment,
             continue;
         double seen_first = (double)(first - begin + 1), seen_last = (double)(end - begin);
         pairs += (double)(end - first) * (at->causal ? (seen_first + seen_last) / 2 : seen_last);
+        for (int64_t query = first; at->window && query < end; query++) /* what the window hides again */
+            pairs -= query - begin >= at->window ? (double)(query - begin + 1 - at->window) : 0;
     }
     return pairs;
 }
@@ -180,6 +201,7 @@ static ls_attention_args attention_args(const ls_node *node)
         .kv_heads = k->shape[2],
         .width = q->shape[3],
         .causal = at->causal,
+        .window = at->window,
         .segments = at->segments,
         .query_segments = at->query_segments,
         .mask = at->mask,
@@ -278,6 +300,15 @@ ls_tensor *ls_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v,
     return apply(
         tape, &attention_op, q, k, v,
         &(attention_attributes){.causal = causal, .segments = segments ? segment_ids(tape, k, segments) : NULL});
+}
+
+ls_tensor *ls_window_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, int64_t window,
+                               const int32_t *segments)
+{
+    return apply(tape, &attention_op, q, k, v,
+                 &(attention_attributes){.causal = true,
+                                         .window = window,
+                                         .segments = segments ? segment_ids(tape, k, segments) : NULL});
 }
 
 ls_tensor *ls_cross_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const int32_t *query_segments,

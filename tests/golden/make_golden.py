@@ -1,4 +1,5 @@
-"""Makes gpt2.json and llama.json beside this file: what PyTorch computes, in float64, for two tiny models.
+"""Makes gpt2.json, llama.json and qwen.json beside this file: what PyTorch computes, in float64, for three tiny models,
+the last with all that the llama style has by option.
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch numpy
     /tmp/venv/bin/python tests/golden/make_golden.py
@@ -37,19 +38,25 @@ def initial(number, name, shape):
     return torch.tensor(value.astype(numpy.float32).astype(numpy.float64).reshape(shape), requires_grad=True)
 
 
+def head_width(o):
+    return o.get("head_width") or o["width"] // o["heads"]
+
+
 def shapes(o):
-    D, F_, V, kv = o["width"], o["hidden"], o["vocabulary"], o["kv_heads"] * (o["width"] // o["heads"])
+    D, F_, V, d = o["width"], o["hidden"], o["vocabulary"], head_width(o)
+    q, kv = o["heads"] * d, o["kv_heads"] * d
     gpt2 = o["style"] == "gpt2"
     yield "embedding/token/weight", (V, D)
     if gpt2:
         yield "embedding/position/weight", (o["context"], D)
     for i in range(o["layers"]):
-        rows = [("attention_norm", None, D), ("attention/query", D, D), ("attention/key", kv, D), ("attention/value", kv, D),
-                ("attention/output", D, D), ("mlp_norm", None, D)]
+        rows = [("attention_norm", None, D), ("attention/query", q, D), ("attention/key", kv, D), ("attention/value", kv, D)]
+        rows += [("attention/query_norm", None, d), ("attention/key_norm", None, d)] if o.get("qk_norm") else []
+        rows += [("attention/output", D, q), ("mlp_norm", None, D)]
         rows += [("mlp/up", F_, D), ("mlp/down", D, F_)] if gpt2 else [("mlp/gate", F_, D), ("mlp/up", F_, D), ("mlp/down", D, F_)]
         for name, out, width in rows:
             yield f"blocks/{i}/{name}/" + ("weight" if out else "gain"), (out, width) if out else (width,)
-            if gpt2:
+            if gpt2 or (o.get("qkv_bias") and name in ("attention/query", "attention/key", "attention/value")):
                 yield f"blocks/{i}/{name}/bias", (out or width,)
     yield "final_norm/gain", (D,)
     if gpt2:
@@ -58,10 +65,23 @@ def shapes(o):
         yield "head/weight", (V, D)
 
 
-def rotate_halves(x, positions, base):
+def frequencies(o, d):
+    """Llama 3.1's, section 3.2 and the reference code that came with it."""
+    plain = o["rope_base"] ** (-torch.arange(0, d, 2) / d)
+    if "rope_factor" not in o:
+        return plain
+    wave = 2 * math.pi / plain
+    low, high = (o["rope_original_context"] / o[f"rope_{end}_freq_factor"] for end in ("low", "high"))
+    share = (o["rope_original_context"] / wave - o["rope_low_freq_factor"]) / (o["rope_high_freq_factor"] - o["rope_low_freq_factor"])
+    between = (1 - share) * plain / o["rope_factor"] + share * plain
+    assert (wave < high).any() and (wave > low).any() and ((wave >= high) & (wave <= low)).any(), "all three kinds"
+    return torch.where(wave < high, plain, torch.where(wave > low, plain / o["rope_factor"], between))
+
+
+def rotate_halves(x, positions, frequency):
     """x [B, T, H, d]: pairs (j, j + d/2), Hugging Face's order."""
     d = x.shape[-1]
-    angle = positions[..., None] * base ** (-torch.arange(0, d, 2) / d)
+    angle = positions[..., None] * frequency
     cos, sin = angle.cos()[:, :, None], angle.sin()[:, :, None]
     a, b = x[..., : d // 2], x[..., d // 2 :]
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
@@ -69,7 +89,7 @@ def rotate_halves(x, positions, base):
 
 def logits_of(o, p, ids, positions, segments):
     gpt2, D, H, kv = o["style"] == "gpt2", o["width"], o["heads"], o["kv_heads"]
-    d, (B, T) = D // H, ids.shape
+    d, (B, T) = head_width(o), ids.shape
 
     def norm(x, name):
         if gpt2:
@@ -80,6 +100,8 @@ def logits_of(o, p, ids, positions, segments):
         return F.linear(x, p[name + "/weight"], p.get(name + "/bias"))
 
     mask = (segments[:, :, None] == segments[:, None, :]) & torch.ones(T, T, dtype=torch.bool).tril()
+    if o.get("window"):
+        mask &= ~torch.ones(T, T, dtype=torch.bool).tril(-o["window"])
     x = p["embedding/token/weight"][ids]
     if gpt2:
         x = x + p["embedding/position/weight"][positions]
@@ -87,11 +109,13 @@ def logits_of(o, p, ids, positions, segments):
         b = f"blocks/{i}/"
         h = norm(x, b + "attention_norm")
         q, k, v = (linear(h, b + "attention/" + n).view(B, T, heads, d) for n, heads in (("query", H), ("key", kv), ("value", kv)))
+        if o.get("qk_norm"):
+            q, k = (F.rms_norm(t, (d,), p[f"{b}attention/{n}_norm/gain"], o["norm_eps"]) for t, n in ((q, "query"), (k, "key")))
         if not gpt2:
-            q, k = (rotate_halves(t, positions, o["rope_base"]) for t in (q, k))
+            q, k = (rotate_halves(t, positions, frequencies(o, d)) for t in (q, k))
         q, k, v = (t.transpose(1, 2) for t in (q, k.repeat_interleave(H // kv, 2), v.repeat_interleave(H // kv, 2)))
         h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None])
-        x = x + linear(h.transpose(1, 2).reshape(B, T, D), b + "attention/output")
+        x = x + linear(h.transpose(1, 2).reshape(B, T, H * d), b + "attention/output")
         h = norm(x, b + "mlp_norm")
         if gpt2:
             h = F.gelu(linear(h, b + "mlp/up"), approximate="tanh")
@@ -112,7 +136,7 @@ def rounded(tensor):
     return [float(f"{x:.10g}") for x in tensor.detach().flatten().tolist()]
 
 
-def golden(o, rows, tokens):
+def golden(o, rows, tokens, name=None):
     p = {name: initial(i, name, shape) for i, (name, shape) in enumerate(shapes(o))}
     at = torch.arange(rows * tokens).view(rows, tokens)
     ids, labels = (at * 7 + at // 5) % o["vocabulary"], (at * 11 + 3) % o["vocabulary"]
@@ -149,7 +173,7 @@ def golden(o, rows, tokens):
         curve.append(loss.item())
     file["adamw"] = {"betas": BETAS, "eps": EPS, "weight_decay": DECAY, "clip": CLIP, "lr": [learning_rate(s) for s in range(1, STEPS + 1)],
                      "loss": curve, "grad_norm": norms}
-    path = pathlib.Path(__file__).with_name(o["style"] + ".json")
+    path = pathlib.Path(__file__).with_name((name or o["style"]) + ".json")
     path.write_text(json.dumps(file, separators=(",", ":")).replace('],"', '],\n"') + "\n")
     print(path.name, path.stat().st_size, "bytes; loss", curve[0], "to", curve[-1], "norms", norms[0], norms[-1])
 
@@ -159,3 +183,6 @@ if __name__ == "__main__":
             "rope_base": 10000.0, "norm_eps": 1e-5}, rows=2, tokens=13)
     golden({"style": "llama", "vocabulary": 41, "layers": 2, "width": 24, "heads": 6, "kv_heads": 2, "hidden": 28, "context": 16, "tied": False,
             "rope_base": 500.0, "norm_eps": 1e-5}, rows=3, tokens=12)
+    golden({"style": "llama", "vocabulary": 41, "layers": 2, "width": 20, "heads": 6, "kv_heads": 2, "hidden": 28, "context": 16, "tied": True,
+            "head_width": 8, "qkv_bias": True, "qk_norm": True, "window": 5, "rope_base": 500.0, "rope_scaling": "llama3", "rope_factor": 4.0,
+            "rope_low_freq_factor": 1.0, "rope_high_freq_factor": 4.0, "rope_original_context": 256, "norm_eps": 1e-6}, rows=3, tokens=12, name="qwen")

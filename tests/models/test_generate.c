@@ -23,6 +23,12 @@ static const ls_transformer_options llama = {.style = 1,
                                              .norm_eps = 1e-5,
                                              .init_std = 0.3};
 
+/* All that the llama style has by option. */
+static const ls_transformer_options qwen = {.style = 1, .vocabulary = 47, .layers = 2, .width = 32, .heads = 4, .kv_heads = 2, .context = 90,
+                                            .head_width = 12, .window = 9, .qkv_bias = true, .qk_norm = true, .tied = true, .rope_base = 10000,
+                                            .rope_scaling = 2, .rope_factor = 8, .rope_low_freq_factor = 1, .rope_high_freq_factor = 4,
+                                            .rope_original_context = 64, .norm_eps = 1e-6, .init_std = 0.3};
+
 static workbench drawn(const ls_transformer_options *options, ls_type compute, int threads)
 {
     workbench w = workbench_of(options, compute, threads);
@@ -68,8 +74,10 @@ Test(generate, the_cache_gives_the_bits_of_the_full_forward)
 {
     cache_equals_full(&gpt2, LS_F32);
     cache_equals_full(&llama, LS_F32);
+    cache_equals_full(&qwen, LS_F32);
     cache_equals_full(&gpt2, LS_BF16);
     cache_equals_full(&llama, LS_BF16);
+    cache_equals_full(&qwen, LS_BF16);
 }
 
 /* 20 prompts of lengths 1..20: more than a group. */

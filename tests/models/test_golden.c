@@ -1,4 +1,4 @@
-/* Both styles of the transformer against PyTorch (tests/golden/make_golden.py, float64): logits, the gradient of every
+/* Both styles of the transformer, and llama with all its options, against PyTorch (tests/golden/make_golden.py, float64): logits, the gradient of every
  * parameter, and 20 steps of AdamW with clipping and a schedule. */
 #include "tests/models/golden.h"
 
@@ -25,8 +25,17 @@ static golden golden_of(const char *path, int threads)
                                       .kv_heads = option(o, "kv_heads"),
                                       .hidden = option(o, "hidden"),
                                       .context = option(o, "context"),
+                                      .head_width = option(o, "head_width"),
+                                      .window = option(o, "window"),
+                                      .qkv_bias = json_is_true(json_object_get(o, "qkv_bias")),
+                                      .qk_norm = json_is_true(json_object_get(o, "qk_norm")),
                                       .tied = json_is_true(json_object_get(o, "tied")),
                                       .rope_base = json_number_value(json_object_get(o, "rope_base")),
+                                      .rope_scaling = json_object_get(o, "rope_scaling") ? 2 : 0,
+                                      .rope_factor = json_number_value(json_object_get(o, "rope_factor")),
+                                      .rope_low_freq_factor = json_number_value(json_object_get(o, "rope_low_freq_factor")),
+                                      .rope_high_freq_factor = json_number_value(json_object_get(o, "rope_high_freq_factor")),
+                                      .rope_original_context = option(o, "rope_original_context"),
                                       .norm_eps = json_number_value(json_object_get(o, "norm_eps"))};
     g.bench = workbench_of(&options, LS_F32, threads);
     for (int i = 0; i < g.bench.count; i++)
@@ -105,6 +114,11 @@ Test(golden, llama_logits_and_gradients_are_pytorchs)
     logits_and_gradients("tests/golden/llama.json");
 }
 
+Test(golden, biases_head_norms_windows_and_scaled_angles_are_pytorchs)
+{
+    logits_and_gradients("tests/golden/qwen.json");
+}
+
 static double norm_of(const golden *g)
 {
     double sum = 0;
@@ -158,4 +172,8 @@ Test(golden, gpt2_learns_along_pytorchs_curve)
 Test(golden, llama_learns_along_pytorchs_curve)
 {
     loss_curve("tests/golden/llama.json");
+}
+Test(golden, llama_with_all_options_learns_along_pytorchs_curve)
+{
+    loss_curve("tests/golden/qwen.json");
 }

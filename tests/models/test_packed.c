@@ -43,12 +43,20 @@ static const ls_transformer_options gpt2 = {.style = 0, .vocabulary = 53, .layer
 static const ls_transformer_options llama = {.style = 1, .vocabulary = 47, .layers = 2, .width = 32, .heads = 4, .kv_heads = 2, .context = T,
                                              .rope_base = 10000, .norm_eps = 1e-5, .init_std = 0.3};
 
+/* All that the llama style has by option. */
+static const ls_transformer_options qwen = {.style = 1, .vocabulary = 47, .layers = 2, .width = 32, .heads = 4, .kv_heads = 2, .context = T,
+                                            .head_width = 12, .window = 7, .qkv_bias = true, .qk_norm = true, .tied = true, .rope_base = 10000,
+                                            .rope_scaling = 2, .rope_factor = 8, .rope_low_freq_factor = 1, .rope_high_freq_factor = 4,
+                                            .rope_original_context = 64, .norm_eps = 1e-6, .init_std = 0.3};
+
 Test(packed, each_token_has_the_bits_of_its_sample_alone)
 {
     packed_equals_alone(&gpt2, LS_F32, true);
     packed_equals_alone(&llama, LS_F32, true);
+    packed_equals_alone(&qwen, LS_F32, true);
     packed_equals_alone(&gpt2, LS_BF16, true);
     packed_equals_alone(&llama, LS_BF16, true);
+    packed_equals_alone(&qwen, LS_BF16, true);
 }
 
 Test(packed, without_segment_ids_they_would_leak)

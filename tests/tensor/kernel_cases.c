@@ -292,10 +292,13 @@ static void run_rotary(ls_device *device, ls_type type, int64_t n, kernel_output
     for (int i = 0; i < 12; i++) {
         const int64_t width = widths[i / 4], heads = 3, rows = n / (heads * width);
         int32_t *position = malloc(sizeof *position * (size_t)(rows + 1));
+        double frequency[75];
         for (int64_t row = 0; row < rows; row++)
             position[row] = (int32_t)(row * 977 % 100003);
+        for (int64_t j = 0; j < width / 2; j++)
+            frequency[j] = pow(10000, -2.0 * (double)j / (double)width);
         void *y = take(out, device, type, rows * heads * width, "rotary", i);
-        device->rotary(device, type, rows, heads, width, 10000, i & 1, i & 2, position, x, y, i % 3 == 0);
+        device->rotary(device, type, rows, heads, width, frequency, i & 1, i & 2, position, x, y, i % 3 == 0);
         free(position);
     }
     free(x);

@@ -34,13 +34,13 @@ ls_status reference_matmul(ls_device *device, const ls_matmul_args *p, ls_arena 
     return LS_OK;
 }
 
-void reference_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, double base,
+void reference_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, const double *frequency,
                       bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate)
 {
     (void)device;
     for (int64_t r = 0; r < rows * heads; r++)
         for (int64_t j = 0; j < width / 2; j++) {
-            double angle = (double)position[r / heads] * pow(base, -2.0 * (double)j / (double)width);
+            double angle = (double)position[r / heads] * frequency[j];
             double c = cos(angle), s = inverse ? -sin(angle) : sin(angle);
             int64_t first = r * width + (interleaved ? 2 * j : j), second = first + (interleaved ? 1 : width / 2);
             double a = get(type, x, first), b = get(type, x, second);
@@ -67,7 +67,7 @@ static bool sees(const ls_attention_args *p, int64_t b, int64_t i, int64_t j)
     if (p->query_segments)
         return key_id >= 0 && key_id == p->query_segments[b * p->queries + i];
     int64_t at = i + p->keys - p->queries;
-    return !(p->causal && j > at) && !(p->segments && key_id != p->segments[b * p->keys + at]);
+    return !(p->causal && j > at) && !(p->window && j <= at - p->window) && !(p->segments && key_id != p->segments[b * p->keys + at]);
 }
 
 /* Probabilities of one query's keys; returns log-sum-exp, -infinity where it sees none. */

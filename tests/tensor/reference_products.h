@@ -4,7 +4,7 @@
 #include "tests/tensor/reference_device.h"
 
 ls_status reference_matmul(ls_device *device, const ls_matmul_args *p, ls_arena *scratch);
-void reference_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, double base,
+void reference_rotary(ls_device *device, ls_type type, int64_t rows, int64_t heads, int64_t width, const double *frequency,
                       bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
 ls_status reference_attention(ls_device *device, const ls_attention_args *p, ls_arena *scratch);
 ls_status reference_attention_backward(ls_device *device, const ls_attention_args *p, ls_arena *scratch);

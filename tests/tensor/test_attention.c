@@ -4,10 +4,11 @@ typedef struct {
     int64_t batch, queries, keys, heads, kv_heads, width;
     bool causal, packed, cross;
     int64_t mask; /* size of a mask's blocks; 0: none */
+    int64_t window;
 } shape;
 
 /* One key, odd widths, borders of tiles, grouped queries, queries at the end of the keys, no mask, packed cross
- * attention, masks of small and large blocks. */
+ * attention, masks of small and large blocks, windows that end inside a tile, at its border, and beyond the row. */
 static const shape shapes[] = {
     {1, 1, 1, 1, 1, 1, .causal = true},
     {2, 7, 7, 3, 3, 5, .causal = true},
@@ -26,6 +27,12 @@ static const shape shapes[] = {
     {1, 150, 170, 12, 4, 16, .mask = 32},
     {2, 140, 140, 2, 2, 64, .mask = 64},
     {1, 200, 290, 2, 2, 24, .mask = 128},
+    {2, 150, 150, 4, 2, 16, .causal = true, .window = 20},
+    {1, 200, 200, 6, 2, 24, .causal = true, .window = 64},
+    {1, 3, 200, 2, 2, 8, .causal = true, .window = 70},
+    {1, 1, 130, 2, 1, 8, .causal = true, .window = 1},
+    {1, 70, 70, 2, 2, 8, .causal = true, .window = 1000},
+    {2, 150, 150, 2, 1, 16, .causal = true, .packed = true, .window = 9},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -61,7 +68,7 @@ static bool sees(const ls_attention_args *x, int64_t b, int64_t i, int64_t j)
         return x->query_segments[b * x->queries + i] >= 0 &&
                x->query_segments[b * x->queries + i] == x->segments[b * x->keys + j];
     int64_t position = i + x->keys - x->queries;
-    return (!x->causal || j <= position) &&
+    return (!x->causal || j <= position) && (!x->window || j > position - x->window) &&
            (!x->segments || x->segments[b * x->keys + j] == x->segments[b * x->keys + position]);
 }
 
@@ -100,6 +107,7 @@ static ls_attention_args arguments(const shape *s, ls_type type)
                                .kv_heads = s->kv_heads,
                                .width = s->width,
                                .causal = s->causal,
+                               .window = s->window,
                                .scale = 1 / sqrt((double)s->width),
                                .segments = s->packed ? segments_of(s, s->keys, 0) : NULL,
                                .query_segments = s->packed && s->cross ? segments_of(s, s->queries, 1) : NULL,
@@ -306,9 +314,8 @@ static void segment_alone(ls_device *device, ls_arena *scratch, const ls_attenti
     free(x.out), free(x.lse), free(x.dq), free(x.dk), free(x.dv);
 }
 
-Test(attention, a_packed_row_gives_the_bits_of_its_parts_alone)
+static void packed_as_its_parts(const shape s)
 {
-    const shape s = {1, 180, 180, 4, 2, 16, .causal = true, .packed = true};
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
     for (ls_type type = LS_F32; type <= LS_BF16; type++) {
@@ -329,11 +336,16 @@ Test(attention, a_packed_row_gives_the_bits_of_its_parts_alone)
     device_done(device);
 }
 
+Test(attention, a_packed_row_gives_the_bits_of_its_parts_alone)
+{
+    packed_as_its_parts((shape){1, 180, 180, 4, 2, 16, .causal = true, .packed = true});
+    packed_as_its_parts((shape){1, 280, 280, 4, 2, 16, .causal = true, .packed = true, .window = 66});
+}
+
 /* Decoding: the last n queries alone, and earlier ones against the keys they could see, give what the whole call gave.
  */
-Test(attention, a_query_alone_gives_the_bits_of_the_whole_call)
+static void alone_as_in_the_whole_call(const shape s)
 {
-    const shape s = {1, 150, 150, 6, 2, 20, .causal = true};
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
     for (ls_type type = LS_F32; type <= LS_BF16; type++) {
@@ -357,6 +369,31 @@ Test(attention, a_query_alone_gives_the_bits_of_the_whole_call)
         free(out);
         release(&whole);
     }
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
+Test(attention, a_query_alone_gives_the_bits_of_the_whole_call)
+{
+    alone_as_in_the_whole_call((shape){1, 150, 150, 6, 2, 20, .causal = true});
+    alone_as_in_the_whole_call((shape){1, 150, 150, 6, 2, 20, .causal = true, .window = 50});
+}
+
+Test(attention, a_window_beyond_the_row_is_none)
+{
+    const shape with = {1, 140, 140, 4, 2, 16, .causal = true, .window = 140};
+    ls_device *device = device_of(2);
+    ls_arena *scratch = scratch_arena();
+    ls_attention_args a = arguments(&with, LS_F32), b = arguments(&with, LS_F32), c = arguments(&with, LS_F32);
+    b.window = 0, c.window = 139;
+    ls_attention_args *all[] = {&a, &b, &c};
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(device->attention(device, all[i], scratch), LS_OK);
+        cr_assert_eq(device->attention_backward(device, all[i], scratch), LS_OK);
+    }
+    cr_expect(same(&a, &b, &with));
+    cr_expect_not(same(&a, &c, &with), "one key less is another result");
+    release(&a), release(&b), release(&c);
     ls_arena_free(scratch);
     device_done(device);
 }

@@ -35,7 +35,7 @@ void KERNEL(softmax)(bool log, int64_t rows, int64_t length, const void *x, void
 void KERNEL(softmax_backward)(bool log, int64_t rows, int64_t length, const void *y, const void *dy, void *dx);
 void KERNEL(norm)(bool rms, bool gain_real, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *real_stats);
 void KERNEL(norm_backward)(bool rms, bool gain_real, int64_t rows, int64_t width, const void *x, const void *gain, const void *real_stats, const void *dy, void *dx, void *real_dgain, void *real_dbias);
-void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
+void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, const double *frequency, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
 
 /* flat.c: f32 only */
 void KERNEL(carry)(int64_t n, const float *x, int levels, const float *const *level, int64_t at, float *dst);

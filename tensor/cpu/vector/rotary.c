@@ -1,4 +1,4 @@
-/* Rotary positions (Su et al. 2021): pair j of a head turns by position * base^(-2j / width). Angles, sines and cosines
+/* Rotary positions (Su et al. 2021): pair j of a head turns by position * frequency[j]. Angles, sines and cosines
  * are f64 with fixed bits: an f32 angle at position 100,000 would be wrong by 0.004. */
 #include "base/math.h"
 #include "tensor/cpu/vector/prototypes.h"
@@ -71,18 +71,18 @@ always_inline void rotate(int n, int64_t step, int64_t apart, const real *cosine
     }
 }
 
-void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse,
+void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, const double *frequency, bool interleaved, bool inverse,
                     const int32_t *position, const void *x_, void *y_, bool accumulate)
 {
-    double frequency[PAIRS];
+    double turn[PAIRS];
     real cosine[PAIRS], sine[PAIRS];
     const int64_t pairs = width / 2;
     for (int64_t first = 0; first < pairs; first += PAIRS) {
         int n = (int)at_most(pairs - first, PAIRS);
         for (int i = 0; i < n; i++)
-            frequency[i] = (inverse ? -1 : 1) * ls_math_pow(base, (double)(-2 * (first + i)) / (double)width);
+            turn[i] = inverse ? -frequency[first + i] : frequency[first + i];
         for (int64_t row = 0; row < rows; row++) {
-            sincos_block(n, position[row], frequency, cosine, sine);
+            sincos_block(n, position[row], turn, cosine, sine);
             for (int64_t head = 0; head < heads; head++) {
                 int64_t at = (row * heads + head) * width + (interleaved ? 2 * first : first);
                 const element *x = (const element *)x_ + at;

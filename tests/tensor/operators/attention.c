@@ -38,6 +38,32 @@ static ls_tensor *build_attention(ls_tape *tape, ls_tensor *const *in, const ope
     return ls_attention(tape, in[0], in[1], in[2], c->argument[0] != 0, segments);
 }
 
+static ls_tensor *build_rotary_by(ls_tape *tape, ls_tensor *const *in, const operator_case *c)
+{
+    int64_t rows = size(c, 0, 0) * size(c, 0, 1), pairs = size(c, 0, 3) / 2;
+    double *frequency = ls_arena_array(ls_tape_arena(tape), double, pairs);
+    for (int64_t j = 0; j < pairs; j++)
+        frequency[j] = 1.5 - 0.4 * (double)j;
+    return ls_rotary_by(tape, in[0], numbers(tape, rows, position_at, size(c, 0, 1)), frequency, false);
+}
+
+static void value_rotary_by(const operator_case *c, const double *const *in, double *out)
+{
+    int64_t heads = size(c, 0, 2), width = size(c, 0, 3), half = width / 2;
+    for (int64_t i = 0; i < operator_input_count(c, 0); i++) {
+        int64_t at = i % width;
+        double angle = position_at(i / width / heads, size(c, 0, 1)) * (1.5 - 0.4 * (double)(at % half));
+        out[i] = in[0][i] * cos(angle) + (at < half ? -in[0][i + half] : in[0][i - half]) * sin(angle);
+    }
+}
+
+static ls_tensor *build_window(ls_tape *tape, ls_tensor *const *in, const operator_case *c)
+{
+    int64_t keys = size(c, 1, 0) * size(c, 1, 1);
+    const int32_t *segments = c->argument[1] ? numbers(tape, keys, segment_at, c->argument[1]) : NULL;
+    return ls_window_attention(tape, in[0], in[1], in[2], c->argument[2], segments);
+}
+
 /* softmax over the keys that `sees` names, times v; 0 where it names none. */
 typedef bool (*sees_key)(const operator_case *c, int64_t batch, int64_t query, int64_t key);
 
@@ -67,7 +93,7 @@ static void value_seeing(const operator_case *c, const double *const *in, double
 static bool sees_self(const operator_case *c, int64_t batch, int64_t query, int64_t key)
 {
     int64_t keys = size(c, 1, 1), at = query + keys - size(c, 0, 1), length = c->argument[1];
-    return !(c->argument[0] && key > at) &&
+    return !(c->argument[0] && key > at) && !(c->argument[2] && key <= at - c->argument[2]) &&
            !(length && segment_at(batch * keys + key, length) != segment_at(batch * keys + at, length));
 }
 
@@ -212,6 +238,16 @@ static void draw_masked(fuzz *f, operator_case *c)
 }
 
 /* clang-format off */
+/* causal, segments, window */
+static const operator_case windows[] = {
+    {"short", {{4, {2, 7, 4, 3}}, {4, {2, 7, 2, 3}}, {4, {2, 7, 2, 3}}}, {1, 0, 3}},
+    {"only itself", {{4, {1, 5, 1, 2}}, {4, {1, 5, 1, 2}}, {4, {1, 5, 1, 2}}}, {1, 0, 1}},
+    {"segments", {{4, {2, 9, 2, 3}}, {4, {2, 9, 1, 3}}, {4, {2, 9, 1, 3}}}, {1, 4, 2}},
+    {"later queries", {{4, {1, 2, 2, 3}}, {4, {1, 8, 2, 3}}, {4, {1, 8, 2, 3}}}, {1, 0, 4}},
+    {"beyond a tile", {{4, {1, 70, 1, 2}}, {4, {1, 70, 1, 2}}, {4, {1, 70, 1, 2}}}, {1, 0, 5}},
+    {0},
+};
+static const operator_case rotaries_by[] = {{"any frequencies", {{4, {2, 3, 2, 6}}}, {0}}, {0}};
 static const operator_case rotaries[] = {
     {"halves", {{4, {2, 3, 2, 6}}}, {0}},
     {"pairs", {{4, {2, 3, 2, 6}}}, {1}},
@@ -253,7 +289,15 @@ const operator_description operators_attention[] = {
      .bench = {"bench", {{4, {8, 256, 12, 64}}}, {0}}},
     {.name = "attention", .inputs = 3, .build = build_attention, .value = value_attention, .cases = attentions, .draw = draw_attention,
      .flops = flops_attention, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {1, 0}}},
+<<<<<<< HEAD
     {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses, .draw = draw_cross,
+=======
+    {.name = "rotary_by", .inputs = 1, .build = build_rotary_by, .value = value_rotary_by, .cases = rotaries_by,
+     .bench = {"bench", {{4, {8, 256, 12, 64}}}, {0}}},
+    {.name = "window_attention", .inputs = 3, .build = build_window, .value = value_attention, .cases = windows,
+     .flops = flops_attention, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {1, 0, 64}}},
+    {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses,
+>>>>>>> d4c84ef (models: heads of any width, qkv biases, head norms, windows, scaled rotary angles)
      .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 384, 6, 64}}, {4, {2, 384, 6, 64}}}, {0, 0}}},
     {.name = "masked_attention", .inputs = 3, .build = build_masked, .value = value_masked, .cases = maskeds, .draw = draw_masked,
      .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {SCATTERED, 64, 1}}},
