@@ -50,7 +50,6 @@ typedef struct {
     void (*norm)(bool rms, bool gain_real, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *real_stats);
     /* dgain, dbias [width] of these rows alone, overwritten [may be NULL] */
     void (*norm_backward)(bool rms, bool gain_real, int64_t rows, int64_t width, const void *x, const void *gain, const void *real_stats, const void *dy, void *dx, void *real_dgain, void *real_dbias);
-<<<<<<< HEAD
     /* losses.c. Elements: at most 512, with a weight each [may be NULL]; rows: whole ones */
     double (*element_loss)(ls_element_loss kind, int64_t n, const void *x, const void *target, const float *weights, const float *pos_weights);
     void (*element_loss_backward)(ls_element_loss kind, int64_t n, double scale, const void *x, const void *target, const float *weights, const float *pos_weights, void *dx, void *dtarget);
@@ -58,10 +57,7 @@ typedef struct {
     void (*row_loss_backward)(const ls_row_loss_args *args, int64_t row);
     void (*cosine)(int64_t width, double eps, const void *a, const void *b, void *y, double stats[3]);
     void (*cosine_backward)(int64_t width, double eps, const void *a, const void *b, const double stats[3], const void *dy, void *da, void *db);
-    void (*rotary)(int64_t rows, int64_t heads, int64_t width, double base, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
-=======
     void (*rotary)(int64_t rows, int64_t heads, int64_t width, const double *frequency, bool interleaved, bool inverse, const int32_t *position, const void *x, void *y, bool accumulate);
->>>>>>> d4c84ef (models: heads of any width, qkv biases, head norms, windows, scaled rotary angles)
     /* channels.c: positions [rows, width]; mean, scale, shift, of_dy, of_x, constant, best, sum are [width] reals */
     void (*channel_moments)(int64_t rows, int64_t width, const void *x, double *mean, double *squares);
     void (*channel_normalise)(int64_t rows, int64_t width, const void *x, const void *mean, const void *scale, const void *shift, void *y);

@@ -224,6 +224,23 @@ static void draw_attention(fuzz *f, operator_case *c)
     c->argument[1] = masked && fuzz_below(f, 2) ? 1 + fuzz_below(f, 4) : 0;
 }
 
+/* Any frequencies: they are the pairs', so any even width. */
+static void draw_rotary_by(fuzz *f, operator_case *c)
+{
+    draw_rotary(f, c);
+    c->argument[0] = 0;
+}
+
+/* Causal, so there are at least as many keys as queries. */
+static void draw_window(fuzz *f, operator_case *c)
+{
+    draw_heads(f, c);
+    for (int i = 1; i < 3; i++)
+        c->in[i].shape[1] += c->in[0].shape[1];
+    c->argument[0] = 1, c->argument[2] = 1 + fuzz_below(f, 6);
+    c->argument[1] = fuzz_below(f, 2) ? 1 + fuzz_below(f, 4) : 0;
+}
+
 static void draw_cross(fuzz *f, operator_case *c)
 {
     draw_heads(f, c);
@@ -289,15 +306,11 @@ const operator_description operators_attention[] = {
      .bench = {"bench", {{4, {8, 256, 12, 64}}}, {0}}},
     {.name = "attention", .inputs = 3, .build = build_attention, .value = value_attention, .cases = attentions, .draw = draw_attention,
      .flops = flops_attention, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {1, 0}}},
-<<<<<<< HEAD
-    {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses, .draw = draw_cross,
-=======
-    {.name = "rotary_by", .inputs = 1, .build = build_rotary_by, .value = value_rotary_by, .cases = rotaries_by,
+    {.name = "rotary_by", .inputs = 1, .build = build_rotary_by, .value = value_rotary_by, .cases = rotaries_by, .draw = draw_rotary_by,
      .bench = {"bench", {{4, {8, 256, 12, 64}}}, {0}}},
-    {.name = "window_attention", .inputs = 3, .build = build_window, .value = value_attention, .cases = windows,
+    {.name = "window_attention", .inputs = 3, .build = build_window, .value = value_attention, .cases = windows, .draw = draw_window,
      .flops = flops_attention, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {1, 0, 64}}},
-    {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses,
->>>>>>> d4c84ef (models: heads of any width, qkv biases, head norms, windows, scaled rotary angles)
+    {.name = "cross_attention", .inputs = 3, .build = build_cross, .value = value_cross, .cases = crosses, .draw = draw_cross,
      .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 384, 6, 64}}, {4, {2, 384, 6, 64}}}, {0, 0}}},
     {.name = "masked_attention", .inputs = 3, .build = build_masked, .value = value_masked, .cases = maskeds, .draw = draw_masked,
      .flops = flops_cross, .bench = {"bench", {{4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}, {4, {2, 256, 6, 64}}}, {SCATTERED, 64, 1}}},
