@@ -59,6 +59,10 @@ static ls_status read_header(ls_llama2c *f, ls_transformer_options *o)
                                   .context = h[6],
                                   .tied = !own_head,
                                   .rope_base = 10000,
+                                  .rope_factor = 1,
+                                  .rope_low_freq_factor = 1,
+                                  .rope_high_freq_factor = 4,
+                                  .rope_original_context = h[6],
                                   .rope_interleaved = true,
                                   .norm_eps = 1e-5,
                                   .init_std = 0.02};
