@@ -16,7 +16,7 @@ struct ls_data {
     uint64_t hash;
 };
 
-static const ls_source_kind *const kinds[] = {&ls_source_text, &ls_source_images};
+static const ls_source_kind *const kinds[] = {&ls_source_text, &ls_source_pairs, &ls_source_outcomes, &ls_source_images};
 
 static ls_status find_kind(ls_source *source)
 {
@@ -27,7 +27,7 @@ static ls_status find_kind(ls_source *source)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(kinds[i]->kind, kind) == 0)
             source->kind = kinds[i];
-    return source->kind ? LS_OK : ls_fail(LS_EFORMAT, "%s: holds samples of kind '%s', this lockstep knows text and image", source->path, kind);
+    return source->kind ? LS_OK : ls_fail(LS_EFORMAT, "%s: holds samples of kind '%s', this lockstep knows text, pairs, outcomes and image", source->path, kind);
 }
 
 static ls_status open_source(ls_data *data, int k)
@@ -108,6 +108,11 @@ int64_t ls_data_samples(const ls_data *data)
 int64_t ls_data_vocabulary(const ls_data *data)
 {
     return data->source[0].shards ? ls_shards_vocabulary(data->source[0].shards) : 0;
+}
+
+ls_shards_form ls_data_form(const ls_data *data)
+{
+    return data->source[0].shards ? ls_shards_form_of(data->source[0].shards) : LS_SHARDS_TEXT;
 }
 
 double ls_data_fill(const ls_data *data)
@@ -209,7 +214,9 @@ ls_status ls_grain_memory_make(ls_grain_memory *m, const ls_data *data)
         m->ids = calloc(cells, sizeof *m->ids);
         m->positions = calloc(cells, sizeof *m->positions);
         m->segments = calloc(cells, sizeof *m->segments);
-        good = good && m->ids && m->positions && m->segments;
+        if (ls_data_form(data) != LS_SHARDS_TEXT)
+            m->values = calloc(cells, sizeof *m->values);
+        good = good && m->ids && m->positions && m->segments && (m->values || ls_data_form(data) == LS_SHARDS_TEXT);
     }
     return good ? LS_OK : ls_fail(LS_EMEM, "no memory for a grain of %zu rows; lower batch.grain", rows);
 }
@@ -221,6 +228,7 @@ void ls_grain_memory_free(ls_grain_memory *m)
     free(m->positions);
     free(m->segments);
     free(m->samples);
+    free(m->values);
     free(m->pixels);
     free(m->mixed_labels);
     free(m->share);
@@ -232,7 +240,7 @@ static void describe(const ls_data *data, const ls_grain_request *request, const
 {
     *grain = (ls_grain){.step = request->step, .number = request->number, .rows = request->rows, .tokens = ls_data_tokens(data),
                         .slot = request->slot, .ids = m->ids, .labels = m->labels, .positions = m->positions, .segments = m->segments,
-                        .samples = m->samples, .pixels = m->pixels, .mixed_labels = m->mixed_labels, .share = m->share};
+                        .samples = m->samples, .values = m->values, .pixels = m->pixels, .mixed_labels = m->mixed_labels, .share = m->share};
     if (!m->pixels)
         return;
     const ls_image_shape *shape = ls_images_shape(ls_data_images(data));

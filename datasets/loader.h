@@ -41,7 +41,9 @@ typedef struct {
     const int32_t *positions;     /* [B, T], from 0 in each segment */
     const int32_t *segments;      /* [B, T], 0.. in a row; -1 in padding */
     const int64_t *samples;       /* [B], id of the row's first sample, for error messages */
-    int64_t counted;              /* labels >= 0 */
+    const float *values;          /* [B, T], sets of pairs and outcomes: a sample's value (shard.h) at its last position, else
+                                     NULL. Pairs: segments 2i and 2i + 1 of a row belong together */
+    int64_t counted;              /* labels >= 0; pairs, or outcomes, in such sets */
     /* Data sets of images (tokens is 1, labels [B], the other arrays above are NULL): */
     const float *pixels;          /* [B, H, W, C], augmented and normalised */
     int64_t height, width, channels;
@@ -58,6 +60,7 @@ typedef struct {
 /* Host memory for one grain of a data set; what its kind does not use is NULL. */
 typedef struct {
     int32_t *ids, *labels, *positions, *segments;
+    float *values;
     int64_t *samples;
     float *pixels;
     int32_t *mixed_labels;  /* with mixup, as is the rest */
@@ -76,6 +79,7 @@ int64_t ls_data_tokens(const ls_data *data);     /* T, of a row; 1 for images */
 const struct ls_images *ls_data_images(const ls_data *data); /* the first source (datasets/images.h); NULL: text */
 int64_t ls_data_grain_rows(const ls_data *data); /* B, of a whole grain */
 int64_t ls_data_vocabulary(const ls_data *data); /* of text; 0 for images */
+ls_shards_form ls_data_form(const ls_data *data); /* of all sources; text for images */
 double ls_data_fill(const ls_data *data);        /* share of positions that hold a token */
 uint64_t ls_data_hash(const ls_data *data);      /* of the sources' bytes, in order: "the data the run began with?" */
 uint64_t ls_data_tokenizer_hash(const ls_data *data);
@@ -89,7 +93,7 @@ ls_sampler *ls_data_sampler(ls_data *data);
 /* The position of the sampler: rows drawn since the run began. State tree: "sampler/position".
  * Rows of the step that begins at `position`: `rows_per_step`, or fewer in the last step of the last epoch, 0 after it. */
 int64_t ls_data_step_rows(const ls_data *data, int64_t rows_per_step, int64_t position);
-/* Labels >= 0 in the `rows` rows drawn at `position` and after it: the step's global count, from the samples' stored
+/* What counts (labels >= 0; pairs, outcomes) in the `rows` rows drawn at `position` and after it: the step's global count, from the samples' stored
  * counts (masks are read only where a sample was cut, or in a stream with masks). */
 ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, int64_t *counted);
 /* Fills `memory` with the grain that is asked for, and *grain with what is where. Any thread, with memory of its own;

@@ -18,8 +18,7 @@ enum { BATCH_RECORDS = 4096, BATCH_BYTES = 8 << 20 };
 /* One sample on its way. Buffers stay with the slot from batch to batch. */
 typedef struct {
     ls_pack_record record;
-    ls_masked_ids ids;
-    int64_t text_bytes;
+    ls_packed packed;
     ls_status status;
     char sentence[1024]; /* why; sentences belong to threads */
 } slot;
@@ -56,10 +55,17 @@ static ls_status check_options(const ls_pack_options *o)
 {
     if (!o->tokenizer || !o->out || o->inputs < 1)
         return ls_fail(LS_EARG, "a tokenizer, an output folder and at least one input file are needed");
-    if (!o->prompt != !o->response)
+    if (!o->pairs && !o->prompt != !o->response)
         return ls_fail(LS_EARG, "a prompt field and a response field come together; only the %s is named", o->prompt ? "prompt" : "response");
     if (o->text && o->prompt)
         return ls_fail(LS_EARG, "name either text fields (documents) or prompt and response (conversations), not both");
+    if (o->pairs && (o->text || o->response || o->outcome))
+        return ls_fail(LS_EARG, "pairs are read from \"chosen\", \"rejected\" and a prompt: name no text, response or outcome fields with them");
+    if (o->outcome && o->text)
+        return ls_fail(LS_EARG, "an outcome belongs to an answer: name prompt and response fields, or messages, and no text fields");
+    for (int i = 0; i < o->inputs && (o->pairs || o->outcome); i++)
+        if (!ls_pack_is_json(o->input[i]))
+            return ls_fail(LS_EARG, "%s: %s are read from JSON lines (*.jsonl)", o->input[i], o->pairs ? "pairs" : "outcomes");
     if (!(o->holdout >= 0 && o->holdout < 1))
         return ls_fail(LS_EARG, "a holdout of %g, must be at least 0 and below 1", o->holdout);
     return LS_OK;
@@ -104,7 +110,7 @@ static ls_status open_writer(const packer *p, const char *folder, const char *pa
         snprintf(source + used, sizeof source - used, "%s%s", i ? " " : "", o->input[i]);
     }
     return ls_shard_writer_open(writer, folder, &(ls_shard_options){
-        .kind = "text", .source = source, .template_name = template_of(o),
+        .kind = o->pairs ? "pairs" : o->outcome ? "outcomes" : "text", .source = source, .template_name = template_of(o),
         .tokenizer_hash = p->tokenizer_hash, .vocabulary = p->report->vocabulary,
         .samples_per_shard = o->samples_per_shard, .tokenizer_path = path, .tokenizer_name = name, .replace = o->replace});
 }
@@ -174,8 +180,7 @@ static void encode(void *context, int64_t item)
     packer *p = context;
     slot *s = &p->slot[item];
     ls_tokenizer *tokenizer = p->tokenizer[ls_team_thread_number()];
-    s->ids.ids.count = 0;
-    s->status = ls_pack_record_encode(&s->record, p->options, &p->template, tokenizer, &s->ids, &s->text_bytes);
+    s->status = ls_pack_record_encode(&s->record, p->options, &p->template, tokenizer, &s->packed);
     if (s->status != LS_OK)
         snprintf(s->sentence, sizeof s->sentence, "%s", ls_fail_sentence());
 }
@@ -189,29 +194,41 @@ static bool is_held_out(packer *p, const ls_pack_record *record)
     return p->held && (double)ls_random_uniform(&stream, (uint32_t)number) < p->options->holdout;
 }
 
-static ls_status write_sample(packer *p, slot *s)
+/* The sample that is tokens from .. to of the record's. */
+static ls_status write_part(packer *p, const slot *s, bool held, int64_t from, int64_t to, float value)
 {
     ls_pack_report *r = p->report;
-    if (s->status != LS_OK)
-        return ls_fail_at(ls_fail_copy(s->status, s->sentence), "%s:%lld", s->record.path, (long long)s->record.line);
-    r->text_bytes += s->text_bytes;
-    if (s->text_bytes == 0) {
-        r->empty++;
-        return LS_OK;
-    }
-    const int64_t count = s->ids.ids.count;
-    const bool held = is_held_out(p, &s->record);
+    const ls_masked_ids *ids = &s->packed.ids;
+    const int64_t count = to - from;
     if (count > r->longest) {
         r->longest = count;
         snprintf(r->longest_at, sizeof r->longest_at, "%s:%lld", s->record.path, (long long)s->record.line);
     }
     int64_t learnt = 0;
-    for (int64_t i = 0; i < count; i++)
-        learnt += s->ids.mask[i];
+    for (int64_t i = from; i < to; i++)
+        learnt += ids->mask[i];
     *(held ? &r->held.samples : &r->kept.samples) += 1;
     *(held ? &r->held.tokens : &r->kept.tokens) += count;
     *(held ? &r->held.learnt : &r->kept.learnt) += learnt;
-    return ls_shard_writer_add_text(held ? p->held : p->kept, s->ids.ids.id, s->ids.mask, count);
+    return ls_shard_writer_add_valued(held ? p->held : p->kept, ids->ids.id + from, ids->mask + from, count, value);
+}
+
+static ls_status write_record(packer *p, slot *s)
+{
+    ls_pack_report *r = p->report;
+    const ls_packed *packed = &s->packed;
+    if (s->status != LS_OK)
+        return ls_fail_at(ls_fail_copy(s->status, s->sentence), "%s:%lld", s->record.path, (long long)s->record.line);
+    r->text_bytes += packed->text_bytes;
+    r->alike += packed->alike;
+    if (packed->text_bytes == 0) {
+        r->empty += !packed->alike;
+        return LS_OK;
+    }
+    const int64_t count = packed->ids.ids.count, first = packed->first ? packed->first : count;
+    const bool held = is_held_out(p, &s->record); /* asked once: a pair is not torn apart */
+    const ls_status status = write_part(p, s, held, 0, first, packed->value);
+    return status == LS_OK && first < count ? write_part(p, s, held, first, count, 0) : status;
 }
 
 static ls_status run_batch(packer *p)
@@ -220,7 +237,7 @@ static ls_status run_batch(packer *p)
     ls_status status = LS_OK;
     for (int64_t i = 0; i < p->records; i++) {
         if (status == LS_OK)
-            status = write_sample(p, &p->slot[i]);
+            status = write_record(p, &p->slot[i]);
         ls_pack_record_free(&p->slot[i].record);
     }
     p->records = 0;
@@ -282,7 +299,7 @@ static void free_packer(packer *p)
     ls_shard_writer_discard(p->held);
     for (int64_t i = 0; p->slot && i < BATCH_RECORDS; i++) {
         ls_pack_record_free(&p->slot[i].record);
-        ls_masked_ids_free(&p->slot[i].ids);
+        ls_masked_ids_free(&p->slot[i].packed.ids);
     }
     free(p->slot);
     for (int i = 0; p->tokenizer && i < p->threads; i++)

@@ -6,6 +6,8 @@
  *     prompt and response given    a conversation of two messages; the response is learnt
  *     text given                   a document: its fields, joined by a newline; all is learnt
  *     neither                      a conversation under `messages`: [{"role": R, "content": C}, ...] (or from / value)
+ *     pairs                        two conversations, of which `chosen` was preferred to `rejected` (pack_pairs.c)
+ *     outcome, besides             the answer has a number there: was it right?
  * Order and bytes of the result depend on the inputs and these options alone, never on the number of threads. */
 #pragma once
 #include "datasets/documents.h"
@@ -18,6 +20,8 @@ typedef struct {
     const char *text;             /* field names, "question,answer" */
     const char *prompt, *response;
     const char *messages;         /* NULL: "messages" */
+    bool pairs;                   /* `prompt` may then name another field than "prompt" */
+    const char *outcome;          /* field; NULL: none */
     const char *template_name;    /* NULL: "plain" */
     ls_document_kind documents;   /* of plain text files */
     const char *tokenizer;        /* what ls_tokenizer_open takes */
@@ -39,6 +43,7 @@ typedef struct ls_pack_report {
         int64_t samples, tokens, learnt;
     } kept, held; /* in OUT, in OUT-holdout */
     int64_t text_bytes; /* that were encoded */
+    int64_t alike;      /* pairs of two equal texts, left out */
     int64_t empty;      /* lines and documents without text, left out */
     int64_t longest;    /* tokens */
     char longest_at[512]; /* "file:line" */

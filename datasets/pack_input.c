@@ -4,8 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_MESSAGES = 1024 };
-
 static bool ends_in(const char *path, const char *ending)
 {
     const size_t length = strlen(path), tail = strlen(ending);
@@ -100,8 +98,7 @@ void ls_pack_record_free(ls_pack_record *record)
     *record = (ls_pack_record){0};
 }
 
-/* The string under `key`; LS_EFORMAT names the keys there are. */
-static ls_status text_of(const json_t *object, const char *key, size_t key_bytes, const char **text, size_t *bytes)
+ls_status ls_pack_text_of(const json_t *object, const char *key, size_t key_bytes, const char **text, size_t *bytes)
 {
     const json_t *value = json_object_getn(object, key, key_bytes);
     if (json_is_string(value)) {
@@ -133,7 +130,7 @@ static ls_status encode_fields(const json_t *object, const char *fields, const l
         const size_t length = strcspn(field, ",");
         const char *text;
         size_t bytes;
-        if ((status = text_of(object, field, length, &text, &bytes)) != LS_OK)
+        if ((status = ls_pack_text_of(object, field, length, &text, &bytes)) != LS_OK)
             break;
         char *grown = realloc(joined, used + bytes + 1);
         if (!grown) {
@@ -160,11 +157,12 @@ static ls_status read_message(const json_t *item, int number, ls_message *messag
     const bool old = json_is_object(item) && !json_object_get(item, "role") && json_object_get(item, "from");
     const char *role, *role_key = old ? "from" : "role", *text_key = old ? "value" : "content";
     size_t role_bytes;
+    *message = (ls_message){0};
     if (!json_is_object(item))
         return ls_fail(LS_EFORMAT, "message %d is not an object like {\"role\": \"user\", \"content\": \"...\"}", number + 1);
-    ls_status status = text_of(item, role_key, strlen(role_key), &role, &role_bytes);
+    ls_status status = ls_pack_text_of(item, role_key, strlen(role_key), &role, &role_bytes);
     if (status == LS_OK)
-        status = text_of(item, text_key, strlen(text_key), &message->text, &message->bytes);
+        status = ls_pack_text_of(item, text_key, strlen(text_key), &message->text, &message->bytes);
     if (status != LS_OK)
         return ls_fail_at(status, "message %d", number + 1);
     static const char *const names[][2] = {{"human", "user"}, {"gpt", "assistant"}, {"model", "assistant"}, {"bot", "assistant"}};
@@ -177,22 +175,36 @@ static ls_status read_message(const json_t *item, int number, ls_message *messag
     return LS_OK;
 }
 
+ls_status ls_pack_messages_of(const json_t *list, const char *key, ls_message message[LS_PACK_MESSAGES], int *count)
+{
+    const size_t items = json_array_size(list);
+    if (!json_is_array(list))
+        return ls_fail(LS_EFORMAT, "\"%s\" is not a list of messages", key);
+    if (items > (size_t)(LS_PACK_MESSAGES - *count))
+        return ls_fail(LS_EFORMAT, "\"%s\" is a list of more than %d messages", key, LS_PACK_MESSAGES);
+    for (size_t i = 0; i < items; i++) {
+        const ls_status status = read_message(json_array_get(list, i), (int)i, &message[*count]);
+        if (status != LS_OK)
+            return status;
+        ++*count;
+    }
+    return LS_OK;
+}
+
 static ls_status encode_messages(const json_t *object, const char *key, const ls_template *template, ls_tokenizer *tokenizer,
                                  ls_masked_ids *ids, int64_t *text_bytes)
 {
-    ls_message message[MAX_MESSAGES];
+    ls_message message[LS_PACK_MESSAGES];
     const json_t *list = json_object_get(object, key);
-    const int count = (int)json_array_size(list);
-    if (!json_is_array(list) || count > MAX_MESSAGES)
-        return ls_fail(LS_EFORMAT, "\"%s\" is %s; name the fields to read with --text, or with --prompt and --response", key,
-                       !list ? "not there" : count ? "a list of more than 1024 messages" : "not a list of messages");
+    int count = 0;
+    if (!list)
+        return ls_fail(LS_EFORMAT, "\"%s\" is not there; name the fields to read with --text, or with --prompt and --response", key);
+    const ls_status status = ls_pack_messages_of(list, key, message, &count);
+    if (status != LS_OK)
+        return status;
     int64_t bytes = 0;
-    for (int i = 0; i < count; i++) {
-        const ls_status status = read_message(json_array_get(list, (size_t)i), i, &message[i]);
-        if (status != LS_OK)
-            return status;
+    for (int i = 0; i < count; i++)
         bytes += (int64_t)message[i].bytes;
-    }
     *text_bytes = bytes;
     return bytes ? ls_template_encode(template, tokenizer, message, count, false, ids) : LS_OK;
 }
@@ -201,24 +213,43 @@ static ls_status encode_pair(const json_t *object, const ls_pack_options *o, con
                              ls_masked_ids *ids, int64_t *text_bytes)
 {
     ls_message pair[2] = {{.role = "user"}, {.role = "assistant"}};
-    ls_status status = text_of(object, o->prompt, strlen(o->prompt), &pair[0].text, &pair[0].bytes);
+    ls_status status = ls_pack_text_of(object, o->prompt, strlen(o->prompt), &pair[0].text, &pair[0].bytes);
     if (status == LS_OK)
-        status = text_of(object, o->response, strlen(o->response), &pair[1].text, &pair[1].bytes);
+        status = ls_pack_text_of(object, o->response, strlen(o->response), &pair[1].text, &pair[1].bytes);
     if (status != LS_OK)
         return status;
     *text_bytes = pair[1].bytes ? (int64_t)(pair[0].bytes + pair[1].bytes) : 0; /* without a response nothing is learnt */
     return *text_bytes ? ls_template_encode(template, tokenizer, pair, 2, false, ids) : LS_OK;
 }
 
-ls_status ls_pack_record_encode(const ls_pack_record *record, const ls_pack_options *o, const ls_template *template,
-                                ls_tokenizer *tokenizer, ls_masked_ids *ids, int64_t *text_bytes)
+/* true, false, or a number from 0 to 1. */
+static ls_status read_outcome(const json_t *object, const char *key, float *value)
 {
-    *text_bytes = record->bytes;
+    const json_t *outcome = json_object_get(object, key);
+    const double number = json_is_boolean(outcome) ? json_is_true(outcome) : json_is_number(outcome) ? json_number_value(outcome) : -1;
+    if (!(number >= 0 && number <= 1))
+        return ls_fail(LS_EFORMAT, "\"%s\" is %s; an outcome is true, false or a number from 0 to 1", key, outcome ? "none of these" : "not there");
+    *value = (float)number;
+    return LS_OK;
+}
+
+ls_status ls_pack_record_encode(const ls_pack_record *record, const ls_pack_options *o, const ls_template *template,
+                                ls_tokenizer *tokenizer, ls_packed *packed)
+{
+    packed->ids.ids.count = packed->first = 0;
+    packed->value = 0;
+    packed->alike = false;
+    packed->text_bytes = record->bytes;
     if (!record->object)
-        return ls_template_document(template, tokenizer, record->text, (size_t)record->bytes, ids);
+        return ls_template_document(template, tokenizer, record->text, (size_t)record->bytes, &packed->ids);
+    if (o->pairs)
+        return ls_pack_encode_preference(record->object, o, template, tokenizer, packed);
+    const ls_status status = o->outcome ? read_outcome(record->object, o->outcome, &packed->value) : LS_OK;
+    if (status != LS_OK)
+        return status;
     if (o->text)
-        return encode_fields(record->object, o->text, template, tokenizer, ids, text_bytes);
+        return encode_fields(record->object, o->text, template, tokenizer, &packed->ids, &packed->text_bytes);
     if (o->prompt)
-        return encode_pair(record->object, o, template, tokenizer, ids, text_bytes);
-    return encode_messages(record->object, o->messages ? o->messages : "messages", template, tokenizer, ids, text_bytes);
+        return encode_pair(record->object, o, template, tokenizer, &packed->ids, &packed->text_bytes);
+    return encode_messages(record->object, o->messages ? o->messages : "messages", template, tokenizer, &packed->ids, &packed->text_bytes);
 }

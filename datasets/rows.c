@@ -60,8 +60,12 @@ static void list_by_row(ls_row_plan *plan, const int64_t *row_of, int64_t sample
     first[0] = 0;
 }
 
-static ls_status too_long(const ls_shards *shards, int64_t sample, int64_t tokens)
+static ls_status too_long(const ls_shards *shards, int64_t sample, int64_t length, int64_t tokens)
 {
+    if (ls_shards_form_of(shards) == LS_SHARDS_PAIRS)
+        return ls_fail(LS_ERECIPE, "%s: pair %lld has %lld tokens in its two answers, a row holds %lld (batch.tokens) and a pair stays in one row: raise "
+                       "batch.tokens, or set data.on_long to skip",
+                       ls_shards_folder(shards), (long long)(sample / 2), (long long)length, (long long)tokens);
     return ls_fail(LS_ERECIPE, "%s: sample %lld has %lld tokens, a row holds %lld (batch.tokens); the longest has %lld: raise batch.tokens, "
                    "or set data.on_long to skip or truncate",
                    ls_shards_folder(shards), (long long)sample, (long long)ls_shards_length(shards, sample), (long long)tokens,
@@ -72,19 +76,23 @@ static ls_status too_long(const ls_shards *shards, int64_t sample, int64_t token
 static ls_status place_all(ls_row_plan *plan, const ls_shards *shards, ls_on_long on_long, int64_t *row_of)
 {
     open_rows open = {0};
-    for (int64_t s = 0; s < ls_shards_samples(shards); s++) {
-        int64_t length = ls_shards_length(shards, s);
-        row_of[s] = -1;
+    for (int64_t s = 0; s < ls_shards_samples(shards); s += plan->together) {
+        int64_t length = 0, row = -1;
+        for (int64_t i = 0; i < plan->together; i++)
+            length += ls_shards_length(shards, s + i);
+        const bool skipped = length > plan->tokens && on_long == LS_LONG_SKIP;
         if (length > plan->tokens) {
             if (on_long == LS_LONG_FAIL)
-                return too_long(shards, s, plan->tokens);
-            *(on_long == LS_LONG_SKIP ? &plan->skipped : &plan->truncated) += 1;
-            if (on_long == LS_LONG_SKIP)
-                continue;
+                return too_long(shards, s, length, plan->tokens);
+            *(skipped ? &plan->skipped : &plan->truncated) += 1;
             length = plan->tokens;
         }
-        row_of[s] = plan->pack ? place(&open, length, plan->tokens, &plan->rows) : plan->rows++;
-        plan->placed += length;
+        if (!skipped) {
+            row = plan->pack ? place(&open, length, plan->tokens, &plan->rows) : plan->rows++;
+            plan->placed += length;
+        }
+        for (int64_t i = 0; i < plan->together; i++)
+            row_of[s + i] = row;
     }
     return LS_OK;
 }
@@ -109,8 +117,14 @@ static ls_status plan_samples(ls_row_plan *plan, const ls_shards *shards, ls_on_
 
 ls_status ls_row_plan_make(ls_row_plan *plan, const ls_shards *shards, const ls_data_options *options)
 {
-    *plan = (ls_row_plan){.tokens = options->tokens, .stream = options->stream, .pack = options->pack && !options->stream};
+    const ls_shards_form form = ls_shards_form_of(shards);
+    *plan = (ls_row_plan){.tokens = options->tokens, .stream = options->stream, .pack = options->pack && !options->stream,
+                          .together = form == LS_SHARDS_PAIRS ? 2 : 1, .counts_texts = form != LS_SHARDS_TEXT};
     ls_status status = LS_OK;
+    if (plan->counts_texts && (plan->stream || options->on_long == LS_LONG_TRUNCATE))
+        return ls_fail(LS_ERECIPE, "%s holds %s, which are judged whole: they cannot be %s", ls_shards_folder(shards),
+                       form == LS_SHARDS_PAIRS ? "preference pairs" : "answers with outcomes",
+                       plan->stream ? "joined and cut, as task pretrain does; use task reward or dpo" : "cut (data.on_long: truncate); use skip");
     if (plan->stream) {
         plan->placed = ls_shards_tokens(shards) - 1; /* the last token is only a label */
         plan->rows = (plan->placed + plan->tokens - 1) / plan->tokens;
@@ -136,12 +150,12 @@ void ls_row_plan_free(ls_row_plan *plan)
 /* Samples of a row: *count of them, the i-th being sample_at(plan, row, i). */
 static int64_t samples_in(const ls_row_plan *plan, int64_t row)
 {
-    return plan->first ? plan->first[row + 1] - plan->first[row] : 1;
+    return plan->first ? plan->first[row + 1] - plan->first[row] : plan->together;
 }
 
 static int64_t sample_at(const ls_row_plan *plan, int64_t row, int64_t i)
 {
-    return plan->first ? plan->sample[plan->first[row] + i] : row;
+    return plan->first ? plan->sample[plan->first[row] + i] : row * plan->together + i;
 }
 
 static int64_t count_ones(const uint8_t *mask, int64_t count)
@@ -196,6 +210,10 @@ ls_status ls_row_counted(const ls_row_plan *plan, const ls_shards *shards, int64
     if (plan->stream)
         return stream_counted(plan, shards, row, counted);
     *counted = 0;
+    if (plan->counts_texts) {
+        *counted = samples_in(plan, row) / plan->together;
+        return LS_OK;
+    }
     for (int64_t i = 0; i < samples_in(plan, row); i++) {
         int64_t one;
         ls_status status = sample_counted(shards, sample_at(plan, row, i), plan->tokens, &one);
@@ -206,8 +224,7 @@ ls_status ls_row_counted(const ls_row_plan *plan, const ls_shards *shards, int64
     return LS_OK;
 }
 
-static ls_status stream_fill(const ls_row_plan *plan, const ls_shards *shards, int64_t row, int32_t *ids, int32_t *labels,
-                             int32_t *positions, int32_t *segments, int64_t *counted)
+static ls_status stream_fill(const ls_row_plan *plan, const ls_shards *shards, int64_t row, const ls_row_cells *cells, int64_t *counted)
 {
     int64_t length = stream_length(plan, row), at = row * plan->tokens;
     for (int64_t done = 0, count; done < length + 1; done += count) { /* one more: the last position's label */
@@ -219,22 +236,22 @@ static ls_status stream_fill(const ls_row_plan *plan, const ls_shards *shards, i
         for (int64_t i = 0; i < count; i++) {
             int64_t t = done + i;
             if (t < length)
-                ids[t] = from[i];
+                cells->ids[t] = from[i];
             if (t > 0)
-                labels[t - 1] = mask[i] ? from[i] : -1;
+                cells->labels[t - 1] = mask[i] ? from[i] : -1;
             *counted += t > 0 && mask[i];
         }
     }
     for (int64_t t = 0; t < length; t++) {
-        positions[t] = (int32_t)t;
-        segments[t] = 0;
+        cells->positions[t] = (int32_t)t;
+        cells->segments[t] = 0;
     }
     return LS_OK;
 }
 
-/* One sample at the front of the arrays; *length positions are used. */
-static ls_status sample_fill(const ls_shards *shards, int64_t sample, int64_t room, int32_t segment, int32_t *ids, int32_t *labels,
-                             int32_t *positions, int32_t *segments, int64_t *length, int64_t *counted)
+/* One sample at the front of the cells, or what `room` holds of it; *length positions are used. */
+static ls_status sample_fill(const ls_shards *shards, int64_t sample, int64_t room, int32_t segment, const ls_row_cells *cells,
+                             int64_t *length, int64_t *counted)
 {
     const int32_t *from;
     const uint8_t *mask;
@@ -246,17 +263,25 @@ static ls_status sample_fill(const ls_shards *shards, int64_t sample, int64_t ro
     *length = count = count < room ? count : room;
     for (int64_t t = 0; t < count; t++) {
         bool predicts = t + 1 < count && mask[t + 1];
-        ids[t] = from[t];
-        labels[t] = predicts ? from[t + 1] : -1;
-        positions[t] = (int32_t)t;
-        segments[t] = segment;
+        cells->ids[t] = from[t];
+        cells->labels[t] = predicts ? from[t + 1] : -1;
+        cells->positions[t] = (int32_t)t;
+        cells->segments[t] = segment;
+        if (cells->values)
+            cells->values[t] = t + 1 < count ? 0 : ls_shards_value(shards, sample);
         *counted += predicts;
     }
     return LS_OK;
 }
 
-ls_status ls_row_fill(const ls_row_plan *plan, const ls_shards *shards, int64_t row, int32_t *ids, int32_t *labels, int32_t *positions,
-                      int32_t *segments, int64_t *sample, int64_t *counted)
+static ls_row_cells cells_from(const ls_row_cells *cells, int64_t at)
+{
+    return (ls_row_cells){cells->ids + at, cells->labels + at, cells->positions + at, cells->segments + at,
+                          cells->values ? cells->values + at : NULL};
+}
+
+ls_status ls_row_fill(const ls_row_plan *plan, const ls_shards *shards, int64_t row, const ls_row_cells *cells, int64_t *sample,
+                      int64_t *counted)
 {
     int64_t used = 0;
     ls_status status = LS_OK;
@@ -264,18 +289,23 @@ ls_status ls_row_fill(const ls_row_plan *plan, const ls_shards *shards, int64_t 
     if (plan->stream) {
         used = stream_length(plan, row);
         *sample = ls_shards_sample_at(shards, row * plan->tokens);
-        status = stream_fill(plan, shards, row, ids, labels, positions, segments, counted);
+        status = stream_fill(plan, shards, row, cells, counted);
     } else {
         *sample = sample_at(plan, row, 0);
-        for (int64_t i = 0, length; i < samples_in(plan, row) && status == LS_OK; i++, used += length)
-            status = sample_fill(shards, sample_at(plan, row, i), plan->tokens - used, (int32_t)i, ids + used, labels + used,
-                                 positions + used, segments + used, &length, counted);
+        for (int64_t i = 0, length; i < samples_in(plan, row) && status == LS_OK; i++, used += length) {
+            const ls_row_cells rest = cells_from(cells, used);
+            status = sample_fill(shards, sample_at(plan, row, i), plan->tokens - used, (int32_t)i, &rest, &length, counted);
+        }
     }
     for (int64_t t = used; t < plan->tokens && status == LS_OK; t++) {
-        ids[t] = 0;
-        labels[t] = -1;
-        positions[t] = 0;
-        segments[t] = -1;
+        cells->ids[t] = 0;
+        cells->labels[t] = -1;
+        cells->positions[t] = 0;
+        cells->segments[t] = -1;
+        if (cells->values)
+            cells->values[t] = 0;
     }
+    if (plan->counts_texts)
+        *counted = samples_in(plan, row) / plan->together;
     return status;
 }

@@ -12,7 +12,7 @@
  *
  * shard-NNNNN.h5
  *     format          text   "lockstep-shard"
- *     kind            text   "text": which arrays a sample is made of
+ *     kind            text   "text"; "pairs" and "outcomes" have the array `value` besides (shard.h)
  *     schema          i64    1. A reader refuses a greater one
  *     number          i64    NNNNN, so that a file under another's name is noticed
  *     samples         i64    s >= 1
@@ -20,12 +20,13 @@
  *     unmasked        i64    tokens whose loss_mask is 1
  *     vocabulary      i64    ids are 0 .. vocabulary - 1
  *     tokenizer_hash  u64    ls_tokenizer_hash of the tokenizer
- *     index_sum       u64    XXH3(block_sum; XXH3(counted; XXH3(offset; S)))
+ *     index_sum       u64    XXH3(block_sum; XXH3(counted; XXH3(offset; S))); with values XXH3(value; that)
  *     header_sum      u64    XXH3(the fields above in the order of ls_shard_header, texts zero-padded; S)
  *     /tokens         i32 [n]        ids of all samples
  *     /loss_mask      u8  [n]        1: predicted and counted, 0: only read
  *     /offset         i64 [s + 1]    sample i is tokens offset[i] .. offset[i + 1] - 1; ascending, offset[0] = 0, offset[s] = n
  *     /counted        i64 [s]        ones in the sample's loss_mask after its first token
+ *     /value          f32 [s]        pairs: the margin, outcomes: the outcome
  *     /block_sum      u64 [b]        of tokens 65536 i .. 65536 (i + 1) - 1: XXH3(loss_mask; XXH3(tokens; S + i)), b = ceil(n / 65536)
  *
  * dataset.h5
@@ -72,6 +73,7 @@ typedef struct {
     const int32_t *tokens;
     const uint8_t *loss_mask;
     const int64_t *offset, *counted;
+    const float *value; /* NULL: a set of text */
     const uint64_t *block_sum;
     _Atomic unsigned char *checked; /* [blocks], 1: the block's sum was right; set by whoever looks first */
     int64_t first_sample, first_token;
@@ -80,6 +82,7 @@ typedef struct {
 struct ls_shards {
     char *folder, *tokenizer_path;
     ls_dataset_header header;
+    ls_shards_form form;
     ls_shard_entry *entry; /* [header.shards] */
     shard *shard;          /* [header.shards] */
     int64_t longest;
@@ -92,16 +95,16 @@ static const char repack[] = "copy it again, or pack again with `lockstep data p
 
 /* dataset.h5 */
 
-static ls_status check_dataset_header(const ls_dataset_header *h, const char *path)
+static ls_status check_dataset_header(const ls_dataset_header *h, ls_shards_form *form, const char *path)
 {
     if (h->header_sum != ls_dataset_header_sum(h))
         return ls_fail(LS_ECORRUPT, "%s: its header does not have the sum it was written with; %s", path, repack);
-    if (strcmp(h->kind, "text") != 0)
-        return ls_fail(LS_EFORMAT, "%s: holds samples of kind '%s', this lockstep reads 'text'", path, h->kind);
+    if (ls_shard_form(h->kind, form) != LS_OK)
+        return ls_fail_at(LS_EFORMAT, "%s", path);
     if (h->shards == 0 || h->samples == 0)
         return ls_fail(LS_ERECIPE, "%s: the data set is empty; pack one that holds at least one sample", path);
     if (h->shards < 0 || h->shards > MAX_SHARDS || h->samples < h->shards || h->tokens < h->samples || h->vocabulary < 1 ||
-        h->vocabulary > INT32_MAX || strchr(h->tokenizer, '/'))
+        h->vocabulary > INT32_MAX || strchr(h->tokenizer, '/') || (*form == LS_SHARDS_PAIRS && h->samples % 2))
         return ls_fail(LS_ECORRUPT, "%s: %lld shards, %lld samples, %lld tokens, vocabulary %lld cannot be; %s", path,
                        (long long)h->shards, (long long)h->samples, (long long)h->tokens, (long long)h->vocabulary, repack);
     return LS_OK;
@@ -142,7 +145,7 @@ static ls_status read_dataset_file(ls_shards *set, const char *path)
     if (status != LS_OK)
         return status;
     if ((status = ls_h5_read_header(&input, ls_dataset_header_rows, &set->header)) == LS_OK &&
-        (status = check_dataset_header(&set->header, path)) == LS_OK)
+        (status = check_dataset_header(&set->header, &set->form, path)) == LS_OK)
         status = read_list(set, &input);
     ls_h5_close(&input);
     ls_h5_unmap(&input);
@@ -167,7 +170,7 @@ static ls_status check_shard_header(const ls_shards *set, const shard *s, int64_
     return LS_OK;
 }
 
-static ls_status map_arrays(shard *s)
+static ls_status map_arrays(shard *s, bool valued)
 {
     const void *data;
     int64_t samples = s->header.samples, tokens = s->header.tokens;
@@ -187,15 +190,21 @@ static ls_status map_arrays(shard *s)
     if ((status = ls_h5_map_array(&s->input, "block_sum", H5T_STD_U64LE, ls_shard_blocks(tokens), &data)) != LS_OK)
         return status;
     s->block_sum = data;
+    if (valued && (status = ls_h5_map_array(&s->input, "value", H5T_IEEE_F32LE, samples, &data)) != LS_OK)
+        return status;
+    s->value = valued ? data : NULL;
     return LS_OK;
 }
 
 /* The sums guard against damage; the ranges also against a file made to mislead, whose sums are right. */
-static ls_status check_index(shard *s, int64_t *longest)
+static ls_status check_index(shard *s, ls_shards_form form, int64_t *longest)
 {
     const ls_shard_header *h = &s->header;
-    if (h->index_sum != ls_shard_index_sum(s->offset, s->counted, h->samples, s->block_sum, ls_shard_blocks(h->tokens)))
-        return ls_fail(LS_ECORRUPT, "%s: offset, counted or block_sum do not have the sum they were written with; %s", s->path, repack);
+    uint64_t sum = ls_shard_index_sum(s->offset, s->counted, h->samples, s->block_sum, ls_shard_blocks(h->tokens));
+    if (s->value)
+        sum = ls_shard_valued_sum(sum, s->value, h->samples);
+    if (h->index_sum != sum)
+        return ls_fail(LS_ECORRUPT, "%s: offset, counted, value or block_sum do not have the sum they were written with; %s", s->path, repack);
     bool good = s->offset[0] == 0 && s->offset[h->samples] == h->tokens;
     for (int64_t i = 0; good && i < h->samples; i++) {
         good = s->offset[i] >= 0 && s->offset[i] < s->offset[i + 1] && s->offset[i + 1] <= h->tokens;
@@ -203,7 +212,13 @@ static ls_status check_index(shard *s, int64_t *longest)
         good = good && s->counted[i] >= 0 && s->counted[i] < length;
         *longest = length > *longest ? length : *longest;
     }
-    return good ? LS_OK : ls_fail(LS_ECORRUPT, "%s: offsets do not ascend from 0 to %lld; %s", s->path, (long long)h->tokens, repack);
+    if (!good)
+        return ls_fail(LS_ECORRUPT, "%s: offsets do not ascend from 0 to %lld; %s", s->path, (long long)h->tokens, repack);
+    for (int64_t i = 0; s->value && i < h->samples; i++)
+        if (!ls_shard_value_fits(form, s->first_sample + i, s->value[i]))
+            return ls_fail(LS_ECORRUPT, "%s: value %g of sample %lld is none of a set of kind '%s'; %s", s->path, (double)s->value[i],
+                           (long long)(s->first_sample + i), h->kind, repack);
+    return LS_OK;
 }
 
 static ls_status open_shard(ls_shards *set, int64_t number)
@@ -221,8 +236,8 @@ static ls_status open_shard(ls_shards *set, int64_t number)
         return ls_fail(LS_ECORRUPT, "%s: %zu bytes, dataset.h5 says %lld; %s", s->path, s->input.bytes,
                        (long long)set->entry[number].bytes, repack);
     if ((status = ls_h5_read_header(&s->input, ls_shard_header_rows, &s->header)) != LS_OK ||
-        (status = check_shard_header(set, s, number)) != LS_OK || (status = map_arrays(s)) != LS_OK ||
-        (status = check_index(s, &set->longest)) != LS_OK)
+        (status = check_shard_header(set, s, number)) != LS_OK || (status = map_arrays(s, set->form != LS_SHARDS_TEXT)) != LS_OK ||
+        (status = check_index(s, set->form, &set->longest)) != LS_OK)
         return status;
     ls_h5_close(&s->input);
     s->checked = calloc((size_t)ls_shard_blocks(s->header.tokens), sizeof *s->checked);
@@ -233,11 +248,11 @@ static ls_status open_shards(ls_shards *set)
 {
     int64_t samples = 0, tokens = 0, unmasked = 0;
     for (int64_t i = 0; i < set->header.shards; i++) {
+        set->shard[i].first_sample = samples;
+        set->shard[i].first_token = tokens;
         ls_status status = open_shard(set, i);
         if (status != LS_OK)
             return status;
-        set->shard[i].first_sample = samples;
-        set->shard[i].first_token = tokens;
         samples += set->shard[i].header.samples;
         tokens += set->shard[i].header.tokens;
         unmasked += set->shard[i].header.unmasked;
@@ -396,6 +411,17 @@ int64_t ls_shards_counted(const ls_shards *set, int64_t sample)
 {
     const shard *s = shard_of_sample(set, sample);
     return s->counted[sample - s->first_sample];
+}
+
+ls_shards_form ls_shards_form_of(const ls_shards *set)
+{
+    return set->form;
+}
+
+float ls_shards_value(const ls_shards *set, int64_t sample)
+{
+    const shard *s = shard_of_sample(set, sample);
+    return s->value ? s->value[sample - s->first_sample] : 0;
 }
 
 /* `data verify` */

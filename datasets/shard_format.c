@@ -2,8 +2,10 @@
 #include "datasets/shard_format.h"
 #include "base/hash.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define I64(type, field) {#field, LS_H5_I64, offsetof(type, field), 0}
 #define U64(type, field) {#field, LS_H5_U64, offsetof(type, field), 0}
@@ -60,6 +62,29 @@ uint64_t ls_shard_index_sum(const int64_t *offset, const int64_t *counted, int64
     uint64_t sum = ls_hash_bytes(offset, (size_t)(samples + 1) * sizeof *offset, LS_HASH_SEED);
     sum = ls_hash_bytes(counted, (size_t)samples * sizeof *counted, sum);
     return ls_hash_bytes(block_sum, (size_t)blocks * sizeof *block_sum, sum);
+}
+
+uint64_t ls_shard_valued_sum(uint64_t index_sum, const float *value, int64_t samples)
+{
+    return ls_hash_bytes(value, (size_t)samples * sizeof *value, index_sum);
+}
+
+bool ls_shard_value_fits(ls_shards_form form, int64_t sample, float value)
+{
+    if (form == LS_SHARDS_OUTCOMES)
+        return value >= 0 && value <= 1;
+    return isfinite(value) && (value == 0 || (form == LS_SHARDS_PAIRS && sample % 2 == 0));
+}
+
+ls_status ls_shard_form(const char *kind, ls_shards_form *form)
+{
+    static const char *const kinds[] = {"text", "pairs", "outcomes"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(kind, kinds[i]) == 0) {
+            *form = (ls_shards_form)i;
+            return LS_OK;
+        }
+    return ls_fail(LS_EARG, "samples of kind '%s', this lockstep knows text, pairs and outcomes", kind);
 }
 
 uint64_t ls_shard_list_sum(const ls_shard_entry *entries, int64_t shards)

@@ -37,6 +37,12 @@ uint64_t ls_shard_header_sum(const ls_shard_header *header);
 uint64_t ls_dataset_header_sum(const ls_dataset_header *header);
 /* Of `offset` [samples + 1], `counted` [samples] and `block_sum` [blocks], each hash the seed of the next. */
 uint64_t ls_shard_index_sum(const int64_t *offset, const int64_t *counted, int64_t samples, const uint64_t *block_sum, int64_t blocks);
+/* Of a shard with `value` [samples]: the same and then the values. */
+uint64_t ls_shard_valued_sum(uint64_t index_sum, const float *value, int64_t samples);
+/* Whether a set of this form may hold the value. */
+bool ls_shard_value_fits(ls_shards_form form, int64_t sample, float value);
+/* LS_EARG: no form is called so. */
+ls_status ls_shard_form(const char *kind, ls_shards_form *form);
 uint64_t ls_shard_list_sum(const ls_shard_entry *entries, int64_t shards);
 /* Of `count` <= LS_SHARD_BLOCK tokens and their masks, block number `block` of its shard. */
 uint64_t ls_shard_block_sum(const int32_t *tokens, const uint8_t *loss_mask, int64_t count, int64_t block);

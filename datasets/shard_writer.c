@@ -20,6 +20,7 @@ struct ls_shard_writer {
     int lock;
     bool replace;
     int64_t samples_per_shard;
+    ls_shards_form form;
     ls_dataset_header header;
 
     /* the shard being filled */
@@ -27,6 +28,7 @@ struct ls_shard_writer {
     uint8_t *loss_mask;
     int64_t count, room; /* tokens */
     int64_t *offset, *counted;
+    float *value;
     int64_t samples, sample_room, unmasked;
 
     ls_shard_entry *entry; /* [header.shards], the shards written */
@@ -70,8 +72,9 @@ static bool grow_tokens(ls_shard_writer *w, int64_t wanted)
 
 static bool grow_samples(ls_shard_writer *w, int64_t wanted)
 {
-    int64_t room = w->sample_room;
+    int64_t room = w->sample_room, values = w->sample_room;
     return grow((void **)&w->offset, &room, wanted + 1, sizeof *w->offset) &&
+           grow((void **)&w->value, &values, wanted + 1, sizeof *w->value) &&
            grow((void **)&w->counted, &w->sample_room, wanted + 1, sizeof *w->counted);
 }
 
@@ -83,17 +86,19 @@ static void free_writer(ls_shard_writer *w)
     free(w->loss_mask);
     free(w->offset);
     free(w->counted);
+    free(w->value);
     free(w->entry);
     free(w->folder);
     free(w->partial);
     free(w);
 }
 
-static ls_status fill_header(ls_dataset_header *h, const char *folder, const ls_shard_options *options)
+static ls_status fill_header(ls_dataset_header *h, ls_shards_form *form, const char *folder, const ls_shard_options *options)
 {
     const char *name = options->tokenizer_name ? options->tokenizer_name : "tokenizer.json";
-    if (strcmp(options->kind, "text") != 0)
-        return ls_fail(LS_EARG, "%s: kind '%s', lockstep packs 'text'", folder, options->kind);
+    const ls_status known = ls_shard_form(options->kind, form);
+    if (known != LS_OK)
+        return ls_fail_at(known, "%s", folder);
     if (options->vocabulary < 1 || options->vocabulary > INT32_MAX)
         return ls_fail(LS_EARG, "%s: a vocabulary of %lld, must be 1 .. %d", folder, (long long)options->vocabulary, INT32_MAX);
     if (options->tokenizer_path && (strlen(name) >= sizeof h->tokenizer || strchr(name, '/') || !owns(name)))
@@ -139,7 +144,7 @@ ls_status ls_shard_writer_open(ls_shard_writer **out, const char *folder, const 
     if (!w->folder || asprintf(&w->partial, "%s.partial", w->folder) < 0) {
         w->partial = NULL;
         status = ls_fail(LS_EMEM, "%s: no memory for its path", folder);
-    } else if ((status = fill_header(&w->header, w->folder, options)) == LS_OK &&
+    } else if ((status = fill_header(&w->header, &w->form, w->folder, options)) == LS_OK &&
                (status = ls_data_folder_may_commit(w->folder, w->replace, owns)) == LS_OK &&
                (status = ls_data_folder_begin(w->partial, owns, &w->lock)) == LS_OK) {
         status = copy_tokenizer(w, options->tokenizer_path);
@@ -187,7 +192,8 @@ static ls_status write_file(ls_shard_writer *w, const char *path, const ls_shard
         (status = ls_h5_write_array(&file, "loss_mask", H5T_STD_U8LE, w->count, w->loss_mask)) != LS_OK ||
         (status = ls_h5_write_array(&file, "offset", H5T_STD_I64LE, w->samples + 1, w->offset)) != LS_OK ||
         (status = ls_h5_write_array(&file, "counted", H5T_STD_I64LE, w->samples, w->counted)) != LS_OK ||
-        (status = ls_h5_write_array(&file, "block_sum", H5T_STD_U64LE, ls_shard_blocks(w->count), block_sum)) != LS_OK) {
+        (status = ls_h5_write_array(&file, "block_sum", H5T_STD_U64LE, ls_shard_blocks(w->count), block_sum)) != LS_OK ||
+        (w->form != LS_SHARDS_TEXT && (status = ls_h5_write_array(&file, "value", H5T_IEEE_F32LE, w->samples, w->value)) != LS_OK)) {
         ls_h5_abandon(&file);
         return status;
     }
@@ -223,7 +229,7 @@ static ls_status write_shard(ls_shard_writer *w)
     int64_t blocks = ls_shard_blocks(w->count);
     uint64_t *block_sum = calloc((size_t)blocks, sizeof *block_sum);
     char *path = ls_shard_path(w->partial, header.number);
-    ls_status status = block_sum && path ? check_space(w, w->count * 5 + w->samples * 16 + blocks * 8 + 16384)
+    ls_status status = block_sum && path ? check_space(w, w->count * 5 + w->samples * 20 + blocks * 8 + 16384)
                                          : ls_fail(LS_EMEM, "%s: no memory for a shard's sums", w->partial);
     if (status == LS_OK) {
         snprintf(header.format, sizeof header.format, "%s", LS_SHARD_FORMAT);
@@ -231,6 +237,8 @@ static ls_status write_shard(ls_shard_writer *w)
         w->offset[w->samples] = w->count;
         sum_blocks(w, block_sum);
         header.index_sum = ls_shard_index_sum(w->offset, w->counted, w->samples, block_sum, blocks);
+        if (w->form != LS_SHARDS_TEXT)
+            header.index_sum = ls_shard_valued_sum(header.index_sum, w->value, w->samples);
         header.header_sum = ls_shard_header_sum(&header);
         status = write_file(w, path, &header, block_sum);
     }
@@ -244,7 +252,15 @@ static ls_status write_shard(ls_shard_writer *w)
 
 ls_status ls_shard_writer_add_text(ls_shard_writer *w, const int32_t *tokens, const uint8_t *loss_mask, int64_t count)
 {
+    return ls_shard_writer_add_valued(w, tokens, loss_mask, count, 0);
+}
+
+ls_status ls_shard_writer_add_valued(ls_shard_writer *w, const int32_t *tokens, const uint8_t *loss_mask, int64_t count, float value)
+{
     int64_t sample = w->header.samples + w->samples;
+    if (!ls_shard_value_fits(w->form, sample, value))
+        return ls_fail(LS_EARG, "%s: sample %lld has the value %g, which a set of kind '%s' does not have there", w->folder, (long long)sample,
+                       (double)value, w->header.kind);
     if (count < 1)
         return ls_fail(LS_EARG, "%s: sample %lld has no tokens", w->folder, (long long)sample);
     for (int64_t i = 0; i < count; i++)
@@ -263,6 +279,7 @@ ls_status ls_shard_writer_add_text(ls_shard_writer *w, const int32_t *tokens, co
     for (int64_t i = 0; i < count; i++)
         unmasked += w->loss_mask[w->count + i] = loss_mask[i] != 0;
     w->offset[w->samples] = w->count;
+    w->value[w->samples] = value;
     w->counted[w->samples] = unmasked - w->loss_mask[w->count];
     w->unmasked += unmasked;
     w->count += count;
@@ -314,6 +331,8 @@ ls_status ls_shard_writer_commit(ls_shard_writer *w)
     ls_status status = LS_OK;
     if (w->header.samples + w->samples == 0)
         status = ls_fail(LS_EARG, "%s: no samples, so there is no data set to write", w->folder);
+    if (status == LS_OK && w->form == LS_SHARDS_PAIRS && (w->header.samples + w->samples) % 2)
+        status = ls_fail(LS_EARG, "%s: %lld samples, but pairs are two each", w->folder, (long long)(w->header.samples + w->samples));
     if (status == LS_OK && w->samples)
         status = write_shard(w);
     if (status == LS_OK && (status = write_dataset_file(w)) == LS_OK)

@@ -33,4 +33,4 @@ struct ls_source {
     ls_augment_options augment;
 };
 
-extern const ls_source_kind ls_source_text, ls_source_images;
+extern const ls_source_kind ls_source_text, ls_source_pairs, ls_source_outcomes, ls_source_images;

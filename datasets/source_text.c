@@ -1,4 +1,4 @@
-/* Rows of text sets: samples packed, streamed, or one each (rows.h). */
+/* Rows of text sets: samples packed, streamed, or one each (rows.h); of pairs and outcomes the same way. */
 #include "datasets/source.h"
 
 static ls_status open_text(ls_source *source, const ls_data_options *options)
@@ -45,8 +45,10 @@ static ls_status fill_text(const ls_source *source, int64_t row, int64_t at, con
 {
     (void)stream;
     const int64_t cell = at * source->plan.tokens;
-    return ls_row_fill(&source->plan, source->shards, row, m->ids + cell, m->labels + cell, m->positions + cell, m->segments + cell,
-                       &m->samples[at], counted);
+    const ls_row_cells cells = {m->ids + cell, m->labels + cell, m->positions + cell, m->segments + cell, m->values ? m->values + cell : NULL};
+    return ls_row_fill(&source->plan, source->shards, row, &cells, &m->samples[at], counted);
 }
 
 const ls_source_kind ls_source_text = {"text", open_text, close_text, text_fits, count_text, fill_text};
+const ls_source_kind ls_source_pairs = {"pairs", open_text, close_text, text_fits, count_text, fill_text};
+const ls_source_kind ls_source_outcomes = {"outcomes", open_text, close_text, text_fits, count_text, fill_text};

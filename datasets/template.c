@@ -149,8 +149,8 @@ static ls_status add_header(const ls_template *t, ls_tokenizer *tokenizer, const
 static ls_status add_assistant(const ls_template *t, ls_tokenizer *tokenizer, const ls_message *m, ls_masked_ids *ids)
 {
     ls_status status = add_header(t, tokenizer, m->role, ids);
-    if (status != LS_OK || (status = add_text(tokenizer, m->text, m->bytes, true, ids)) != LS_OK ||
-        (status = add_id(t->end, true, ids)) != LS_OK)
+    if (status != LS_OK || (status = add_text(tokenizer, m->text, m->bytes, !m->only_read, ids)) != LS_OK ||
+        (status = add_id(t->end, !m->only_read, ids)) != LS_OK)
         return status;
     if (!t->kind->roles) /* plain: end-of-text is the end */
         return LS_OK;

@@ -25,6 +25,7 @@ typedef struct {
     const char *role; /* "system", "user", "assistant", "tool", ... */
     const char *text;
     size_t bytes;
+    bool only_read; /* not learnt, though the assistant says it */
 } ls_message;
 
 /* A template with the ids of its marks. Plain data; needs no freeing. */

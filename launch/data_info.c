@@ -63,6 +63,23 @@ static ls_status print_lengths(const ls_shards *set)
     return LS_OK;
 }
 
+/* What pairs and outcomes say besides their texts. */
+static void print_judged(const ls_shards *set)
+{
+    const int64_t samples = ls_shards_samples(set);
+    double sum = 0;
+    int64_t told = 0;
+    for (int64_t s = 0; s < samples; s++) {
+        const double value = (double)ls_shards_value(set, s);
+        sum += value;
+        told += value != 0;
+    }
+    if (ls_shards_form_of(set) == LS_SHARDS_PAIRS)
+        printf("  pairs            %" PRId64 ", each a preferred answer and a rejected one; %" PRId64 " with a margin\n", samples / 2, told);
+    else
+        printf("  outcomes         %.1f%% right\n", 100 * sum / (double)samples);
+}
+
 static void print_set(const ls_shards *set)
 {
     const int64_t tokens = ls_shards_tokens(set);
@@ -70,6 +87,8 @@ static void print_set(const ls_shards *set)
     printf("  made from        %s\n", ls_shards_source(set));
     printf("  template         %s\n", ls_shards_template(set)[0] ? ls_shards_template(set) : "none (documents)");
     printf("  samples          %" PRId64 "\n", ls_shards_samples(set));
+    if (ls_shards_form_of(set) != LS_SHARDS_TEXT)
+        print_judged(set);
     printf("  tokens           %" PRId64 ", %.1f%% learnt\n", tokens, 100.0 * (double)ls_shards_unmasked(set) / (double)tokens);
     printf("  vocabulary       %" PRId64 ", tokenizer %s (hash %016" PRIx64 ")\n", ls_shards_vocabulary(set),
            ls_shards_tokenizer_path(set) ? ls_shards_tokenizer_path(set) : "not stored", ls_shards_tokenizer_hash(set));
@@ -78,19 +97,20 @@ static void print_set(const ls_shards *set)
 }
 
 /* The same rows that a run would make of it. */
-static ls_status print_rows(const char *folder, int64_t tokens)
+static ls_status print_rows(const char *folder, ls_shards_form form, int64_t tokens)
 {
     static const char *const names[] = {"packed", "one each", "stream"};
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < (form == LS_SHARDS_TEXT ? 3 : 2); kind++) { /* pairs and outcomes are neither joined nor cut */
         const ls_data_options options = {.sources = {.count = 1, .source = {{folder, 1}}}, .tokens = tokens, .grain = 1, .pack = kind == 0,
-                                         .stream = kind == 2, .on_long = LS_LONG_TRUNCATE, .epochs = 1};
+                                         .stream = kind == 2, .on_long = form == LS_SHARDS_TEXT ? LS_LONG_TRUNCATE : LS_LONG_SKIP, .epochs = 1};
         ls_data *data;
         const ls_status status = ls_data_open(&data, &options);
         if (status != LS_OK)
             return status;
         printf("  rows of %-8" PRId64 " %s: %" PRId64 ", %.1f%% filled", tokens, names[kind], ls_data_rows(data), 100 * ls_data_fill(data));
-        if (ls_data_truncated(data))
-            printf(", %" PRId64 " samples are longer", ls_data_truncated(data));
+        const int64_t longer = ls_data_truncated(data) + ls_data_skipped(data);
+        if (longer)
+            printf(", %" PRId64 " %s longer", longer, form == LS_SHARDS_PAIRS ? "pairs are" : "samples are");
         putchar('\n');
         ls_data_free(data);
     }
@@ -107,8 +127,9 @@ static ls_status info_of(const char *folder, int64_t tokens)
         return status;
     print_set(set);
     status = print_lengths(set);
+    const ls_shards_form form = ls_shards_form_of(set);
     ls_shards_free(set);
-    return status == LS_OK && tokens ? print_rows(folder, tokens) : status;
+    return status == LS_OK && tokens ? print_rows(folder, form, tokens) : status;
 }
 
 int ls_data_info(int argc, char **argv)

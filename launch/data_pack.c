@@ -17,7 +17,7 @@ typedef struct {
     double progressed; /* seconds at the last progress line */
 } arguments;
 
-enum { KEY_TEXT = 256, KEY_PROMPT, KEY_RESPONSE, KEY_MESSAGES, KEY_TEMPLATE, KEY_DOCUMENTS, KEY_END, KEY_HOLDOUT, KEY_SEED, KEY_FORCE };
+enum { KEY_TEXT = 256, KEY_PROMPT, KEY_RESPONSE, KEY_MESSAGES, KEY_PAIRS, KEY_OUTCOME, KEY_TEMPLATE, KEY_DOCUMENTS, KEY_END, KEY_HOLDOUT, KEY_SEED, KEY_FORCE };
 
 static const struct argp_option options[] = {
     {"tokenizer", 't', "PATH", 0, "Tokenizer: a tokenizer.json (`lockstep data tokenizer` makes one), a tiktoken or llama2.c file, or a folder", 1},
@@ -26,6 +26,8 @@ static const struct argp_option options[] = {
     {"response", KEY_RESPONSE, "FIELD", 0, "JSON lines: the field that is learnt, with the end-of-text behind it", 2},
     {"text", KEY_TEXT, "FIELD,...", 0, "JSON lines: fields of a document, joined by newlines; all is learnt", 2},
     {"messages", KEY_MESSAGES, "FIELD", 0, "JSON lines: the list of {role, content}; what the assistant says is learnt (messages)", 2},
+    {"pairs", KEY_PAIRS, NULL, 0, "JSON lines: preference pairs, \"chosen\" and \"rejected\" with or without a \"prompt\"; for tasks reward and dpo", 2},
+    {"outcome", KEY_OUTCOME, "FIELD", 0, "JSON lines: was the answer right? true, false or a number from 0 to 1; for task reward", 2},
     {"template", KEY_TEMPLATE, "NAME", 0, "How conversations become tokens: plain, chatml or llama3 (plain)", 2},
     {"documents", KEY_DOCUMENTS, "WHAT", 0, "Plain text: a document is a whole file, a paragraph or a line: file, paragraph or line (file)", 3},
     {"eot", KEY_END, "TOKEN", 0, "Text of the end-of-text token (the tokenizer's own)", 3},
@@ -75,6 +77,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_RESPONSE: o->response = value; return 0;
     case KEY_TEXT: o->text = value; return 0;
     case KEY_MESSAGES: o->messages = value; return 0;
+    case KEY_PAIRS: o->pairs = true; return 0;
+    case KEY_OUTCOME: o->outcome = value; return 0;
     case KEY_TEMPLATE: o->template_name = value; return 0;
     case KEY_DOCUMENTS: o->documents = document_kind(value, state); return 0;
     case KEY_END: o->end = value; return 0;
@@ -135,6 +139,8 @@ static void print_summary(const ls_pack_options *o, const ls_pack_report *r)
     if (r->held.samples)
         print_part(folder, "-holdout", r->held.samples, r->held.tokens, r->held.learnt);
     printf("longest sample: %lld tokens (%s); vocabulary %lld\n", (long long)r->longest, r->longest_at, (long long)r->vocabulary);
+    if (r->alike)
+        printf("left out: %lld pairs whose two texts are equal\n", (long long)r->alike);
     if (r->empty)
         printf("left out: %lld records without text%s\n", (long long)r->empty, o->response ? ", or without a response" : "");
     printf("%.1f MB of text in %.2f s on %d thread%s (%.1f MB/s a core), %.2f bytes a token\n", megabytes, r->seconds, r->threads,

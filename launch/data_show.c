@@ -140,8 +140,12 @@ static ls_status show_sample(const arguments *given, const ls_shards *set, ls_to
     const ls_status status = ls_shards_text(set, given->sample, &ids, &mask, &count);
     if (status != LS_OK)
         return status;
-    printf("-- sample %lld: %lld tokens, %lld of them learnt\n", (long long)given->sample, (long long)count,
+    printf("-- sample %lld%s: %lld tokens, %lld of them learnt", (long long)given->sample,
+           ls_shards_form_of(set) != LS_SHARDS_PAIRS ? "" : given->sample % 2 ? " (rejected)" : " (preferred)", (long long)count,
            (long long)ls_shards_counted(set, given->sample));
+    if (ls_shards_form_of(set) == LS_SHARDS_OUTCOMES)
+        printf(", outcome %g", (double)ls_shards_value(set, given->sample));
+    putchar('\n');
     return print_tokens(tokenizer, ids, mask, count, given->ids);
 }
 
@@ -165,10 +169,11 @@ static ls_status print_segments(const arguments *given, ls_tokenizer *tokenizer,
     return status;
 }
 
-static ls_status show_row(const arguments *given, ls_tokenizer *tokenizer)
+static ls_status show_row(const arguments *given, ls_shards_form form, ls_tokenizer *tokenizer)
 {
     const ls_data_options how = {.sources = {.count = 1, .source = {{given->folder, 1}}}, .tokens = given->tokens, .grain = 1,
-                                 .pack = !given->one_each, .stream = given->stream, .on_long = LS_LONG_TRUNCATE, .epochs = 1};
+                                 .pack = !given->one_each, .stream = given->stream,
+                                 .on_long = form == LS_SHARDS_TEXT ? LS_LONG_TRUNCATE : LS_LONG_SKIP, .epochs = 1};
     ls_data *data;
     ls_status status = ls_data_open(&data, &how);
     if (status != LS_OK)
@@ -183,7 +188,8 @@ static ls_status show_row(const arguments *given, ls_tokenizer *tokenizer)
     else if (status == LS_OK && !learnt)
         status = ls_fail(LS_EMEM, "no memory for a row of %lld positions", (long long)given->tokens);
     else if (status == LS_OK && (status = ls_data_fill_grain(data, &(ls_grain_request){.position = given->row, .rows = 1}, &row, &grain)) == LS_OK) {
-        printf("-- row %lld: %lld labels, first sample %lld\n", (long long)given->row, (long long)grain.counted, (long long)grain.samples[0]);
+        printf("-- row %lld: %lld %s, first sample %lld\n", (long long)given->row, (long long)grain.counted,
+               form == LS_SHARDS_PAIRS ? "pairs" : form == LS_SHARDS_OUTCOMES ? "outcomes" : "labels", (long long)grain.samples[0]);
         status = print_segments(given, tokenizer, &row, learnt);
     }
     ls_grain_memory_free(&row);
@@ -211,7 +217,7 @@ int ls_data_show(int argc, char **argv)
     if (status == LS_OK)
         status = ls_tokenizer_open(&tokenizer, ls_shards_tokenizer_path(set));
     if (status == LS_OK)
-        status = given.row >= 0 ? show_row(&given, tokenizer) : show_sample(&given, set, tokenizer);
+        status = given.row >= 0 ? show_row(&given, ls_shards_form_of(set), tokenizer) : show_sample(&given, set, tokenizer);
     ls_tokenizer_free(tokenizer);
     ls_shards_free(set);
     return status == LS_OK ? 0 : ls_command_failed("data show", status);

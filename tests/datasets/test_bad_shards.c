@@ -4,6 +4,7 @@
 #include "tests/datasets/fixture.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -356,4 +357,55 @@ Test(bad_shards, compressed_arrays_are_refused_with_a_reason)
     cr_assert_eq(ls_h5_map_array(&input, "tokens", H5T_STD_I32LE, 65, &data), LS_ECORRUPT, "another length");
     ls_h5_close(&input);
     ls_h5_unmap(&input);
+}
+
+static void pack_pairs(float margin)
+{
+    static const int32_t tokens[] = {5, 6, 7};
+    static const uint8_t mask[] = {0, 1, 1};
+    ls_shard_writer *writer;
+    const ls_shard_options options = {.kind = "pairs", .source = "test", .vocabulary = 9, .replace = true};
+    cr_assert_eq(ls_shard_writer_open(&writer, fixture_path("set"), &options), LS_OK, "%s", ls_fail_sentence());
+    for (int i = 0; i < 6; i++)
+        cr_assert_eq(ls_shard_writer_add_valued(writer, tokens, mask, 3, i == 2 ? margin : 0), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_shard_writer_commit(writer), LS_OK, "%s", ls_fail_sentence());
+}
+
+Test(bad_shards, a_changed_value_is_noticed)
+{
+    const float before = 0.625f;
+    pack_pairs(before);
+    size_t bytes;
+    uint8_t *content = fixture_read(fixture_path("set/shard-00000.h5"), &bytes), *at = memmem(content, bytes, &before, sizeof before);
+    cr_assert_not_null(at);
+    at[3] ^= 1;
+    fixture_write(fixture_path("set/shard-00000.h5"), content, bytes);
+    free(content);
+    expect(LS_ECORRUPT, "shard-00000.h5: offset, counted, value or block_sum");
+}
+
+Test(bad_shards, what_a_form_cannot_hold_is_not_written)
+{
+    static const int32_t tokens[] = {5, 6};
+    static const uint8_t mask[] = {0, 1};
+    static const struct {
+        const char *kind;
+        float first, second;
+    } rows[] = {{"pairs", 1, 1}, {"pairs", INFINITY, 0}, {"outcomes", 0.5f, 1.5f}, {"outcomes", 0, -0.5f}, {"text", 0, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ls_shard_writer *writer;
+        const ls_shard_options options = {.kind = rows[i].kind, .source = "test", .vocabulary = 9};
+        cr_assert_eq(ls_shard_writer_open(&writer, fixture_path("set"), &options), LS_OK, "%s", ls_fail_sentence());
+        ls_status status = ls_shard_writer_add_valued(writer, tokens, mask, 2, rows[i].first);
+        if (status == LS_OK)
+            status = ls_shard_writer_add_valued(writer, tokens, mask, 2, rows[i].second);
+        cr_expect_eq(status, LS_EARG, "%s", rows[i].kind);
+        cr_expect(strstr(ls_fail_sentence(), rows[i].kind), "%s", ls_fail_sentence());
+        ls_shard_writer_discard(writer);
+    }
+    ls_shard_writer *writer;
+    const ls_shard_options options = {.kind = "pairs", .source = "test", .vocabulary = 9};
+    cr_assert_eq(ls_shard_writer_open(&writer, fixture_path("set"), &options), LS_OK);
+    cr_assert_eq(ls_shard_writer_add_text(writer, tokens, mask, 2), LS_OK);
+    cr_expect_eq(ls_shard_writer_commit(writer), LS_EARG, "half a pair");
 }

@@ -142,7 +142,7 @@ Test(pack, an_open_prompt_is_a_prefix_of_the_sample)
     make_tokenizer(chat_specials);
     ls_tokenizer *tokenizer;
     cr_assert_eq(ls_tokenizer_open(&tokenizer, fixture_path("tokenizer.json")), LS_OK);
-    const ls_message messages[] = {{"user", "What is it?", 11}, {"assistant", " \n It is", 8}};
+    const ls_message messages[] = {{"user", "What is it?", 11, false}, {"assistant", " \n It is", 8, false}};
     static const char *const names[] = {"plain", "chatml"};
     for (int i = 0; i < 2; i++) {
         ls_template template;

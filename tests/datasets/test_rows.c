@@ -34,7 +34,7 @@ typedef struct {
 static void fill(const ls_row_plan *plan, const ls_shards *shards, int64_t r, row *out)
 {
     memset(out, 0x5a, sizeof *out);
-    cr_assert_eq(ls_row_fill(plan, shards, r, out->ids, out->labels, out->positions, out->segments, &out->sample, &out->counted), LS_OK,
+    cr_assert_eq(ls_row_fill(plan, shards, r, &(ls_row_cells){out->ids, out->labels, out->positions, out->segments, NULL}, &out->sample, &out->counted), LS_OK,
                  "%s", ls_fail_sentence());
     int64_t counted, labels = 0;
     cr_assert_eq(ls_row_counted(plan, shards, r, &counted), LS_OK);
@@ -230,5 +230,109 @@ Test(rows, no_rows_is_an_error)
     ls_row_plan plan;
     cr_assert_eq(ls_row_plan_make(&plan, shards, &options), LS_ERECIPE);
     cr_assert(strstr(ls_fail_sentence(), "no rows of 20 tokens"), "%s", ls_fail_sentence());
+    ls_shards_free(shards);
+}
+
+/* Packs samples of these lengths as pairs (values: the pair's number) or outcomes (values: 1 where the number is even). */
+static ls_shards *open_judged(const char *kind)
+{
+    ls_shards *shards;
+    ls_shard_writer *writer;
+    const ls_shard_options options = {.kind = kind, .source = "test", .vocabulary = FIXTURE_VOCABULARY, .samples_per_shard = 37, .replace = true};
+    cr_assert_eq(ls_shard_writer_open(&writer, fixture_path("judged"), &options), LS_OK, "%s", ls_fail_sentence());
+    for (int64_t s = 0; s < SAMPLES; s++) {
+        int32_t tokens[T];
+        uint8_t mask[T];
+        for (int64_t t = 0; t < lengths[s]; t++) {
+            tokens[t] = fixture_token(s, t);
+            mask[t] = fixture_mask(t, lengths[s], true);
+        }
+        const float value = *kind == 'p' ? (float)(s % 2 ? 0 : s / 2) : (float)(s % 2 == 0);
+        cr_assert_eq(ls_shard_writer_add_valued(writer, tokens, mask, lengths[s], value), LS_OK, "%s", ls_fail_sentence());
+    }
+    cr_assert_eq(ls_shard_writer_commit(writer), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_shards_open(&shards, fixture_path("judged"), true), LS_OK, "%s", ls_fail_sentence());
+    return shards;
+}
+
+enum { WIDE = 2 * T + 20 };
+
+/* Walks over the segments of row r; returns how many there are. */
+static int check_judged_row(const ls_row_plan *plan, const ls_shards *shards, int64_t r, int seen[SAMPLES])
+{
+    int32_t ids[WIDE], labels[WIDE], positions[WIDE], segments[WIDE];
+    float values[WIDE];
+    int64_t sample, counted, planned;
+    cr_assert_eq(ls_row_fill(plan, shards, r, &(ls_row_cells){ids, labels, positions, segments, values}, &sample, &counted), LS_OK);
+    cr_assert_eq(ls_row_counted(plan, shards, r, &planned), LS_OK);
+    int texts = 0, at = 0;
+    while (at < WIDE && segments[at] >= 0) {
+        int to = at;
+        cr_assert_eq(segments[at], texts);
+        while (to < WIDE && segments[to] == texts)
+            to++;
+        int64_t s = 0; /* which sample it is: its first token says */
+        while (s < SAMPLES && !(fixture_token(s, 0) == ids[at] && lengths[s] == to - at))
+            s++;
+        cr_assert_lt(s, SAMPLES);
+        seen[s]++;
+        for (int t = at; t < to; t++) {
+            cr_assert_eq(ids[t], fixture_token(s, t - at));
+            cr_assert_eq(values[t], t == to - 1 ? ls_shards_value(shards, s) : 0);
+        }
+        if (plan->together == 2)
+            cr_assert_eq(s % 2, texts % 2, "the preferred one first");
+        texts++;
+        at = to;
+    }
+    for (; at < WIDE; at++)
+        cr_assert(segments[at] == -1 && values[at] == 0 && labels[at] == -1);
+    cr_assert(counted == texts / plan->together && planned == counted && texts % plan->together == 0);
+    return texts;
+}
+
+Test(rows, pairs_stay_together_and_are_what_counts)
+{
+    make_lengths();
+    for (int packed = 0; packed < 2; packed++)
+        for (int pairs = 0; pairs < 2; pairs++) {
+            ls_shards *shards = open_judged(pairs ? "pairs" : "outcomes");
+            ls_data_options options = fixture_options("judged", WIDE, 4);
+            options.pack = packed;
+            ls_row_plan plan;
+            cr_assert_eq(ls_row_plan_make(&plan, shards, &options), LS_OK, "%s", ls_fail_sentence());
+            int seen[SAMPLES] = {0}, texts = 0;
+            for (int64_t r = 0; r < plan.rows; r++)
+                texts += check_judged_row(&plan, shards, r, seen);
+            cr_expect_eq(texts, SAMPLES);
+            cr_expect(packed ? plan.rows < SAMPLES / 3 : plan.rows == SAMPLES / plan.together, "%d rows", (int)plan.rows);
+            ls_row_plan_free(&plan);
+            ls_shards_free(shards);
+        }
+}
+
+Test(rows, a_pair_that_is_too_long_is_refused_or_left_out_whole_and_never_cut)
+{
+    make_lengths();
+    ls_shards *shards = open_judged("pairs");
+    ls_data_options options = fixture_options("judged", T + 10, 4);
+    ls_row_plan plan;
+    cr_expect_eq(ls_row_plan_make(&plan, shards, &options), LS_ERECIPE);
+    cr_expect(strstr(ls_fail_sentence(), "a pair stays in one row"), "%s", ls_fail_sentence());
+    options.on_long = LS_LONG_TRUNCATE;
+    cr_expect_eq(ls_row_plan_make(&plan, shards, &options), LS_ERECIPE);
+    cr_expect(strstr(ls_fail_sentence(), "judged whole"), "%s", ls_fail_sentence());
+    options.on_long = LS_LONG_SKIP;
+    options.stream = true;
+    cr_expect_eq(ls_row_plan_make(&plan, shards, &options), LS_ERECIPE);
+    options.stream = false;
+    cr_assert_eq(ls_row_plan_make(&plan, shards, &options), LS_OK, "%s", ls_fail_sentence());
+    int64_t longer = 0, listed = 0;
+    for (int64_t s = 0; s < SAMPLES; s += 2)
+        longer += lengths[s] + lengths[s + 1] > T + 10;
+    for (int64_t r = 0; r < plan.rows; r++)
+        listed += plan.first[r + 1] - plan.first[r];
+    cr_expect(longer > 10 && plan.skipped == longer && listed == SAMPLES - 2 * longer, "%d %d", (int)longer, (int)plan.skipped);
+    ls_row_plan_free(&plan);
     ls_shards_free(shards);
 }
