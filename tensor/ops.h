@@ -80,6 +80,11 @@ ls_tensor *ls_masked_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_ten
  * Result [] f32, summed in f64 in row order. `losses` [n] f32 (may be NULL) gets each row's unweighted loss. */
 ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, const float *weights, float *losses);
 
+/* The same by groups: result[g] is the sum over the rows with group[r] = g, in f64 in row order, [groups] f32; a row with
+ * group < 0 is left out, a group without rows is 0. So minus the log-probability of each text of a packed batch (its tokens are its
+ * group), or of each token (group[r] = r), with a gradient of its own for each. */
+ls_tensor *ls_cross_entropy_groups(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, int64_t groups, const int32_t *group);
+
 /* Losses over elements, x and target of one shape, both with gradients (ls_stop_gradient where a target shall have none).
  * Sums, never means; result [] f32 (f64 for f64), summed in f64 in a fixed order. weights [n]: each for count / n elements
  * that follow one another, so n = rows gives one a row, n = count one an element; NULL (n is not read): all 1; 0 leaves

@@ -146,3 +146,114 @@ ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const
     };
     return ls_apply(tape, &cross_entropy_op, 2, (ls_tensor *[]){x, w}, &at, sizeof at, 1, NULL);
 }
+
+/* ---- by groups ---- */
+
+typedef struct {
+    const int32_t *labels; /* [rows], on the arena; -1 where the group is < 0 */
+    const int32_t *group;  /* [rows], on the arena */
+    int64_t groups;
+} group_attributes;
+
+static ls_cross_entropy_args group_args_of(const ls_node *node)
+{
+    const group_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0], *w = node->in[1];
+    return (ls_cross_entropy_args){.type = x->type, .rows = x->shape[0], .width = x->shape[1], .vocabulary = w->shape[0], .x = x->data,
+                                   .w = w->data, .labels = at->labels, .lse = node->saved[SAVED_LSE]};
+}
+
+static void count_group_flops(const ls_node *node, int products)
+{
+    const group_attributes *at = node->attributes;
+    int64_t rows = 0;
+    for (int64_t r = 0; r < node->in[0]->shape[0]; r++)
+        rows += at->labels[r] >= 0;
+    ls_tape_count_flops(node->tape, 2.0 * products * (double)rows * (double)node->in[1]->count);
+}
+
+static ls_status groups_shape(ls_node *node)
+{
+    const group_attributes *at = node->attributes;
+    const ls_tensor *x = node->in[0], *w = node->in[1];
+    ls_status status = ls_check_types(node);
+    if (status != LS_OK)
+        return status;
+    if (x->ndim != 2 || w->ndim != 2 || x->shape[1] != w->shape[1])
+        return ls_fail(LS_ESHAPE, "x %s and w %s: they must be [rows, width] and [vocabulary, width]",
+                       ls_describe(x).text, ls_describe(w).text);
+    if (at->groups < 1)
+        return ls_fail(LS_EARG, "%lld groups, must be at least 1", (long long)at->groups);
+    for (int64_t r = 0; r < x->shape[0]; r++)
+        if (at->labels[r] >= w->shape[0] || at->group[r] >= at->groups)
+            return ls_fail(LS_EARG, "label %d and group %d of row %lld: there are %lld labels and %lld groups", at->labels[r],
+                           at->group[r], (long long)r, (long long)w->shape[0], (long long)at->groups);
+    ls_set_shape(node->out[0], ls_wide_type(x->type), 1, &at->groups);
+    return LS_OK;
+}
+
+static ls_status groups_forward(ls_node *node, ls_device *device)
+{
+    const group_attributes *at = node->attributes;
+    const int64_t rows = node->in[0]->shape[0];
+    const ls_type type = node->out[0]->type;
+    const size_t bytes = (size_t)rows * ls_type_size(type);
+    void *losses = ls_node_take(node, bytes);
+    double *sums = ls_node_take(node, (size_t)at->groups * sizeof *sums);
+    node->saved[SAVED_LSE] = ls_node_take(node, bytes);
+    if (!losses || !sums || !node->saved[SAVED_LSE])
+        return LS_EMEM;
+    ls_cross_entropy_args args = group_args_of(node);
+    args.losses = losses;
+    ls_arena *arena = ls_tape_arena(node->tape);
+    ls_mark mark = ls_arena_mark(arena);
+    const ls_status status = device->cross_entropy(device, &args, arena);
+    ls_arena_release(arena, mark);
+    count_group_flops(node, 1);
+    for (int64_t g = 0; g < at->groups; g++)
+        sums[g] = 0;
+    for (int64_t r = 0; r < rows; r++)
+        if (at->labels[r] >= 0)
+            sums[at->group[r]] += type == LS_F64 ? ((double *)losses)[r] : (double)((float *)losses)[r];
+    for (int64_t g = 0; g < at->groups; g++) {
+        if (type == LS_F64)
+            ((double *)node->out[0]->data)[g] = sums[g];
+        else
+            ((float *)node->out[0]->data)[g] = (float)sums[g];
+    }
+    return status;
+}
+
+/* The gradient of a group is the weight of each of its rows. */
+static ls_status groups_backward(ls_node *node, ls_device *device)
+{
+    const group_attributes *at = node->attributes;
+    const ls_tensor *y = node->out[0];
+    const int64_t rows = node->in[0]->shape[0];
+    ls_cross_entropy_args args = group_args_of(node);
+    float *weights = ls_arena_array(ls_tape_arena(node->tape), float, rows);
+    if (!weights)
+        return LS_EMEM;
+    for (int64_t r = 0; r < rows; r++)
+        weights[r] = at->labels[r] < 0 ? 0 : y->type == LS_F64 ? (float)((double *)y->grad)[at->group[r]] : ((float *)y->grad)[at->group[r]];
+    args.weights = weights;
+    args.dloss = 1;
+    args.dx = ls_gradient(node, 0);
+    args.dw = ls_gradient_as(node, 1, y->type);
+    count_group_flops(node, 1 + (args.dx != NULL) + (args.dw != NULL));
+    return device->cross_entropy_backward(device, &args, ls_tape_arena(node->tape));
+}
+
+static const ls_op cross_entropy_groups_op = {"cross_entropy_groups", groups_shape, groups_forward, groups_backward};
+
+ls_tensor *ls_cross_entropy_groups(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, int64_t groups, const int32_t *group)
+{
+    const int64_t rows = x->ndim ? x->shape[0] : 1;
+    int32_t *mine = ls_arena_array(ls_tape_arena(tape), int32_t, rows);
+    group_attributes at = {.labels = mine, .group = ls_copy_array(tape, group, rows, sizeof *group), .groups = groups};
+    for (int64_t r = 0; mine && r < rows; r++)
+        mine[r] = group[r] < 0 ? -1 : labels[r];
+    if (!mine)
+        ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld labels", (long long)rows);
+    return ls_apply(tape, &cross_entropy_groups_op, 2, (ls_tensor *[]){x, w}, &at, sizeof at, 1, NULL);
+}
