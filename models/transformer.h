@@ -34,6 +34,10 @@ typedef struct ls_transformer ls_transformer;
 /* Makes the parameters' descriptions (names, shapes, init); data is given later by ls_parameters_bind.
  * LS_ERECIPE: width not a multiple of heads, heads of kv_heads, ... */
 ls_status ls_transformer_create(ls_transformer **model, const ls_transformer_options *options);
+/* With room for `more` parameters of a task's own, which ls_transformer_add appends (as ls_parameter_list_add; the name is
+ * copied) and which are among ls_transformer_parameters. */
+ls_status ls_transformer_create_with(ls_transformer **model, const ls_transformer_options *options, int more);
+ls_parameter *ls_transformer_add(ls_transformer *model, int ndim, const int64_t *shape, double std, const char *name);
 void ls_transformer_free(ls_transformer *model);
 int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters); /* array owned by the model */
 

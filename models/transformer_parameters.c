@@ -130,6 +130,11 @@ void ls_transformer_add_blocks(ls_transformer *model)
 
 ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_options *options)
 {
+    return ls_transformer_create_with(out, options, 0);
+}
+
+ls_status ls_transformer_create_with(ls_transformer **out, const ls_transformer_options *options, int more)
+{
     *out = NULL;
     if (options->vocabulary < 1 || options->context < 1)
         return ls_fail(LS_ERECIPE, "model.vocabulary is %lld and model.context %lld: both must be at least 1",
@@ -137,7 +142,7 @@ ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_optio
     if (options->sparse_embedding && options->tied)
         return ls_fail(LS_ERECIPE, "model.sparse_embedding needs model.tied: false; a head shared with the token embedding gives every row a gradient");
     ls_transformer *model;
-    const ls_status status = ls_transformer_trunk(&model, options, EMBEDDINGS_AND_HEAD);
+    const ls_status status = ls_transformer_trunk(&model, options, EMBEDDINGS_AND_HEAD + more);
     if (status != LS_OK)
         return status;
     const ls_transformer_options *o = &model->options;
@@ -148,6 +153,11 @@ ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_optio
     model->head = o->tied ? NULL : add(model, -1, "head/weight", o->vocabulary, o->width, o->init_std);
     *out = model;
     return LS_OK;
+}
+
+ls_parameter *ls_transformer_add(ls_transformer *model, int ndim, const int64_t *shape, double std, const char *name)
+{
+    return ls_parameter_list_add(&model->list, ndim, shape, std, "%s", name);
 }
 
 void ls_transformer_free(ls_transformer *model)

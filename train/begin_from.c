@@ -32,6 +32,8 @@ static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char
     void *data = NULL;
     snprintf(name, sizeof name, "%s/%s", prefix, p->name);
     ls_status status = ls_checkpoint_read(folder, name, &entry, &data);
+    if (status == LS_ENOTFOUND && p->may_be_new)
+        return LS_OK;
     if (status != LS_OK)
         return ls_fail_at(status, "model.from");
     if (!same_shape(p, &entry))

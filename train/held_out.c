@@ -44,7 +44,10 @@ double ls_held_out_value(const ls_run *run, int i)
     const int kind = i % kinds(run);
     if (!kind)
         return of->loss;
-    return of->counted > 0 ? of->sums[kind - 1] / (double)of->counted : 0;
+    if (of->counted <= 0)
+        return 0;
+    const ls_measure *measure = &run->config->task->measures[kind - 1];
+    return measure->value ? measure->value(of->sums, of->counted) : of->sums[kind - 1] / (double)of->counted;
 }
 
 bool ls_held_out_higher_is_better(const ls_run *run, int i)

@@ -136,6 +136,8 @@ int64_t ls_evaluation_sums(const ls_run *run);
 ls_status ls_evaluate(ls_run *run, ls_evaluation *result);
 /* "tokens" or "images": what the run's data is counted in. */
 const char *ls_run_unit(const ls_run *run);
+/* "tokens", "images", "pairs" or "answers": what the loss is a mean over. */
+const char *ls_run_counted_unit(const ls_run *run);
 /* "1.25M parameters, 0.50M of them frozen" */
 const char *ls_run_size(const ls_run *run, char text[64]);
 /* "8000 images of 28 x 28 x 1 in 10 classes" */

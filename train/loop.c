@@ -285,6 +285,8 @@ static ls_status evaluate_and_report(ls_run *run)
 {
     const ls_task *task = run->config->task;
     ls_status status = ls_evaluate(run, &run->evaluation);
+    if (status == LS_OK && task->evaluated && run->evaluation.counted > 0)
+        task->evaluated(run->task, run->evaluation.sums, run->evaluation.counted);
     if (status == LS_OK && ls_ema_is_evaluated(&run->ema))
         status = evaluate_average(run);
     if (status != LS_OK)

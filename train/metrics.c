@@ -174,7 +174,7 @@ ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metric
         "{\"step\": %lld, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, \"counted_%s\": %lld, \"seconds\": %.6f, "
         "\"%s_per_second\": %.1f, \"gflops\": %.2f, \"mfu\": %.4f, \"data_stall_seconds\": %.6f, "
         "\"communication_seconds\": %.6f, \"memory_mib\": %.1f}\n",
-        (long long)run->step, step->loss, step->lr, step->grad_norm, unit, (long long)step->counted, most.seconds,
+        (long long)run->step, step->loss, step->lr, step->grad_norm, ls_run_counted_unit(run), (long long)step->counted, most.seconds,
         unit, per_second, gflops, mfu, most.stall, most.communication, most.memory);
     write_line(metrics, length);
     const ls_scalar scalars[] = {
@@ -205,7 +205,7 @@ static void tell_eval(const ls_run *run)
         if (loss && !run->config->task->measures && used < (int)sizeof text)
             used += snprintf(text + used, sizeof text - (size_t)used, " (perplexity %.2f)", exp(value));
     }
-    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out%s over %lld %s%s", (long long)run->step, text, (long long)run->evaluation.counted, ls_run_unit(run),
+    ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out%s over %lld %s%s", (long long)run->step, text, (long long)run->evaluation.counted, ls_run_counted_unit(run),
                  run->improved ? ": the best so far, kept as checkpoints/best" : "");
 }
 
@@ -238,7 +238,7 @@ void ls_metrics_eval(ls_metrics *metrics, const ls_run *run)
         ls_held_out_name(run, i, name);
         add_number(&l, "", name, ls_held_out_value(run, i));
         if (!i)
-            l.used += (size_t)snprintf(l.line + l.used, l.room - l.used, ", \"eval_%s\": %lld", ls_run_unit(run), (long long)run->evaluation.counted);
+            l.used += (size_t)snprintf(l.line + l.used, l.room - l.used, ", \"eval_%s\": %lld", ls_run_counted_unit(run), (long long)run->evaluation.counted);
     }
     if (run->best.number >= 0 && run->best.step) {
         add_number(&l, "best_", run->best.metric, run->best.value);

@@ -38,6 +38,8 @@ static ls_status open_data(ls_run *run)
     status = ls_data_open(&run->eval_data, &options);
     if (status == LS_OK && !ls_data_images(run->eval_data) != !ls_data_images(run->train_data))
         status = ls_fail(LS_ERECIPE, "%s and data.train hold different kinds of samples, text and images", config->data.eval.source[0].path);
+    if (status == LS_OK && ls_data_form(run->eval_data) != ls_data_form(run->train_data))
+        status = ls_fail(LS_ERECIPE, "%s and data.train hold different kinds of samples: of texts, pairs and answers with outcomes a run reads one", config->data.eval.source[0].path);
     if (status == LS_OK && ls_data_tokenizer_hash(run->eval_data) != ls_data_tokenizer_hash(run->train_data))
         status = ls_fail(LS_ERECIPE, "%s was packed with another tokenizer than data.train; pack both with one", config->data.eval.source[0].path);
     return ls_fail_at(status, "data.eval");
@@ -244,6 +246,12 @@ const char *ls_run_unit(const ls_run *run)
     return ls_data_images(run->train_data) ? "images" : "tokens";
 }
 
+const char *ls_run_counted_unit(const ls_run *run)
+{
+    const ls_shards_form form = ls_data_form(run->train_data);
+    return form == LS_SHARDS_PAIRS ? "pairs" : form == LS_SHARDS_OUTCOMES ? "answers" : ls_run_unit(run);
+}
+
 void ls_run_describe_rows(const ls_run *run, char *text, size_t bytes)
 {
     const ls_images *images = ls_data_images(run->train_data);
@@ -280,7 +288,8 @@ static void tell_run(const ls_run *run)
     ls_log_write(LS_LOG_INFO, "train", "%s, %lld grains x %lld rows a step, %lld steps; %s", rows, (long long)batch->grains,
            (long long)batch->grain, (long long)run->steps, ls_reducer_describe(run->reducer));
     if (ls_data_skipped(run->train_data))
-        ls_log_write(LS_LOG_WARN, "data", "%lld samples longer than batch.tokens were left out (data.on_long: skip)", (long long)ls_data_skipped(run->train_data));
+        ls_log_write(LS_LOG_WARN, "data", "%lld %s longer than batch.tokens were left out (data.on_long: skip)", (long long)ls_data_skipped(run->train_data),
+                     ls_data_form(run->train_data) == LS_SHARDS_PAIRS ? "pairs" : "samples");
 }
 
 ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *config, bool keeps_folder)

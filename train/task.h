@@ -9,10 +9,13 @@
 
 typedef struct ls_run ls_run; /* train/run.h: everything a running training has */
 
-/* A number of held-out data besides the loss: a sum over grains, in their order, over the count of labels. */
+/* A number of held-out data besides the loss, from sums over grains, in their order. */
 typedef struct {
     const char *name; /* "accuracy"; ends a list with NULL */
     bool higher_is_better;
+    /* What the task's sums make of it, over a count above 0 of labels. NULL: its own sum, which stands at its own place, over
+     * the count. */
+    double (*value)(const double *sums, int64_t counted);
 } ls_measure;
 
 /* A kind of net: the recipe's `model: {family: NAME, ...}`, with a table of rows of its own. */
@@ -46,6 +49,8 @@ typedef struct ls_task {
     ls_tensor *(*evaluate)(void *self, ls_tape *tape, const ls_grain *grain, double *sums);
     const ls_measure *measures;     /* NULL: the loss alone */
     int64_t (*sums)(void *self);    /* how many numbers `evaluate` adds up; NULL: as many as there are measures */
+    /* After each evaluation (not that of averaged weights), on every rank: the sums over all held-out data. */
+    void (*evaluated)(void *self, const double *sums, int64_t counted);
     /* After the last evaluation, on rank 0: what the sums over all held-out data say beyond the measures. */
     ls_status (*report)(void *self, const char *folder, const double *sums, int64_t counted);
     /* Registers what it remembers between steps. */

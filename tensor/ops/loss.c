@@ -249,11 +249,9 @@ static const ls_op cross_entropy_groups_op = {"cross_entropy_groups", groups_sha
 ls_tensor *ls_cross_entropy_groups(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, int64_t groups, const int32_t *group)
 {
     const int64_t rows = x->ndim ? x->shape[0] : 1;
-    int32_t *mine = ls_arena_array(ls_tape_arena(tape), int32_t, rows);
-    group_attributes at = {.labels = mine, .group = ls_copy_array(tape, group, rows, sizeof *group), .groups = groups};
-    for (int64_t r = 0; mine && r < rows; r++)
-        mine[r] = group[r] < 0 ? -1 : labels[r];
-    if (!mine)
-        ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld labels", (long long)rows);
+    int32_t *counted = ls_copy_array(tape, labels, rows, sizeof *labels); /* NULL after an error, which is sticky */
+    const group_attributes at = {.labels = counted, .group = ls_copy_array(tape, group, rows, sizeof *group), .groups = groups};
+    for (int64_t r = 0; counted && r < rows; r++)
+        counted[r] = group[r] < 0 ? -1 : labels[r];
     return ls_apply(tape, &cross_entropy_groups_op, 2, (ls_tensor *[]){x, w}, &at, sizeof at, 1, NULL);
 }

@@ -92,6 +92,33 @@ void ls_fixture_images(void)
     fclose(out);
 }
 
+void ls_fixture_pairs(void)
+{
+    FILE *pairs = fopen("pairs.jsonl", "w"), *answers = fopen("outcomes.jsonl", "w");
+    for (int i = 0; i < 300; i++) {
+        const int a = i * 37 % 101, b = i * 53 % 89;
+        fprintf(pairs, "{\"prompt\": \"what is %d and %d?\", \"chosen\": \"A: %d\", \"rejected\": \"B: %d%s\"}\n", a, b, a + b, a * b, i % 3 ? "" : " or so");
+        fprintf(answers, "{\"q\": \"what is %d and %d?\", \"a\": \"%s: %d\", \"right\": %s}\n", a, b, i % 2 ? "A" : "B", a + b, i % 2 ? "true" : "false");
+    }
+    fclose(pairs);
+    fclose(answers);
+    ls_expect(ls_shell("lockstep data tokenizer --vocabulary 300 --field prompt,chosen --out tokenizer.json pairs.jsonl"), 0, NULL);
+    ls_expect(ls_shell("lockstep data pack -t tokenizer.json --pairs --holdout 0.2 -o pairs pairs.jsonl"), 0, NULL);
+    ls_expect(ls_shell("lockstep data pack -t tokenizer.json --prompt q --response a --outcome right --holdout 0.2 -o outcomes outcomes.jsonl"), 0, NULL);
+    ls_expect(ls_shell("lockstep data pack -t tokenizer.json --prompt prompt --response chosen -o answers pairs.jsonl"), 0, NULL);
+    FILE *out = fopen("pairs.yaml", "w");
+    fputs("task: reward\n"
+          "run: run\n"
+          "seed: 5\n"
+          "model: {style: llama, layers: 2, width: 32, heads: 4, kv_heads: 2}\n"
+          "data: {train: pairs, eval: pairs-holdout}\n"
+          "batch: {grain: 2, grains: 4, tokens: 128}\n"
+          "optimizer: {lr: 3e-3, warmup: 5}\n"
+          "max_steps: 60\n",
+          out);
+    fclose(out);
+}
+
 void ls_hash_of(const char *run, char hash[64])
 {
     const ls_answer *answer = ls_shell("lockstep ckpt hash %s", run);

@@ -84,6 +84,12 @@ static void draw_cross_entropy(fuzz *f, operator_case *c)
     c->argument[0] = fuzz_below(f, 2);
 }
 
+static void draw_groups(fuzz *f, operator_case *c)
+{
+    draw_cross_entropy(f, c);
+    c->argument[0] = 2 + fuzz_below(f, 4);
+}
+
 /* clang-format off */
 static const operator_case cross_entropies[] = {
     {"plain", {{2, {6, 4}}, {2, {9, 4}}}, {0}},
@@ -102,7 +108,7 @@ const operator_description operators_loss[] = {
     {.name = "cross_entropy_sum", .inputs = 2, .build = build_cross_entropy, .value = value_cross_entropy,
      .cases = cross_entropies, .draw = draw_cross_entropy, .flops = flops_cross_entropy, .bench = {"bench", {{2, {256, 256}}, {2, {4096, 256}}}, {0}}},
     {.name = "cross_entropy_groups", .inputs = 2, .build = build_groups, .value = value_groups, .cases = grouped,
-     .flops = flops_cross_entropy, .bench = {"bench", {{2, {256, 256}}, {2, {4096, 256}}}, {9}}},
+     .draw = draw_groups, .flops = flops_cross_entropy, .bench = {"bench", {{2, {256, 256}}, {2, {4096, 256}}}, {9}}},
     {0},
 };
 /* clang-format on */
