@@ -4,8 +4,9 @@
  *     a string that begins with "Human:", without a prompt      a whole conversation, as Anthropic's hh-rlhf writes it
  * and may have a number `margin`, by which the chosen one is better.
  *
- * What is learnt (loss mask 1; the log-probabilities of task dpo) is what the assistant says from the first message on in which
- * the two differ: nearly always the last answer alone, but in some pairs of hh-rlhf the conversations part earlier. */
+ * What is learnt (loss mask 1; the log-probabilities of task dpo) is what the assistant says from the first message on
+ * in which the two differ: nearly always the last answer alone, but in some pairs of hh-rlhf the conversations part
+ * earlier. */
 #include "datasets/pack_input.h"
 
 #include <math.h>
@@ -47,17 +48,22 @@ static ls_status split_transcript(const char *text, size_t bytes, const char *ke
     while (text < end && is_blank(*text))
         text++;
     if (!begins_with(text, end, human) && !begins_with(text, end, assistant))
-        return ls_fail(LS_EFORMAT, "\"%s\" is a text without a \"prompt\", and no conversation of \"Human:\" and \"Assistant:\" turns either", key);
+        return ls_fail(
+            LS_EFORMAT,
+            "\"%s\" is a text without a \"prompt\", and no conversation of \"Human:\" and \"Assistant:\" turns either",
+            key);
     while (text < end) {
         const bool user = *text == 'H';
-        const char *behind = next_turn(text, end), *from = text + (user ? sizeof human : sizeof assistant) - 1, *to = behind;
+        const char *behind = next_turn(text, end), *from = text + (user ? sizeof human : sizeof assistant) - 1,
+                   *to = behind;
         while (from < to && is_blank(*from))
             from++;
         while (to > from && is_blank(to[-1]))
             to--;
         if (into->count == LS_PACK_MESSAGES)
             return ls_fail(LS_EFORMAT, "\"%s\" has more than %d turns", key, LS_PACK_MESSAGES);
-        into->message[into->count++] = (ls_message){.role = user ? "user" : "assistant", .text = from, .bytes = (size_t)(to - from)};
+        into->message[into->count++] =
+            (ls_message){.role = user ? "user" : "assistant", .text = from, .bytes = (size_t)(to - from)};
         text = behind < end ? behind + 2 : end;
     }
     return LS_OK;
@@ -67,7 +73,8 @@ static ls_status add_text(const char *role, const json_t *text, conversation *in
 {
     if (into->count == LS_PACK_MESSAGES)
         return ls_fail(LS_EFORMAT, "a conversation of more than %d messages", LS_PACK_MESSAGES);
-    into->message[into->count++] = (ls_message){.role = role, .text = json_string_value(text), .bytes = json_string_length(text)};
+    into->message[into->count++] =
+        (ls_message){.role = role, .text = json_string_value(text), .bytes = json_string_length(text)};
     return LS_OK;
 }
 
@@ -77,8 +84,8 @@ static ls_status read_side(const json_t *object, const char *prompt_key, const c
     const json_t *prompt = json_object_get(object, prompt_key), *answer = json_object_get(object, key);
     ls_status status = LS_OK;
     if (!json_is_string(answer) && !json_is_array(answer))
-        return ls_fail(LS_EFORMAT, "\"%s\" is %s; a pair has \"chosen\" and \"rejected\", texts or lists of messages", key,
-                       answer ? "neither" : "not there");
+        return ls_fail(LS_EFORMAT, "\"%s\" is %s; a pair has \"chosen\" and \"rejected\", texts or lists of messages",
+                       key, answer ? "neither" : "not there");
     if (json_is_string(prompt))
         status = add_text("user", prompt, into);
     else if (prompt)

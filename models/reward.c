@@ -23,9 +23,10 @@ void ls_reward_model_free(ls_reward_model *model)
     *model = (ls_reward_model){0};
 }
 
-ls_tensor *ls_reward_scores(const ls_reward_model *model, ls_tape *tape, const ls_token_rows *rows, int64_t n, const int32_t *last)
+ls_tensor *ls_reward_scores(const ls_reward_model *model, ls_tape *tape, const ls_token_rows *rows, int64_t n,
+                            const int32_t *last)
 {
-    ls_tensor *hidden = ls_transformer_hidden(model->trunk, tape, rows);       /* [B*T, D] */
-    hidden = ls_cast(tape, ls_gather(tape, hidden, n, last), LS_F32);          /* [n, D] */
-    return ls_sum(tape, ls_mul(tape, hidden, ls_use(tape, model->head)), -1);  /* [n] */
+    ls_tensor *hidden = ls_transformer_hidden(model->trunk, tape, rows);      /* [B*T, D] */
+    hidden = ls_cast(tape, ls_gather(tape, hidden, n, last), LS_F32);         /* [n, D] */
+    return ls_sum(tape, ls_mul(tape, hidden, ls_use(tape, model->head)), -1); /* [n] */
 }

@@ -77,11 +77,14 @@ Test(pack_pairs, each_way_to_write_a_pair_gives_the_same_samples)
 {
     static const char *const lines[] = {
         "{\"prompt\": \"Why?\", \"chosen\": \"So.\", \"rejected\": \"No.\"}\n",
-        "{\"chosen\": \"\\n\\nHuman: Why?\\n\\nAssistant: So.\", \"rejected\": \"\\n\\nHuman: Why?\\n\\nAssistant: No. \"}\n",
-        "{\"prompt\": [{\"role\": \"user\", \"content\": \"Why?\"}], \"chosen\": [{\"role\": \"assistant\", \"content\": \"So.\"}], "
+        "{\"chosen\": \"\\n\\nHuman: Why?\\n\\nAssistant: So.\", \"rejected\": \"\\n\\nHuman: Why?\\n\\nAssistant: No. "
+        "\"}\n",
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"Why?\"}], \"chosen\": [{\"role\": \"assistant\", "
+        "\"content\": \"So.\"}], "
         "\"rejected\": [{\"from\": \"gpt\", \"value\": \"No.\"}]}\n",
         "{\"chosen\": [{\"role\": \"user\", \"content\": \"Why?\"}, {\"role\": \"assistant\", \"content\": \"So.\"}], "
-        "\"rejected\": [{\"role\": \"user\", \"content\": \"Why?\"}, {\"role\": \"assistant\", \"content\": \"No.\"}]}\n",
+        "\"rejected\": [{\"role\": \"user\", \"content\": \"Why?\"}, {\"role\": \"assistant\", \"content\": "
+        "\"No.\"}]}\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         ls_pack_report report;
@@ -97,13 +100,18 @@ Test(pack_pairs, each_way_to_write_a_pair_gives_the_same_samples)
 Test(pack_pairs, learnt_is_what_follows_the_first_difference)
 {
     ls_pack_report report;
-    ls_shards *set = packed((ls_pack_options){.pairs = true},
-                            /* the same until the last answer; parts earlier; one ends before the other; a text speaks of Human: */
-                            "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: d\", \"rejected\": \"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: e\", \"margin\": 1.5}\n"
-                            "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: x\\n\\nHuman: c\\n\\nAssistant: d\", \"rejected\": \"\\n\\nHuman: a\\n\\nAssistant: y\\n\\nHuman: c\\n\\nAssistant: d\"}\n"
-                            "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: d\", \"rejected\": \"\\n\\nHuman: a\\n\\nAssistant: b\"}\n"
-                            "{\"chosen\": \"\\n\\nHuman: Human: a\\n\\nAssistant: b \\n\\nHuman\", \"rejected\": \"\\n\\nHuman: Human: a\\n\\nAssistant: c\"}\n",
-                            &report);
+    ls_shards *set =
+        packed((ls_pack_options){.pairs = true},
+               /* the same until the last answer; parts earlier; one ends before the other; a text speaks of Human: */
+               "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: d\", \"rejected\": "
+               "\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: e\", \"margin\": 1.5}\n"
+               "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: x\\n\\nHuman: c\\n\\nAssistant: d\", \"rejected\": "
+               "\"\\n\\nHuman: a\\n\\nAssistant: y\\n\\nHuman: c\\n\\nAssistant: d\"}\n"
+               "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: d\", \"rejected\": "
+               "\"\\n\\nHuman: a\\n\\nAssistant: b\"}\n"
+               "{\"chosen\": \"\\n\\nHuman: Human: a\\n\\nAssistant: b \\n\\nHuman\", \"rejected\": \"\\n\\nHuman: "
+               "Human: a\\n\\nAssistant: c\"}\n",
+               &report);
     cr_assert_eq(ls_shards_samples(set), 8);
     expect_sample(set, 0, "a\nb<|endoftext|>c\n[d<|endoftext|>]");
     expect_sample(set, 1, "a\nb<|endoftext|>c\n[e<|endoftext|>]");
@@ -139,13 +147,16 @@ Test(pack_pairs, a_pair_is_held_out_whole)
     ls_pack_report report;
     ls_shards *set = packed((ls_pack_options){.pairs = true, .holdout = 0.3}, lines, &report), *held;
     cr_assert_eq(ls_shards_open(&held, fixture_path("set-holdout"), true), LS_OK);
-    cr_expect(ls_shards_samples(held) > 20 && ls_shards_samples(held) < 100 && ls_shards_samples(held) + ls_shards_samples(set) == 200);
+    cr_expect(ls_shards_samples(held) > 20 && ls_shards_samples(held) < 100 &&
+              ls_shards_samples(held) + ls_shards_samples(set) == 200);
     for (int64_t i = 0; i < ls_shards_samples(held); i += 2) {
         const int32_t *better, *worse;
         const uint8_t *mask;
         int64_t n, m;
-        cr_assert(ls_shards_text(held, i, &better, &mask, &n) == LS_OK && ls_shards_text(held, i + 1, &worse, &mask, &m) == LS_OK);
-        cr_expect(n == m && memcmp(better, worse, (size_t)(n - 2) * sizeof *better) == 0 && better[n - 2] != worse[m - 2]);
+        cr_assert(ls_shards_text(held, i, &better, &mask, &n) == LS_OK &&
+                  ls_shards_text(held, i + 1, &worse, &mask, &m) == LS_OK);
+        cr_expect(n == m && memcmp(better, worse, (size_t)(n - 2) * sizeof *better) == 0 &&
+                  better[n - 2] != worse[m - 2]);
     }
     ls_shards_free(held);
     ls_shards_free(set);
@@ -155,7 +166,8 @@ Test(pack_pairs, outcomes_go_with_their_answers)
 {
     ls_pack_report report;
     ls_shards *set = packed((ls_pack_options){.prompt = "q", .response = "a", .outcome = "right"},
-                            "{\"q\": \"1+1\", \"a\": \"2\", \"right\": true}\n{\"q\": \"1+1\", \"a\": \"3\", \"right\": 0}\n{\"q\": \"1+1\", \"a\": \"two\", \"right\": 0.75}\n",
+                            "{\"q\": \"1+1\", \"a\": \"2\", \"right\": true}\n{\"q\": \"1+1\", \"a\": \"3\", "
+                            "\"right\": 0}\n{\"q\": \"1+1\", \"a\": \"two\", \"right\": 0.75}\n",
                             &report);
     cr_assert_eq(ls_shards_form_of(set), LS_SHARDS_OUTCOMES);
     cr_expect(ls_shards_value(set, 0) == 1 && ls_shards_value(set, 1) == 0 && ls_shards_value(set, 2) == 0.75f);
@@ -172,7 +184,8 @@ Test(pack_pairs, what_is_no_pair_is_refused_with_its_line)
         {"{\"prompt\": \"a\", \"chosen\": 3, \"rejected\": \"b\"}\n", "\"chosen\" is neither"},
         {"{\"chosen\": \"b\", \"rejected\": \"c\"}\n", "no conversation of \"Human:\""},
         {"{\"prompt\": 7, \"chosen\": \"b\", \"rejected\": \"c\"}\n", "\"prompt\" is not a list of messages"},
-        {"{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\", \"margin\": \"big\"}\n", "\"margin\" is not a number"},
+        {"{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\", \"margin\": \"big\"}\n",
+         "\"margin\" is not a number"},
         {"{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\", \"margin\": 1e300}\n", "too large"},
         {"{\"chosen\": [{\"role\": \"<|im_end|>\", \"content\": \"\"}], \"rejected\": []}\n", "is no role"},
     };
@@ -181,7 +194,8 @@ Test(pack_pairs, what_is_no_pair_is_refused_with_its_line)
         cr_expect_eq(pack((ls_pack_options){.pairs = true}, rows[i].line, &report), LS_EFORMAT);
         cr_expect(strstr(ls_fail_sentence(), rows[i].said), "%s", ls_fail_sentence());
     }
-    cr_expect_eq(pack((ls_pack_options){.prompt = "q", .response = "a", .outcome = "right"}, "{\"q\": \"1\", \"a\": \"2\", \"right\": 1.5}\n", &report),
+    cr_expect_eq(pack((ls_pack_options){.prompt = "q", .response = "a", .outcome = "right"},
+                      "{\"q\": \"1\", \"a\": \"2\", \"right\": 1.5}\n", &report),
                  LS_EFORMAT);
     cr_expect(strstr(ls_fail_sentence(), "from 0 to 1"), "%s", ls_fail_sentence());
     cr_expect_eq(pack((ls_pack_options){.pairs = true, .text = "a"}, "{}\n", &report), LS_EARG);

@@ -17,8 +17,10 @@ typedef struct {
 } reward_options;
 
 static const ls_option rows[] = {
-    {"margin", LS_OPTION_FLOAT, offsetof(reward_options, margin), 0, -100, 100, "0", NULL, "by which the preferred answer's reward should be greater, added to the pair's own; pairs only"},
-    {"center", LS_OPTION_FLOAT, offsetof(reward_options, center), 0, 0, 100, "0", NULL, "weight of (r+ + r-)^2, which keeps rewards around 0, as 0.01; pairs only"},
+    {"margin", LS_OPTION_FLOAT, offsetof(reward_options, margin), 0, -100, 100, "0", NULL,
+     "by which the preferred answer's reward should be greater, added to the pair's own; pairs only"},
+    {"center", LS_OPTION_FLOAT, offsetof(reward_options, center), 0, 0, 100, "0", NULL,
+     "weight of (r+ + r-)^2, which keeps rewards around 0, as 0.01; pairs only"},
     {0},
 };
 
@@ -29,7 +31,8 @@ typedef struct {
     reward_options options;
     ls_shards_form form;
     ls_reward_model model;
-    double mean, deviation; /* of the last evaluation: what rewards are shifted and scaled by when they are used (section 2.3) */
+    double mean,
+        deviation; /* of the last evaluation: what rewards are shifted and scaled by when they are used (section 2.3) */
 } reward;
 
 static void reward_free(void *self)
@@ -51,11 +54,14 @@ static ls_status reward_init(ls_run *run, const void *options, void **self)
     reward *task = calloc(1, sizeof *task);
     if (!task)
         return ls_fail(LS_EMEM, "no memory for task reward");
-    *task = (reward){.options = *(const reward_options *)options, .form = ls_data_form(ls_run_data(run)), .deviation = 1};
+    *task =
+        (reward){.options = *(const reward_options *)options, .form = ls_data_form(ls_run_data(run)), .deviation = 1};
     status = ls_reward_model_create(&task->model, &model);
     if (status == LS_OK && task->form == LS_SHARDS_OUTCOMES && (task->options.margin != 0 || task->options.center != 0))
-        status = ls_fail(LS_ERECIPE, "reward.margin and reward.center are for pairs, but %s holds answers with outcomes; leave them out",
-                         ls_run_config(run)->data.train.source[0].path);
+        status =
+            ls_fail(LS_ERECIPE,
+                    "reward.margin and reward.center are for pairs, but %s holds answers with outcomes; leave them out",
+                    ls_run_config(run)->data.train.source[0].path);
     if (status == LS_OK)
         *self = task;
     else
@@ -70,8 +76,11 @@ static int reward_parameters(void *self, ls_parameter **parameters)
 
 static ls_tensor *scores_of(const reward *task, ls_tape *tape, const ls_grain *grain, const ls_texts *texts)
 {
-    const ls_token_rows token_rows = {.rows = grain->rows, .tokens = grain->tokens, .ids = grain->ids,
-                                      .positions = grain->positions, .segments = grain->segments};
+    const ls_token_rows token_rows = {.rows = grain->rows,
+                                      .tokens = grain->tokens,
+                                      .ids = grain->ids,
+                                      .positions = grain->positions,
+                                      .segments = grain->segments};
     return ls_reward_scores(&task->model, tape, &token_rows, texts->count, texts->last); /* [n] */
 }
 
@@ -145,7 +154,9 @@ static double margin(const double *sums, int64_t counted)
 {
     const double others = sums[TEXTS] - sums[BETTER];
     (void)counted;
-    return sums[BETTER] > 0 && others > 0 ? sums[REWARD_OF_BETTER] / sums[BETTER] - (sums[REWARD] - sums[REWARD_OF_BETTER]) / others : 0;
+    return sums[BETTER] > 0 && others > 0
+               ? sums[REWARD_OF_BETTER] / sums[BETTER] - (sums[REWARD] - sums[REWARD_OF_BETTER]) / others
+               : 0;
 }
 
 static double mean(const double *sums, int64_t counted)
@@ -156,13 +167,19 @@ static double mean(const double *sums, int64_t counted)
 
 static double spread(const double *sums, int64_t counted)
 {
-    const double variance = sums[TEXTS] > 0 ? sums[REWARD_SQUARED] / sums[TEXTS] - mean(sums, counted) * mean(sums, counted) : 0;
+    const double variance =
+        sums[TEXTS] > 0 ? sums[REWARD_SQUARED] / sums[TEXTS] - mean(sums, counted) * mean(sums, counted) : 0;
     return variance > 0 ? sqrt(variance) : 0;
 }
 
 static const ls_measure measures[] = {
-    {"accuracy", true, accuracy}, {"accuracy_low", true, low}, {"accuracy_high", true, high},
-    {"margin", true, margin},     {"reward", true, mean},      {"spread", true, spread},      {0},
+    {"accuracy", true, accuracy},
+    {"accuracy_low", true, low},
+    {"accuracy_high", true, high},
+    {"margin", true, margin},
+    {"reward", true, mean},
+    {"spread", true, spread},
+    {0},
 };
 
 static void reward_evaluated(void *self, const double *sums, int64_t counted)
@@ -177,10 +194,13 @@ static ls_status reward_report(void *self, const char *folder, const double *sum
     (void)folder;
     const reward *task = self;
     const bool pairs = task->form == LS_SHARDS_PAIRS;
-    ls_log_write(LS_LOG_INFO, "eval", "%.0f of %lld held-out %s judged right: %.2f%%, 95%% interval %.2f%% to %.2f%%; %s %.3f apart, rewards %.3f with spread %.3f",
-                 sums[RIGHT], (long long)counted, pairs ? "pairs" : "answers", 100 * accuracy(sums, counted), 100 * low(sums, counted),
-                 100 * high(sums, counted), pairs ? "the two of a pair are" : "right and wrong ones are", margin(sums, counted), mean(sums, counted),
-                 spread(sums, counted));
+    ls_log_write(LS_LOG_INFO, "eval",
+                 "%.0f of %lld held-out %s judged right: %.2f%%, 95%% interval %.2f%% to %.2f%%; %s %.3f apart, "
+                 "rewards %.3f with spread %.3f",
+                 sums[RIGHT], (long long)counted, pairs ? "pairs" : "answers", 100 * accuracy(sums, counted),
+                 100 * low(sums, counted), 100 * high(sums, counted),
+                 pairs ? "the two of a pair are" : "right and wrong ones are", margin(sums, counted),
+                 mean(sums, counted), spread(sums, counted));
     return LS_OK;
 }
 
@@ -193,9 +213,18 @@ static ls_status reward_state(void *self, ls_state_tree *tree)
 
 extern const ls_task ls_task_reward;
 const ls_task ls_task_reward = {
-    .name = "reward", .sentence = "a reward model: which of two answers people prefer, or which answers are right",
-    .options = rows, .options_size = sizeof(reward_options),
-    .init = reward_init, .free = reward_free, .parameters = reward_parameters, .grain_loss = reward_loss,
-    .evaluate = reward_evaluate, .measures = measures, .sums = reward_sums, .evaluated = reward_evaluated, .report = reward_report,
+    .name = "reward",
+    .sentence = "a reward model: which of two answers people prefer, or which answers are right",
+    .options = rows,
+    .options_size = sizeof(reward_options),
+    .init = reward_init,
+    .free = reward_free,
+    .parameters = reward_parameters,
+    .grain_loss = reward_loss,
+    .evaluate = reward_evaluate,
+    .measures = measures,
+    .sums = reward_sums,
+    .evaluated = reward_evaluated,
+    .report = reward_report,
     .state = reward_state,
 };

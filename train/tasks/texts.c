@@ -13,7 +13,8 @@ ls_texts ls_texts_of(ls_tape *tape, const ls_grain *grain)
     int64_t count = 0;
     for (int64_t c = 0; c < cells; c++)
         count += ends_at(grain, c);
-    int32_t *of = ls_arena_array(ls_tape_arena(tape), int32_t, cells), *last = ls_arena_array(ls_tape_arena(tape), int32_t, count + 1);
+    int32_t *of = ls_arena_array(ls_tape_arena(tape), int32_t, cells),
+            *last = ls_arena_array(ls_tape_arena(tape), int32_t, count + 1);
     float *value = ls_arena_array(ls_tape_arena(tape), float, count + 1);
     if (!of || !last || !value) {
         ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld texts", (long long)count);
@@ -39,10 +40,12 @@ ls_status ls_texts_check_data(ls_run *run, unsigned forms)
     const char *path = config->data.train.source[0].path;
     const ls_shards_form form = ls_data_form(data);
     if (ls_data_images(data))
-        return ls_fail(LS_ERECIPE, "task %s learns text, but %s holds images; use task classify, or pack text", config->task->name, path);
+        return ls_fail(LS_ERECIPE, "task %s learns text, but %s holds images; use task classify, or pack text",
+                       config->task->name, path);
     if (1u << form & forms)
         return LS_OK;
     const int wanted = forms & 1u << LS_SHARDS_TEXT ? LS_SHARDS_TEXT : LS_SHARDS_PAIRS;
-    return ls_fail(LS_ERECIPE, "task %s learns from %s, but %s holds %s; pack its files with `lockstep data %s`%s", config->task->name, names[wanted], path,
-                   names[form], ways[wanted], wanted == LS_SHARDS_TEXT ? "" : ", or choose task sft");
+    return ls_fail(LS_ERECIPE, "task %s learns from %s, but %s holds %s; pack its files with `lockstep data %s`%s",
+                   config->task->name, names[wanted], path, names[form], ways[wanted],
+                   wanted == LS_SHARDS_TEXT ? "" : ", or choose task sft");
 }

@@ -9,8 +9,10 @@
 static void begin(void)
 {
     fixture_make();
-    cr_assert_eq(fixture_run("zcat $LS_SOURCE/data-sets/hh-rlhf-helpful/test.jsonl.gz | awk 'length < 900' | head -n 60 > $FOLDER/hh.jsonl && "
-                             "$LOCKSTEP data tokenizer --vocabulary 300 --field chosen,rejected -o $FOLDER/tokenizer.json $FOLDER/hh.jsonl && "
+    cr_assert_eq(fixture_run("zcat $LS_SOURCE/data-sets/hh-rlhf-helpful/test.jsonl.gz | awk 'length < 900' | head -n "
+                             "60 > $FOLDER/hh.jsonl && "
+                             "$LOCKSTEP data tokenizer --vocabulary 300 --field chosen,rejected -o "
+                             "$FOLDER/tokenizer.json $FOLDER/hh.jsonl && "
                              "$LOCKSTEP data pack -t $FOLDER/tokenizer.json --pairs -o $FOLDER/pairs $FOLDER/hh.jsonl"),
                  0, "%s", text);
 }
@@ -23,8 +25,10 @@ static void write_recipe(const char *task)
     snprintf(path, sizeof path, "%s/recipe.yaml", folder);
     FILE *out = fopen(path, "w");
     fprintf(out,
-            "run: %s/run\nseed: 3\ndata: {train: %s/pairs, epochs: 2, on_long: skip}\nbatch: {grain: 1, grains: 4, tokens: 768}\n"
-            "model: {style: llama, layers: 1, width: 16, heads: 2, dropout: 0.1}\noptimizer: {lr: 5e-3, clip_norm: 0.5}\n%s",
+            "run: %s/run\nseed: 3\ndata: {train: %s/pairs, epochs: 2, on_long: skip}\nbatch: {grain: 1, grains: 4, "
+            "tokens: 768}\n"
+            "model: {style: llama, layers: 1, width: 16, heads: 2, dropout: 0.1}\noptimizer: {lr: 5e-3, clip_norm: "
+            "0.5}\n%s",
             folder, folder, task);
     fclose(out);
 }

@@ -80,16 +80,19 @@ Test(preference, rewards_are_compared_as_trl_compares_them)
     }
 }
 
-/* h from sums of log-probabilities, or with the losses that TRL takes over averages from these over the answer's tokens; the
- * gradient goes back to each sum. */
+/* h from sums of log-probabilities, or with the losses that TRL takes over averages from these over the answer's
+ * tokens; the gradient goes back to each sum. */
 Test(preference, answers_are_compared_as_trl_compares_them)
 {
     static const struct {
         const char *name;
         ls_dpo_kind kind;
         bool average;
-    } kinds[] = {{"sigmoid", LS_DPO_SIGMOID, false}, {"robust", LS_DPO_ROBUST, false}, {"hinge", LS_DPO_HINGE, false},
-                 {"ipo", LS_DPO_IPO, true},          {"sigmoid_norm", LS_DPO_SIGMOID, true}};
+    } kinds[] = {{"sigmoid", LS_DPO_SIGMOID, false},
+                 {"robust", LS_DPO_ROBUST, false},
+                 {"hinge", LS_DPO_HINGE, false},
+                 {"ipo", LS_DPO_IPO, true},
+                 {"sigmoid_norm", LS_DPO_SIGMOID, true}};
     size_t at;
     json_t *one;
     json_array_foreach(json_object_get(golden, "dpo"), at, one)
@@ -107,7 +110,8 @@ Test(preference, answers_are_compared_as_trl_compares_them)
         ls_tape_reset(tape, 1, 0, 0);
         ls_tensor *lp = ls_variable(tape, LS_F64, LS_SHAPE(count), log_prob);
         ls_tensor *ratio = ls_sub(tape, lp, ls_constant(tape, LS_F64, LS_SHAPE(count), reference));
-        ratio = ls_reshape(tape, ls_mul(tape, ratio, ls_constant(tape, LS_F64, LS_SHAPE(count), scale)), LS_SHAPE(pairs, 2));
+        ratio = ls_reshape(tape, ls_mul(tape, ratio, ls_constant(tape, LS_F64, LS_SHAPE(count), scale)),
+                           LS_SHAPE(pairs, 2));
         ls_tensor *h = ls_sub(tape, ls_narrow(tape, ratio, 1, 0, 1), ls_narrow(tape, ratio, 1, 1, 1));
         ls_tensor *sum = ls_dpo_sum(tape, h, kinds[k].kind, number(one, "beta"), number(one, "smoothing"));
         ls_backward(tape, sum, 1.0 / pairs, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Task reward from outside: it learns what people prefer in real pairs, counts what it says, keeps mean and spread for whoever
- * uses the rewards, takes a language model's weights, and refuses data without judgements. */
+/* Task reward from outside: it learns what people prefer in real pairs, counts what it says, keeps mean and spread for
+ * whoever uses the rewards, takes a language model's weights, and refuses data without judgements. */
 #include "checkpoint/checkpoint.h"
 #include "tests/train/run_fixture.h"
 
@@ -38,8 +38,8 @@ static double scalar(const char *run, int step, const char *name)
     return value;
 }
 
-/* The preferred answer of these pairs begins with "A", the other with "B": held-out ones must be told apart. Before that the
- * loss is near log 2. */
+/* The preferred answer of these pairs begins with "A", the other with "B": held-out ones must be told apart. Before
+ * that the loss is near log 2. */
 Test(reward, it_learns_what_is_preferred_and_says_how_sure_that_is)
 {
     const ls_answer *answer = ls_shell("lockstep train pairs.yaml");
@@ -53,18 +53,22 @@ Test(reward, it_learns_what_is_preferred_and_says_how_sure_that_is)
     cr_expect_leq(fabs(scalar("run", 60, "reward/deviation") - metric("run", "eval_spread")), 1e-6);
     /* margins ask for more than they get */
     ls_expect(ls_shell("lockstep train pairs.yaml run=wide reward.margin=3"), 0, NULL);
-    cr_expect_gt(metric("wide", "eval_margin"), metric("run", "eval_margin") + 0.5, "%g", metric("wide", "eval_margin"));
+    cr_expect_gt(metric("wide", "eval_margin"), metric("run", "eval_margin") + 0.5, "%g",
+                 metric("wide", "eval_margin"));
     /* rewards of pairs may lie anywhere; centred ones do not */
     ls_expect(ls_shell("lockstep train pairs.yaml run=centred reward.center=0.3"), 0, NULL);
     cr_expect_lt(fabs(metric("centred", "eval_reward")), 0.2, "%g", metric("centred", "eval_reward"));
 }
 
-/* A pair's reward does not depend on what else is in its row or its grain, to the bit: accuracies and losses are sums of them. */
+/* A pair's reward does not depend on what else is in its row or its grain, to the bit: accuracies and losses are sums
+ * of them. */
 Test(reward, packed_pairs_count_as_pairs_alone)
 {
     ls_expect(ls_shell("lockstep train pairs.yaml max_steps=10"), 0, NULL);
-    ls_expect(ls_shell("lockstep train pairs.yaml model.from=run run=packed max_steps=1 optimizer.lr=0 batch.grain=4"), 0, NULL);
-    ls_expect(ls_shell("lockstep train pairs.yaml model.from=run run=alone max_steps=1 optimizer.lr=0 data.pack=false"), 0, NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml model.from=run run=packed max_steps=1 optimizer.lr=0 batch.grain=4"),
+              0, NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml model.from=run run=alone max_steps=1 optimizer.lr=0 data.pack=false"),
+              0, NULL);
     static const char *const keys[] = {"eval_margin", "eval_reward", "eval_spread", "eval_loss"};
     for (int i = 0; i < 4; i++)
         cr_expect_leq(fabs(metric("packed", keys[i]) / metric("alone", keys[i]) - 1), 1e-5, "%s", keys[i]);
@@ -74,18 +78,27 @@ Test(reward, packed_pairs_count_as_pairs_alone)
 /* In float64 from recorded rewards: what the log says of the pairs is what their rewards give. */
 Test(reward, the_loss_is_a_mean_over_pairs_whatever_a_row_holds)
 {
-    ls_expect(ls_shell("lockstep train pairs.yaml max_steps=1 data.shuffle=false batch.grains=2 optimizer.lr=0 run=few"), 0, NULL);
-    ls_expect(ls_shell("lockstep train pairs.yaml max_steps=1 data.shuffle=false batch.grains=2 optimizer.lr=0 run=one data.pack=false"), 0, NULL);
-    ls_expect(ls_shell("grep -o 'counted_pairs\": [0-9]*' few/metrics.jsonl one/metrics.jsonl | tr -d '\\n'"), 0, "one/metrics.jsonl:counted_pairs\": 4", NULL);
+    ls_expect(
+        ls_shell("lockstep train pairs.yaml max_steps=1 data.shuffle=false batch.grains=2 optimizer.lr=0 run=few"), 0,
+        NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml max_steps=1 data.shuffle=false batch.grains=2 optimizer.lr=0 run=one "
+                       "data.pack=false"),
+              0, NULL);
+    ls_expect(ls_shell("grep -o 'counted_pairs\": [0-9]*' few/metrics.jsonl one/metrics.jsonl | tr -d '\\n'"), 0,
+              "one/metrics.jsonl:counted_pairs\": 4", NULL);
     cr_expect_gt(metric("few", "counted_pairs"), 4);
 }
 
 Test(reward, it_begins_with_a_language_models_weights)
 {
-    ls_expect(ls_shell("sed 's/^task: .*/task: sft/; s/^data: .*/data: {train: answers}/; s/^run: .*/run: base/' pairs.yaml > base.yaml && "
-                       "lockstep train base.yaml max_steps=4"), 0, NULL);
-    ls_expect(ls_shell("lockstep train pairs.yaml model.from=base max_steps=1 optimizer.lr=0"), 0, "weights of base", NULL);
-    ls_expect(ls_shell("lockstep train base.yaml model.from=run run=back max_steps=1 optimizer.lr=0"), 0, NULL); /* and gives them back */
+    ls_expect(ls_shell("sed 's/^task: .*/task: sft/; s/^data: .*/data: {train: answers}/; s/^run: .*/run: base/' "
+                       "pairs.yaml > base.yaml && "
+                       "lockstep train base.yaml max_steps=4"),
+              0, NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml model.from=base max_steps=1 optimizer.lr=0"), 0, "weights of base",
+              NULL);
+    ls_expect(ls_shell("lockstep train base.yaml model.from=run run=back max_steps=1 optimizer.lr=0"), 0,
+              NULL); /* and gives them back */
     for (int i = 0; i < 2; i++) {
         int64_t step = i ? 4 : 1;
         char path[64];
@@ -103,18 +116,23 @@ Test(reward, it_begins_with_a_language_models_weights)
 
 Test(reward, outcomes_teach_right_from_wrong)
 {
-    ls_expect(ls_shell("lockstep train pairs.yaml 'data={train: outcomes, eval: outcomes-holdout}'"), 0, "held-out answers judged right", NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml 'data={train: outcomes, eval: outcomes-holdout}'"), 0,
+              "held-out answers judged right", NULL);
     cr_expect_geq(metric("run", "eval_accuracy"), 0.95, "%g", metric("run", "eval_accuracy"));
-    ls_expect(ls_shell("lockstep train pairs.yaml run=x 'data={train: outcomes}' reward.center=0.1"), 2, "reward.center", "outcomes", NULL);
-    ls_expect(ls_shell("lockstep train pairs.yaml run=x 'data={train: pairs, eval: outcomes}'"), 2, "outcomes", "different kinds", NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml run=x 'data={train: outcomes}' reward.center=0.1"), 2,
+              "reward.center", "outcomes", NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml run=x 'data={train: pairs, eval: outcomes}'"), 2, "outcomes",
+              "different kinds", NULL);
 }
 
 Test(reward, what_does_not_fit_is_refused)
 {
-    ls_expect(ls_shell("lockstep train pairs.yaml data.train=answers data.eval="), 2, "preference pairs", "answers", "--pairs", NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml data.train=answers data.eval="), 2, "preference pairs", "answers",
+              "--pairs", NULL);
     ls_expect(ls_shell("lockstep train pairs.yaml task=sft"), 2, "task sft learns from", "pairs", NULL);
     ls_expect(ls_shell("lockstep train pairs.yaml task=pretrain"), 2, "judged whole", NULL);
-    ls_expect(ls_shell("lockstep train pairs.yaml batch.tokens=16 model.context=16"), 2, "a pair stays in one row", "data.on_long", NULL);
+    ls_expect(ls_shell("lockstep train pairs.yaml batch.tokens=16 model.context=16"), 2, "a pair stays in one row",
+              "data.on_long", NULL);
     ls_expect(ls_shell("lockstep train pairs.yaml data.on_long=truncate"), 2, "truncate", NULL);
     ls_expect(ls_shell("test ! -e run && echo untouched"), 0, "untouched", NULL);
 }
