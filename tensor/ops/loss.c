@@ -31,9 +31,8 @@ static ls_status cross_entropy_shape(ls_node *node)
     return LS_OK;
 }
 
-static ls_cross_entropy_args args_of(const ls_node *node)
+static ls_cross_entropy_args args_of(const ls_node *node, const int32_t *labels, const float *weights)
 {
-    const cross_entropy_attributes *at = node->attributes;
     const ls_tensor *x = node->in[0], *w = node->in[1];
     return (ls_cross_entropy_args){
         .type = x->type,
@@ -42,8 +41,8 @@ static ls_cross_entropy_args args_of(const ls_node *node)
         .vocabulary = w->shape[0],
         .x = x->data,
         .w = w->data,
-        .labels = at->labels,
-        .weights = at->weights,
+        .labels = labels,
+        .weights = weights,
     };
 }
 
@@ -57,13 +56,11 @@ static void count_flops(const ls_node *node, const ls_cross_entropy_args *args)
     ls_tape_count_flops(node->tape, 2.0 * products * (double)rows * (double)node->in[1]->count);
 }
 
-/* Losses into `losses`; with `gradients`, these into the node's saved blocks. */
-static ls_status compute(ls_node *node, ls_device *device, void *losses, bool gradients)
+/* Losses into args.losses; with `gradients`, these into the node's saved blocks. */
+static ls_status compute(ls_node *node, ls_device *device, ls_cross_entropy_args args, bool gradients)
 {
     const ls_tensor *x = node->in[0], *w = node->in[1];
     const ls_type type = node->out[0]->type;
-    ls_cross_entropy_args args = args_of(node);
-    args.losses = losses;
     if (gradients && x->needs_grad)
         args.dx = node->saved[SAVED_DX] = ls_node_take(node, (size_t)x->count * ls_type_size(type));
     if (gradients && w->needs_grad)
@@ -82,7 +79,9 @@ static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
     void *losses = ls_node_take(node, (size_t)rows * ls_type_size(type));
     if (!losses)
         return LS_EMEM;
-    ls_status status = compute(node, device, losses, node->recorded);
+    ls_cross_entropy_args args = args_of(node, at->labels, at->weights);
+    args.losses = losses;
+    ls_status status = compute(node, device, args, node->recorded);
     double sum = 0;
     for (int64_t r = 0; r < rows; r++) {
         double loss = type == LS_F64 ? ((double *)losses)[r] : (double)((float *)losses)[r];
@@ -114,22 +113,34 @@ static ls_status give_dx(ls_node *node, ls_device *device, double dloss)
     return LS_OK;
 }
 
-static ls_status cross_entropy_backward(ls_node *node, ls_device *device)
+/* The saved gradients times `dloss` to the inputs; w's block goes with it. */
+static ls_status give(ls_node *node, ls_device *device, double dloss)
 {
-    const ls_tensor *y = node->out[0], *w = node->in[1];
-    const double dloss = ls_gradient_number(y);
-    ls_status status = LS_OK;
-    if (w->needs_grad && !node->saved[SAVED_DW]) { /* backward is run again: the block was given away */
-        void *losses = ls_node_take(node, (size_t)node->in[0]->shape[0] * ls_type_size(y->type));
-        status = losses ? compute(node, device, losses, true) : LS_EMEM;
-    }
-    if (status == LS_OK && w->needs_grad) {
-        device->unary(device, LS_UNARY_SCALE, y->type, w->count, dloss, 0, node->saved[SAVED_DW],
-                      node->saved[SAVED_DW]);
-        ls_gradient_give(node, 1, y->type, node->saved[SAVED_DW]);
+    const ls_tensor *w = node->in[1];
+    const ls_type type = node->out[0]->type;
+    if (w->needs_grad) {
+        device->unary(device, LS_UNARY_SCALE, type, w->count, dloss, 0, node->saved[SAVED_DW], node->saved[SAVED_DW]);
+        ls_gradient_give(node, 1, type, node->saved[SAVED_DW]);
         node->saved[SAVED_DW] = NULL;
     }
-    return status == LS_OK ? give_dx(node, device, dloss) : status;
+    return give_dx(node, device, dloss);
+}
+
+/* Gradients in backward: weights are known by then only, or the block was given away and backward is run again. */
+static ls_status compute_late(ls_node *node, ls_device *device, const int32_t *labels, const float *weights)
+{
+    ls_cross_entropy_args args = args_of(node, labels, weights);
+    args.losses = ls_node_take(node, (size_t)args.rows * ls_type_size(node->out[0]->type));
+    return args.losses ? compute(node, device, args, true) : LS_EMEM;
+}
+
+static ls_status cross_entropy_backward(ls_node *node, ls_device *device)
+{
+    const cross_entropy_attributes *at = node->attributes;
+    ls_status status = LS_OK;
+    if (node->in[1]->needs_grad && !node->saved[SAVED_DW])
+        status = compute_late(node, device, at->labels, at->weights);
+    return status == LS_OK ? give(node, device, ls_gradient_number(node->out[0])) : status;
 }
 
 static const ls_op cross_entropy_op = {"cross_entropy_sum", cross_entropy_shape, cross_entropy_forward,
@@ -155,23 +166,6 @@ typedef struct {
     int64_t groups;
 } group_attributes;
 
-static ls_cross_entropy_args group_args_of(const ls_node *node)
-{
-    const group_attributes *at = node->attributes;
-    const ls_tensor *x = node->in[0], *w = node->in[1];
-    return (ls_cross_entropy_args){.type = x->type, .rows = x->shape[0], .width = x->shape[1], .vocabulary = w->shape[0], .x = x->data,
-                                   .w = w->data, .labels = at->labels, .lse = node->saved[SAVED_LSE]};
-}
-
-static void count_group_flops(const ls_node *node, int products)
-{
-    const group_attributes *at = node->attributes;
-    int64_t rows = 0;
-    for (int64_t r = 0; r < node->in[0]->shape[0]; r++)
-        rows += at->labels[r] >= 0;
-    ls_tape_count_flops(node->tape, 2.0 * products * (double)rows * (double)node->in[1]->count);
-}
-
 static ls_status groups_shape(ls_node *node)
 {
     const group_attributes *at = node->attributes;
@@ -186,8 +180,8 @@ static ls_status groups_shape(ls_node *node)
         return ls_fail(LS_EARG, "%lld groups, must be at least 1", (long long)at->groups);
     for (int64_t r = 0; r < x->shape[0]; r++)
         if (at->labels[r] >= w->shape[0] || at->group[r] >= at->groups)
-            return ls_fail(LS_EARG, "label %d and group %d of row %lld: there are %lld labels and %lld groups", at->labels[r],
-                           at->group[r], (long long)r, (long long)w->shape[0], (long long)at->groups);
+            return ls_fail(LS_EARG, "label %d and group %d of row %lld: there are %lld labels and %lld groups",
+                           at->labels[r], at->group[r], (long long)r, (long long)w->shape[0], (long long)at->groups);
     ls_set_shape(node->out[0], ls_wide_type(x->type), 1, &at->groups);
     return LS_OK;
 }
@@ -197,24 +191,17 @@ static ls_status groups_forward(ls_node *node, ls_device *device)
     const group_attributes *at = node->attributes;
     const int64_t rows = node->in[0]->shape[0];
     const ls_type type = node->out[0]->type;
-    const size_t bytes = (size_t)rows * ls_type_size(type);
-    void *losses = ls_node_take(node, bytes);
     double *sums = ls_node_take(node, (size_t)at->groups * sizeof *sums);
-    node->saved[SAVED_LSE] = ls_node_take(node, bytes);
-    if (!losses || !sums || !node->saved[SAVED_LSE])
+    ls_cross_entropy_args args = args_of(node, at->labels, NULL);
+    args.losses = ls_node_take(node, (size_t)rows * ls_type_size(type));
+    if (!args.losses || !sums)
         return LS_EMEM;
-    ls_cross_entropy_args args = group_args_of(node);
-    args.losses = losses;
-    ls_arena *arena = ls_tape_arena(node->tape);
-    ls_mark mark = ls_arena_mark(arena);
-    const ls_status status = device->cross_entropy(device, &args, arena);
-    ls_arena_release(arena, mark);
-    count_group_flops(node, 1);
+    const ls_status status = compute(node, device, args, false);
     for (int64_t g = 0; g < at->groups; g++)
         sums[g] = 0;
     for (int64_t r = 0; r < rows; r++)
         if (at->labels[r] >= 0)
-            sums[at->group[r]] += type == LS_F64 ? ((double *)losses)[r] : (double)((float *)losses)[r];
+            sums[at->group[r]] += type == LS_F64 ? ((double *)args.losses)[r] : (double)((float *)args.losses)[r];
     for (int64_t g = 0; g < at->groups; g++) {
         if (type == LS_F64)
             ((double *)node->out[0]->data)[g] = sums[g];
@@ -230,27 +217,26 @@ static ls_status groups_backward(ls_node *node, ls_device *device)
     const group_attributes *at = node->attributes;
     const ls_tensor *y = node->out[0];
     const int64_t rows = node->in[0]->shape[0];
-    ls_cross_entropy_args args = group_args_of(node);
     float *weights = ls_arena_array(ls_tape_arena(node->tape), float, rows);
     if (!weights)
         return LS_EMEM;
     for (int64_t r = 0; r < rows; r++)
-        weights[r] = at->labels[r] < 0 ? 0 : y->type == LS_F64 ? (float)((double *)y->grad)[at->group[r]] : ((float *)y->grad)[at->group[r]];
-    args.weights = weights;
-    args.dloss = 1;
-    args.dx = ls_gradient(node, 0);
-    args.dw = ls_gradient_as(node, 1, y->type);
-    count_group_flops(node, 1 + (args.dx != NULL) + (args.dw != NULL));
-    return device->cross_entropy_backward(device, &args, ls_tape_arena(node->tape));
+        weights[r] = at->labels[r] < 0   ? 0
+                     : y->type == LS_F64 ? (float)((double *)y->grad)[at->group[r]]
+                                         : ((float *)y->grad)[at->group[r]];
+    const ls_status status = compute_late(node, device, at->labels, weights);
+    return status == LS_OK ? give(node, device, 1) : status;
 }
 
 static const ls_op cross_entropy_groups_op = {"cross_entropy_groups", groups_shape, groups_forward, groups_backward};
 
-ls_tensor *ls_cross_entropy_groups(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, int64_t groups, const int32_t *group)
+ls_tensor *ls_cross_entropy_groups(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, int64_t groups,
+                                   const int32_t *group)
 {
     const int64_t rows = x->ndim ? x->shape[0] : 1;
     int32_t *counted = ls_copy_array(tape, labels, rows, sizeof *labels); /* NULL after an error, which is sticky */
-    const group_attributes at = {.labels = counted, .group = ls_copy_array(tape, group, rows, sizeof *group), .groups = groups};
+    const group_attributes at = {
+        .labels = counted, .group = ls_copy_array(tape, group, rows, sizeof *group), .groups = groups};
     for (int64_t r = 0; counted && r < rows; r++)
         counted[r] = group[r] < 0 ? -1 : labels[r];
     return ls_apply(tape, &cross_entropy_groups_op, 2, (ls_tensor *[]){x, w}, &at, sizeof at, 1, NULL);
