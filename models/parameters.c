@@ -74,6 +74,7 @@ void ls_parameters_bind(ls_parameter *parameters, int count, ls_type compute, vo
 /* Elements [from, to) of one parameter. The element number is the place in the tensor, so any slice can be made alone. */
 static void fill(const ls_parameter *p, uint64_t seed, int64_t from, int64_t to, float *out)
 {
+    p = p->copy_of ? p->copy_of : p;
     const ls_random stream = {.seed = seed, .slot = (uint32_t)p->number, .purpose = LS_RANDOM_INIT};
     const float std = (float)p->init.std;
     if (p->init.kind == LS_INIT_NORMAL)

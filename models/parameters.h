@@ -32,5 +32,5 @@ int64_t ls_parameters_layout(ls_parameter *parameters, int count);
  * always used in f32, so with bf16 they are read from `master_f32` instead. For f32 both may be one buffer. */
 void ls_parameters_bind(ls_parameter *parameters, int count, ls_type compute, void *working, float *master_f32);
 /* Initial weights of elements [begin, begin + held) of the flat buffer, from the counter RNG: any rank can make any
- * slice. Normal, zeros or ones by parameter; padding is 0. */
+ * slice. Normal, zeros or ones by parameter, or those of the one that it is a copy of; padding is 0. */
 void ls_parameters_init(const ls_parameter *parameters, int count, uint64_t seed, int64_t begin, int64_t held, float *out);

@@ -38,6 +38,9 @@ ls_status ls_transformer_create(ls_transformer **model, const ls_transformer_opt
  * copied) and which are among ls_transformer_parameters. */
 ls_status ls_transformer_create_with(ls_transformer **model, const ls_transformer_options *options, int more);
 ls_parameter *ls_transformer_add(ls_transformer *model, int ndim, const int64_t *shape, double std, const char *name);
+/* Two networks in one: the second is a frozen copy of the first, whatever that begins as, with neither gradients nor optimiser
+ * state. Its parameters, "reference/...", are among ls_transformer_parameters of the first, which must outlive it. */
+ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options);
 void ls_transformer_free(ls_transformer *model);
 int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters); /* array owned by the model */
 

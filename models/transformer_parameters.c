@@ -66,8 +66,8 @@ static ls_parameter *add(ls_transformer *model, int layer, const char *name, int
 {
     const int ndim = columns ? 2 : 1;
     const int64_t shape[] = {rows, columns};
-    return layer < 0 ? ls_parameter_list_add(&model->list, ndim, shape, std, "%s", name)
-                     : ls_parameter_list_add(&model->list, ndim, shape, std, "blocks/%d/%s", layer, name);
+    return layer < 0 ? ls_parameter_list_add(model->into, ndim, shape, std, "%s%s", model->prefix, name)
+                     : ls_parameter_list_add(model->into, ndim, shape, std, "%sblocks/%d/%s", model->prefix, layer, name);
 }
 
 static void add_block(ls_transformer *model, int i)
@@ -105,6 +105,8 @@ ls_status ls_transformer_trunk(ls_transformer **out, const ls_transformer_option
     if (!model)
         return ls_fail(LS_EMEM, "no memory for the model's description");
     model->options = *options;
+    model->into = &model->list;
+    model->prefix = "";
     ls_status status = resolve(&model->options);
     if (status == LS_OK)
         status = ls_parameter_list_make(&model->list, (int)model->options.layers * PER_BLOCK + FINAL_NORM + more);
@@ -133,6 +135,22 @@ ls_status ls_transformer_create(ls_transformer **out, const ls_transformer_optio
     return ls_transformer_create_with(out, options, 0);
 }
 
+/* Appends all parameters, in the order that fixes their numbers. */
+static void describe(ls_transformer *model)
+{
+    const ls_transformer_options *o = &model->options;
+    model->token = add(model, -1, "embedding/token/weight", o->vocabulary, o->width, o->init_std);
+    model->token->sparse_rows = o->sparse_embedding;
+    model->position = o->style == LS_STYLE_GPT2 ? add(model, -1, "embedding/position/weight", o->context, o->width, o->init_std) : NULL;
+    ls_transformer_add_blocks(model);
+    model->head = o->tied ? NULL : add(model, -1, "head/weight", o->vocabulary, o->width, o->init_std);
+}
+
+static int most_parameters(const ls_transformer_options *options)
+{
+    return (int)options->layers * PER_BLOCK + FINAL_NORM + EMBEDDINGS_AND_HEAD;
+}
+
 ls_status ls_transformer_create_with(ls_transformer **out, const ls_transformer_options *options, int more)
 {
     *out = NULL;
@@ -145,13 +163,28 @@ ls_status ls_transformer_create_with(ls_transformer **out, const ls_transformer_
     const ls_status status = ls_transformer_trunk(&model, options, EMBEDDINGS_AND_HEAD + more);
     if (status != LS_OK)
         return status;
-    const ls_transformer_options *o = &model->options;
-    model->token = add(model, -1, "embedding/token/weight", o->vocabulary, o->width, o->init_std);
-    model->token->sparse_rows = o->sparse_embedding;
-    model->position = o->style == LS_STYLE_GPT2 ? add(model, -1, "embedding/position/weight", o->context, o->width, o->init_std) : NULL;
-    ls_transformer_add_blocks(model);
-    model->head = o->tied ? NULL : add(model, -1, "head/weight", o->vocabulary, o->width, o->init_std);
+    describe(model);
     *out = model;
+    return LS_OK;
+}
+
+ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options)
+{
+    *reference = NULL;
+    ls_status status = ls_transformer_create_with(model, options, most_parameters(options));
+    if (status == LS_OK)
+        status = ls_transformer_trunk(reference, options, 0);
+    if (status != LS_OK)
+        return status;
+    ls_parameter_list *list = &(*model)->list;
+    const int own = list->count;
+    (*reference)->into = list;
+    (*reference)->prefix = "reference/";
+    describe(*reference);
+    for (int i = own; i < list->count; i++) {
+        list->all[i].copy_of = &list->all[i - own];
+        list->all[i].frozen = true;
+    }
     return LS_OK;
 }
 

@@ -46,6 +46,7 @@ typedef struct ls_parameter {
     ls_type type;           /* of the working copy: f32, bf16 (never for ndim <= 1), f64 in checks */
     void *data;             /* working copy */
     bool frozen, no_decay;
+    const struct ls_parameter *copy_of; /* begins with this one's values, however that begins (a frozen reference); NULL: by itself */
     bool may_be_new;        /* weights that begin from elsewhere need not have it: it then begins as `init` says */
     bool statistic;         /* a running statistic (batch norm): it has no gradient and no optimiser; see ls_tape_fold */
     bool sparse_rows;       /* [rows, width]: its gradient is an ls_row_gradient; only embedding and gather may use it */

@@ -30,7 +30,7 @@ static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char
     char name[512], have[128], want[128];
     ls_state_entry entry;
     void *data = NULL;
-    snprintf(name, sizeof name, "%s/%s", prefix, p->name);
+    snprintf(name, sizeof name, "%s/%s", prefix, p->copy_of ? p->copy_of->name : p->name);
     ls_status status = ls_checkpoint_read(folder, name, &entry, &data);
     if (status == LS_ENOTFOUND && p->may_be_new)
         return LS_OK;

@@ -99,7 +99,7 @@ static ls_status end_grain(ls_run *run)
     return status == LS_OK ? ls_tables_grain_end(run) : status;
 }
 
-/* Forward and backward of one grain. *loss is its sum over counted tokens, before division. */
+/* Forward and backward of one grain. *loss is its sum over counted tokens, before division; the task's sums follow. */
 static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, int64_t counted, double *loss)
 {
     gradient_sink sink = {.run = run};
@@ -115,6 +115,8 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, i
     if (status != LS_OK)
         return ls_fail_at(status, "step %lld, grain %lld", (long long)run->step + 1, (long long)grain->number);
     *loss = *(const float *)sum->data;
+    if (run->step_width > 1)
+        memcpy(loss + 1, run->config->task->grain_sums(run->task), (size_t)(run->step_width - 1) * sizeof *loss);
     if (!isfinite(*loss))
         return ls_fail(LS_ENUMERIC, "step %lld, grain %lld (its first sample is %lld): the loss is %g; lower optimizer.lr or look at that sample with `lockstep data show`",
                        (long long)run->step + 1, (long long)grain->number, (long long)grain->samples[0], *loss);
@@ -131,7 +133,7 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
         ls_status status = ls_loader_next(run->loader, &grain);
         note(run, "wait for the loader", begin);
         if (status == LS_OK)
-            status = run_grain(run, grain, grains, counted, &run->my_loss[k]);
+            status = run_grain(run, grain, grains, counted, &run->my_loss[k * run->step_width]);
         if (status != LS_OK)
             return status;
         ls_loader_done(run->loader, grain);
@@ -200,6 +202,14 @@ static ls_status publish_weights(ls_run *run)
     return status == LS_OK ? ls_tables_publish(run) : status;
 }
 
+/* The tree sum over the step's grains of their number `which`. */
+static double step_sum(const ls_run *run, int64_t grains, int64_t which)
+{
+    for (int64_t g = 0; g < grains; g++)
+        run->column[g] = run->grain_loss[g * run->step_width + which];
+    return ls_tree_sum_f64(run->column, grains);
+}
+
 /* One optimiser step: the whole of training. */
 static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
 {
@@ -224,10 +234,12 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
         status = publish_weights(run);
     note(run, "gather", begin);
     if (status == LS_OK)
-        status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, sizeof *run->my_loss, run->grain_loss);
+        status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, (size_t)run->step_width * sizeof *run->my_loss, run->grain_loss);
     if (status != LS_OK)
         return status;
-    metrics->loss = ls_tree_sum_f64(run->grain_loss, grains) / (double)(counted > 0 ? counted : 1);
+    metrics->loss = step_sum(run, grains, 0) / (double)(counted > 0 ? counted : 1);
+    for (int64_t i = 1; i < run->step_width; i++)
+        run->step_sums[i - 1] = step_sum(run, grains, i);
     metrics->counted = counted;
     metrics->tokens = rows * ls_data_tokens(run->train_data);
     run->position += rows;

@@ -130,6 +130,41 @@ static void tell(ls_metrics *metrics, const ls_run *run, const ls_step_metrics *
         ls_log_write(LS_LOG_INFO, "train", "%s", text);
 }
 
+/* One number of the line being made, and of the event; TensorBoard groups by what stands before a slash. */
+typedef struct {
+    ls_scalar scalar[LS_MAX_SCALARS];
+    char tag[LS_MAX_SCALARS][LS_HELD_OUT_NAME + 8];
+    int count;
+    char *line;
+    size_t used, room;
+} eval_line;
+
+static void add_number(eval_line *l, const char *before, const char *name, double value)
+{
+    if (l->count == LS_MAX_SCALARS || l->used >= l->room)
+        return;
+    char *tag = l->tag[l->count];
+    snprintf(tag, sizeof l->tag[0], "%s%s", before, name);
+    l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"%s\": %.9g", tag, value);
+    char *cut = strchr(tag, '_');
+    if (cut)
+        *cut = '/';
+    l->scalar[l->count++] = (ls_scalar){tag, value};
+}
+
+/* What the task's measures say of the step's own data: "train_accuracy". A step line has room for all of them, or for none. */
+static void add_step_measures(eval_line *l, const ls_run *run, int64_t counted)
+{
+    char name[LS_HELD_OUT_NAME];
+    const ls_measure *measures = run->config->task->measures;
+    for (int i = 0; run->step_width > 1 && counted > 0 && measures && measures[i].name && l->used + 128 < l->room; i++) {
+        if (measures[i].only_held_out)
+            continue;
+        snprintf(name, sizeof name, "train_%.50s", measures[i].name);
+        add_number(l, "", name, measures[i].value ? measures[i].value(run->step_sums, counted) : run->step_sums[i] / (double)counted);
+    }
+}
+
 /* All ranks measure at the same time, so the sum is what the machine gives when all of it works. After the first step,
  * so that a run that fails in it, or that is tried and changed, does not wait for a figure it never prints. */
 static ls_status measure_rate(ls_metrics *metrics, ls_run *run)
@@ -173,17 +208,21 @@ ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metric
     const int length = snprintf(metrics->line, sizeof metrics->line,
         "{\"step\": %lld, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, \"counted_%s\": %lld, \"seconds\": %.6f, "
         "\"%s_per_second\": %.1f, \"gflops\": %.2f, \"mfu\": %.4f, \"data_stall_seconds\": %.6f, "
-        "\"communication_seconds\": %.6f, \"memory_mib\": %.1f}\n",
+        "\"communication_seconds\": %.6f, \"memory_mib\": %.1f",
         (long long)run->step, step->loss, step->lr, step->grad_norm, ls_run_counted_unit(run), (long long)step->counted, most.seconds,
         unit, per_second, gflops, mfu, most.stall, most.communication, most.memory);
-    write_line(metrics, length);
+    eval_line l = {.line = metrics->line, .used = (size_t)length, .room = sizeof metrics->line - 2};
+    add_step_measures(&l, run, step->counted);
+    memcpy(l.line + l.used, "}\n", 2);
+    write_line(metrics, (int)l.used + 2);
     const ls_scalar scalars[] = {
         {"train/loss", step->loss}, {"train/lr", step->lr}, {"train/grad_norm", step->grad_norm},
         {*unit == 'i' ? "speed/images_per_second" : "speed/tokens_per_second", per_second}, {"speed/gflops", gflops}, {"speed/mfu", mfu},
         {"speed/data_stall_seconds", most.stall}, {"speed/communication_seconds", most.communication},
         {"memory/mib", most.memory},
     };
-    if (metrics->events && ls_events_add(metrics->events, run->step, scalars, (int)(sizeof scalars / sizeof *scalars)) != LS_OK) {
+    if (metrics->events && (ls_events_add(metrics->events, run->step, scalars, (int)(sizeof scalars / sizeof *scalars)) != LS_OK ||
+                            (l.count && ls_events_add(metrics->events, run->step, l.scalar, l.count) != LS_OK))) {
         ls_log_write(LS_LOG_WARN, "metrics", "%s; training goes on without TensorBoard events", ls_fail_sentence());
         ls_events_close(metrics->events);
         metrics->events = NULL;
@@ -207,26 +246,6 @@ static void tell_eval(const ls_run *run)
     }
     ls_log_write(LS_LOG_INFO, "eval", "step %lld: held-out%s over %lld %s%s", (long long)run->step, text, (long long)run->evaluation.counted, ls_run_counted_unit(run),
                  run->improved ? ": the best so far, kept as checkpoints/best" : "");
-}
-
-/* One number of the line being made, and of the event; TensorBoard groups by what stands before a slash. */
-typedef struct {
-    ls_scalar scalar[LS_MAX_SCALARS];
-    char tag[LS_MAX_SCALARS][LS_HELD_OUT_NAME + 8];
-    int count;
-    char *line;
-    size_t used, room;
-} eval_line;
-
-static void add_number(eval_line *l, const char *before, const char *name, double value)
-{
-    if (l->count == LS_MAX_SCALARS || l->used >= l->room)
-        return;
-    char *tag = l->tag[l->count];
-    snprintf(tag, sizeof l->tag[0], "%s%s", before, name);
-    l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"%s\": %.9g", tag, value);
-    *strchr(tag, '_') = '/';
-    l->scalar[l->count++] = (ls_scalar){tag, value};
 }
 
 void ls_metrics_eval(ls_metrics *metrics, const ls_run *run)

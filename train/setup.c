@@ -220,12 +220,15 @@ static ls_status check_room(ls_run *run)
 static ls_status open_step(ls_run *run)
 {
     const size_t grains = (size_t)run->config->batch.grains;
-    run->my_loss = calloc(grains, sizeof *run->my_loss);
-    run->grain_loss = calloc(grains, sizeof *run->grain_loss);
+    run->step_width = 1 + (run->config->task->grain_sums ? ls_evaluation_sums(run) : 0);
+    run->my_loss = calloc(grains * (size_t)run->step_width, sizeof *run->my_loss);
+    run->grain_loss = calloc(grains * (size_t)run->step_width, sizeof *run->grain_loss);
+    run->step_sums = calloc((size_t)run->step_width, sizeof *run->step_sums);
+    run->column = calloc(grains, sizeof *run->column);
     run->stop_votes = calloc((size_t)run->ranks, sizeof *run->stop_votes);
     run->evaluation.sums = calloc((size_t)ls_evaluation_sums(run) + 1, sizeof *run->evaluation.sums);
     run->averaged.sums = calloc((size_t)ls_evaluation_sums(run) + 1, sizeof *run->averaged.sums);
-    if (!run->my_loss || !run->grain_loss || !run->stop_votes || !run->evaluation.sums || !run->averaged.sums)
+    if (!run->my_loss || !run->grain_loss || !run->step_sums || !run->column || !run->stop_votes || !run->evaluation.sums || !run->averaged.sums)
         return ls_fail(LS_EMEM, "no memory for the losses of %zu grains", grains);
     run->asked_step = run->step;
     run->asked_position = run->position;
@@ -346,6 +349,8 @@ void ls_run_close(ls_run *run)
     free(run->evaluation.sums);
     free(run->averaged.sums);
     free(run->my_loss);
+    free(run->step_sums);
+    free(run->column);
     free(run->grain_loss);
     free(run->stop_votes);
 }

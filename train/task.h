@@ -16,6 +16,7 @@ typedef struct {
     /* What the task's sums make of it, over a count above 0 of labels. NULL: its own sum, which stands at its own place, over
      * the count. */
     double (*value)(const double *sums, int64_t counted);
+    bool only_held_out; /* of a step's own data it says nothing worth a number in its line */
 } ls_measure;
 
 /* A kind of net: the recipe's `model: {family: NAME, ...}`, with a table of rows of its own. */
@@ -44,6 +45,8 @@ typedef struct ls_task {
     void (*rows)(const void *options, ls_data_options *data);
     /* Sum of the grain's loss, divided by the loop by the step's global count. */
     ls_tensor *(*grain_loss)(void *self, ls_tape *tape, const ls_grain *grain);
+    /* The sums of the grain that grain_loss was called for last, as evaluate's: then each step's line has the measures too. */
+    const double *(*grain_sums)(void *self);
     /* Held-out loss of a grain, in a no-grad scope; NULL: grain_loss. Adds its numbers into sums [ls_task.sums], zeros at
      * first; the leading ones are those of `measures`. */
     ls_tensor *(*evaluate)(void *self, ls_tape *tape, const ls_grain *grain, double *sums);

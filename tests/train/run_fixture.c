@@ -105,7 +105,7 @@ void ls_fixture_pairs(void)
     ls_expect(ls_shell("lockstep data tokenizer --vocabulary 300 --field prompt,chosen --out tokenizer.json pairs.jsonl"), 0, NULL);
     ls_expect(ls_shell("lockstep data pack -t tokenizer.json --pairs --holdout 0.2 -o pairs pairs.jsonl"), 0, NULL);
     ls_expect(ls_shell("lockstep data pack -t tokenizer.json --prompt q --response a --outcome right --holdout 0.2 -o outcomes outcomes.jsonl"), 0, NULL);
-    ls_expect(ls_shell("lockstep data pack -t tokenizer.json --prompt prompt --response chosen -o answers pairs.jsonl"), 0, NULL);
+    ls_expect(ls_shell("lockstep data pack -t tokenizer.json --prompt prompt --response chosen --holdout 0.2 -o answers pairs.jsonl"), 0, NULL);
     FILE *out = fopen("pairs.yaml", "w");
     fputs("task: reward\n"
           "run: run\n"

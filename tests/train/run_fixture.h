@@ -24,7 +24,7 @@ __attribute__((format(printf, 1, 2))) const ls_answer *ls_shell(const char *form
 /* Passes when the answer has this code and contains all the words (NULL-terminated); says what differs otherwise. */
 void ls_expect(const ls_answer *answer, int code, ...);
 /* Small questions whose preferred answer begins with "A" and the other with "B", as ./pairs and ./pairs-holdout, ./outcomes and
- * ./outcomes-holdout, ./answers (the preferred ones, for sft), and pairs.yaml: task reward, run folder ./run. */
+ * ./outcomes-holdout, ./answers and ./answers-holdout (the preferred ones of the same lines, for sft), and pairs.yaml: task reward, run folder ./run. */
 void ls_fixture_pairs(void);
 /* `lockstep ckpt hash` of a run or checkpoint folder, which must be there. */
 void ls_hash_of(const char *run, char hash[64]);

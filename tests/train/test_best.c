@@ -13,7 +13,7 @@
 
 /* ---- the record ---- */
 
-static const ls_measure measures[] = {{"accuracy", true, NULL}, {"regret", false, NULL}, {0}};
+static const ls_measure measures[] = {{"accuracy", true, NULL, false}, {"regret", false, NULL, false}, {0}};
 static const ls_task task = {.name = "test", .measures = measures};
 static double sums[2], averaged_sums[2];
 static ls_train_config config = {.task = &task, .ema = {.decay = 0.9, .evaluate = true}};

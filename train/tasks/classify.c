@@ -103,7 +103,7 @@ static ls_status classify_report(void *self, const char *folder, const double *s
     return ls_confusion_report(((classify *)self)->images, folder, sums);
 }
 
-static const ls_measure measures[] = {{"accuracy", true, NULL}, {"top5", true, NULL}, {0}};
+static const ls_measure measures[] = {{"accuracy", true, NULL, false}, {"top5", true, NULL, false}, {0}};
 
 extern const ls_task ls_task_classify;
 const ls_task ls_task_classify = {

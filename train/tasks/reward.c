@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     double margin, center;
@@ -33,6 +34,7 @@ typedef struct {
     ls_reward_model model;
     double mean,
         deviation; /* of the last evaluation: what rewards are shifted and scaled by when they are used (section 2.3) */
+    double sums[SUMS]; /* of the grain that was computed last */
 } reward;
 
 static void reward_free(void *self)
@@ -95,12 +97,6 @@ static ls_tensor *loss_of(const reward *task, ls_tape *tape, ls_tensor *r, const
     return ls_bradley_terry_sum(tape, r, margin, task->options.center);
 }
 
-static ls_tensor *reward_loss(void *self, ls_tape *tape, const ls_grain *grain)
-{
-    const ls_texts texts = ls_texts_of(tape, grain);
-    return loss_of(self, tape, scores_of(self, tape, grain, &texts), &texts);
-}
-
 static void count(const reward *task, const float *r, const ls_texts *texts, double *sums)
 {
     const bool pairs = task->form == LS_SHARDS_PAIRS;
@@ -115,13 +111,31 @@ static void count(const reward *task, const float *r, const ls_texts *texts, dou
     }
 }
 
-static ls_tensor *reward_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)
+/* Loss of a grain; what it says is added into sums. */
+static ls_tensor *loss_and_sums(const reward *task, ls_tape *tape, const ls_grain *grain, double *sums)
 {
     const ls_texts texts = ls_texts_of(tape, grain);
-    ls_tensor *r = scores_of(self, tape, grain, &texts);
+    ls_tensor *r = scores_of(task, tape, grain, &texts);
     if (ls_tape_status(tape) == LS_OK)
-        count(self, r->data, &texts, sums);
-    return loss_of(self, tape, r, &texts);
+        count(task, r->data, &texts, sums);
+    return loss_of(task, tape, r, &texts);
+}
+
+static ls_tensor *reward_loss(void *self, ls_tape *tape, const ls_grain *grain)
+{
+    reward *task = self;
+    memset(task->sums, 0, sizeof task->sums);
+    return loss_and_sums(task, tape, grain, task->sums);
+}
+
+static const double *reward_grain_sums(void *self)
+{
+    return ((reward *)self)->sums;
+}
+
+static ls_tensor *reward_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)
+{
+    return loss_and_sums(self, tape, grain, sums);
 }
 
 static int64_t reward_sums(void *self)
@@ -173,12 +187,12 @@ static double spread(const double *sums, int64_t counted)
 }
 
 static const ls_measure measures[] = {
-    {"accuracy", true, accuracy},
-    {"accuracy_low", true, low},
-    {"accuracy_high", true, high},
-    {"margin", true, margin},
-    {"reward", true, mean},
-    {"spread", true, spread},
+    {"accuracy", true, accuracy, false},
+    {"accuracy_low", true, low, true},
+    {"accuracy_high", true, high, true},
+    {"margin", true, margin, false},
+    {"reward", true, mean, false},
+    {"spread", true, spread, false},
     {0},
 };
 
@@ -221,6 +235,7 @@ const ls_task ls_task_reward = {
     .free = reward_free,
     .parameters = reward_parameters,
     .grain_loss = reward_loss,
+    .grain_sums = reward_grain_sums,
     .evaluate = reward_evaluate,
     .measures = measures,
     .sums = reward_sums,
