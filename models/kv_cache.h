@@ -3,18 +3,33 @@
 #pragma once
 #include "models/transformer.h"
 
-/* Keys and values of `rows` sequences of up to `tokens` positions:
- *     keys, values  [layer][row][position][kv_heads * width of a head]
- * so that one row's keys of one layer are one dense block, read in place by attention. */
+/* Keys and values of several sequences in pages (tensor/device.h):
+ *     keys, values  [layer][page][kv head][LS_PAGE positions][row]  f32
+ * A page belongs to one sequence or, whole ones only, to several that begin alike. Memory comes when a page is first
+ * written; a page that is given back is used again. */
 typedef struct ls_kv_cache ls_kv_cache;
 
-/* `type` as the model's working weights. LS_EARG: tokens beyond the model's context. */
-ls_status ls_kv_cache_create(ls_kv_cache **cache, const ls_transformer *model, int64_t rows, int64_t tokens, ls_type type);
+/* `pages` for all layers together: one holds LS_PAGE positions of one sequence in every layer. */
+ls_status ls_kv_cache_create(ls_kv_cache **cache, const ls_transformer *model, int64_t sequences, int64_t pages);
 void ls_kv_cache_free(ls_kv_cache *cache);
-int64_t ls_kv_cache_length(const ls_kv_cache *cache, int64_t row);
-void ls_kv_cache_truncate(ls_kv_cache *cache, int64_t row, int64_t length); /* 0: the row begins anew */
+/* Pages that hold `positions` of one sequence. */
+int64_t ls_kv_cache_pages(int64_t positions);
+size_t ls_kv_cache_page_bytes(const ls_transformer *model); /* of keys and values, all layers */
+int64_t ls_kv_cache_length(const ls_kv_cache *cache, int64_t sequence);
+/* Gives the sequence pages for `positions` in all. False: too few are free; nothing has changed. */
+bool ls_kv_cache_reserve(ls_kv_cache *cache, int64_t sequence, int64_t positions);
+/* `to`, which is empty, begins with what `from` holds, and gets pages for `positions`. Whole pages are shared, the last
+ * one is copied. False: too few pages are free; nothing has changed. */
+bool ls_kv_cache_fork(ls_kv_cache *cache, int64_t from, int64_t to, int64_t positions);
+void ls_kv_cache_clear(ls_kv_cache *cache, int64_t sequence); /* gives its pages back */
 
-/* Appends ids [rows, n] to rows [first, first + rows) of the cache, each at its own length, and returns the hidden
- * states [rows * n, D] of the new positions. Inside a no-grad scope. LS_EARG on the tape: a row is full. */
-ls_tensor *ls_transformer_extend(ls_transformer *model, ls_tape *tape, ls_kv_cache *cache, int64_t first, int64_t rows,
-                                 int64_t n, const int32_t *ids);
+/* New tokens of one sequence. */
+typedef struct {
+    int64_t sequence, count;
+    const int32_t *ids;
+} ls_extension;
+
+/* Appends to `extensions` different sequences, each at its own length, and returns the hidden states [sum of counts, D] of the
+ * new positions in that order. Inside a no-grad scope. LS_EARG on the tape: a sequence has no page for them. */
+ls_tensor *ls_transformer_extend(ls_transformer *model, ls_tape *tape, ls_kv_cache *cache, int64_t extensions,
+                                 const ls_extension *extension);

@@ -52,6 +52,21 @@ typedef struct {
     int64_t shape[LS_MAX_DIMS], stride_a[LS_MAX_DIMS], stride_b[LS_MAX_DIMS];
 } ls_strides;
 
+/* Keys and values of sequences that grow, in pages of LS_PAGE positions, so that neither a sequence's length nor its place
+ * need be known beforehand:
+ *
+ *     key t of head h  =  keys + ((pages[t / LS_PAGE] * kv_heads + h) * LS_PAGE + t % LS_PAGE) * row       [width] f32
+ *
+ * One head's part of a page is dense and starts at a cache line. Numbers are f32 whatever the model's type (widening is
+ * exact), and the row is filled up with zeros to whole vectors, so attention reads them in place. A page is a tile of
+ * keys: the order of sums is that of attention over rows, and so are the bits. */
+enum { LS_PAGE = 64, LS_PAGE_ROW = 32 /* rows are multiples of it */ };
+typedef struct {
+    int64_t row, queries;  /* the sequence's new positions are rows [row, row + queries) of q */
+    int64_t position;      /* of the first; it sees the keys before it and itself */
+    const int32_t *pages;
+} ls_page_span;
+
 /* Attention over rows that hold one or several segments. q [B, Tq, H, D], k and v [B, Tk, Hkv, D], out as q.
  * Query head h reads key/value head h / (H / Hkv). Query i stands at key position i + Tk - Tq.
  * Who sees whom is one of three things; a query that sees no key gets 0, and lse -infinity:
@@ -60,7 +75,9 @@ typedef struct {
  *           key after the query; `window`: and only the nearest ones.
  *   cross   with `query_segments` [B, Tq] a query's segment is given instead of taken from its place. Ids are contiguous
  *           and ascend in both; below 0 is padding, which sees nothing and is seen by nobody. Never causal.
- *   mask    a block mask, alone. Tiles start at the row's first key. */
+ *   mask    a block mask, alone. Tiles start at the row's first key.
+ *   pages   batch is 1 and q [1, Tq, H, D] holds the new positions of `spans` sequences, whose keys and values, their own
+ *           included, stand in pages; k and v are the pages, f32. Causal, forward only. */
 typedef struct {
     ls_type type;
     int64_t batch, queries, keys, heads, kv_heads, width;
@@ -69,6 +86,8 @@ typedef struct {
     double scale;
     const int32_t *segments, *query_segments;
     const ls_block_mask *mask;
+    int64_t spans, page_row; /* spans 0: no pages; page_row: floats of a key's row in a page */
+    const ls_page_span *span;
     const void *q, *k, *v;
     void *out, *lse;       /* lse [B, H, Tq] f32 (f64 for f64) */
     const void *dout;      /* backward */

@@ -76,6 +76,17 @@ ls_tensor *ls_cross_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tens
  * reset; absent blocks cost neither time nor memory. A query that sees no key gives 0. */
 ls_tensor *ls_masked_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const ls_block_mask *mask);
 
+/* Attention of the new positions of several sequences, one after the other in q [n, H, D] and k, v [n, Hkv, D], over all
+ * their keys so far, which are kept in pages (ls_page_span): stores k and v there, then attends. One head's row in a page has
+ * `row` floats, at least D; what D does not fill must be 0. Gives the bits of causal attention over each whole sequence.
+ * The struct lives until the reset. No gradient. LS_EARG: spans that do not follow each other. */
+typedef struct {
+    float *keys, *values;
+    int64_t row, spans, window; /* window as of ls_window_attention */
+    const ls_page_span *span;
+} ls_pages;
+ls_tensor *ls_paged_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const ls_pages *pages);
+
 /* Weighted sum over rows of -log softmax(x w^T)[label]; x [n, D], w [V, D], labels [n], weights [n] f32 or NULL.
  * Result [] f32, summed in f64 in row order. `losses` [n] f32 (may be NULL) gets each row's unweighted loss. */
 ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const int32_t *labels, const float *weights, float *losses);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+_Static_assert((int)LS_PAGE == (int)LS_KEY_TILE, "a step of the walk takes the keys of one page");
+
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -140,6 +142,9 @@ bool ls_key_walk_next(ls_key_walk *walk)
 int64_t ls_key_walk_at(const ls_key_walk *walk, int64_t key)
 {
     const ls_attention_plan *plan = walk->plan;
+    if (plan->args->spans) /* a step's keys lie in one page */
+        return plan->args->span[walk->tile->batch].pages[key / LS_PAGE] * plan->args->kv_heads * plan->kv_head +
+               walk->kv_head * plan->kv_head + key % LS_PAGE * plan->kv_row;
     return (walk->tile->batch * plan->args->keys + key) * plan->kv_row + walk->kv_head * plan->kv_head;
 }
 

@@ -91,9 +91,24 @@ static void list_masked(ls_attention_plan *plan, int64_t batch)
     add_segment(plan, first_tile);
 }
 
+/* A tile's `batch` is its span. */
+static void list_spans(ls_attention_plan *plan)
+{
+    for (int64_t i = 0; i < plan->args->spans; i++) {
+        const ls_page_span *span = &plan->args->span[i];
+        int64_t first_tile = plan->tile_count;
+        add_tiles(plan, (ls_query_tile){i, 0, span->position + span->queries, span->row, span->queries, span->position});
+        add_segment(plan, first_tile);
+    }
+}
+
 static void list_tiles(ls_attention_plan *plan)
 {
     plan->tile_count = plan->segment_count = 0;
+    if (plan->args->spans) {
+        list_spans(plan);
+        return;
+    }
     for (int64_t batch = 0; batch < plan->args->batch; batch++)
         if (plan->args->mask)
             list_masked(plan, batch);
@@ -131,6 +146,11 @@ static void widen_keys(ls_attention_plan *plan, ls_arena *scratch)
     plan->v = x->v;
     plan->kv_head = plan->padded;
     plan->kv_row = x->kv_heads * plan->padded;
+    if (x->spans) {
+        plan->kv_row = x->page_row;
+        plan->kv_head = LS_PAGE * x->page_row;
+        return;
+    }
     if (x->type == LS_F32 && plan->padded == x->width)
         return;
     float *k = ls_arena_array(scratch, float, x->batch * x->keys * plan->kv_row);
@@ -180,7 +200,8 @@ int64_t ls_attention_row(const ls_attention_plan *plan, const ls_query_tile *til
 {
     int64_t query = tile->query + pair / plan->tile_heads,
             head = head_group * plan->tile_heads + pair % plan->tile_heads;
-    return (tile->batch * plan->args->queries + query) * plan->args->heads + head;
+    int64_t batch = plan->args->spans ? 0 : tile->batch;
+    return (batch * plan->args->queries + query) * plan->args->heads + head;
 }
 
 void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,

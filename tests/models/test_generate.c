@@ -53,18 +53,28 @@ static void cache_equals_full(const ls_transformer_options *options, ls_type com
     memcpy(want, full->data, 2 * T * row);
 
     ls_kv_cache *cache;
-    cr_assert_eq(ls_kv_cache_create(&cache, w.model, 2, T, compute), LS_OK);
-    static const int pieces[] = {5, 1, 1, 1, 30, 7, 1, 20, 9};
-    for (int i = 0, at = 0; i < 9; at += pieces[i++])
+    cr_assert_eq(ls_kv_cache_create(&cache, w.model, 2, 4), LS_OK);
+    cr_assert(ls_kv_cache_reserve(cache, 0, 5)); /* pages 0; then 1 and 2; then 3: neighbours they are not */
+    cr_assert(ls_kv_cache_reserve(cache, 1, T));
+    cr_assert(ls_kv_cache_reserve(cache, 0, T));
+    static const int pieces[2][9] = {{5, 1, 1, 1, 30, 7, 1, 20, 9}, {1, 30, 5, 7, 1, 1, 20, 1, 9}};
+    int at[2] = {0, 0};
+    for (int i = 0; i < 9; i++) {
+        ls_extension both[2];
+        for (int r = 0; r < 2; r++)
+            both[r] = (ls_extension){r, pieces[r][i], ids + r * T + at[r]};
+        ls_tape_reset(w.tape, 1, 0, 0);
+        ls_no_grad_begin(w.tape);
+        const char *hidden = ls_transformer_extend(w.model, w.tape, cache, 2, both)->data;
+        ls_no_grad_end(w.tape);
+        cr_assert_eq(ls_tape_status(w.tape), LS_OK, "%s", ls_fail_sentence());
         for (int r = 0; r < 2; r++) {
-            ls_tape_reset(w.tape, 1, 0, 0);
-            ls_no_grad_begin(w.tape);
-            ls_tensor *hidden = ls_transformer_extend(w.model, w.tape, cache, r, 1, pieces[i], ids + r * T + at);
-            ls_no_grad_end(w.tape);
-            cr_assert_eq(ls_tape_status(w.tape), LS_OK, "%s", ls_fail_sentence());
-            cr_expect_eq(memcmp(hidden->data, want + (size_t)(r * T + at) * row, (size_t)pieces[i] * row), 0,
-                         "%s, row %d, positions %d to %d", ls_type_name(compute), r, at, at + pieces[i]);
+            cr_expect_eq(memcmp(hidden, want + (size_t)(r * T + at[r]) * row, (size_t)pieces[r][i] * row), 0,
+                         "%s, row %d, positions %d to %d", ls_type_name(compute), r, at[r], at[r] + pieces[r][i]);
+            hidden += (size_t)pieces[r][i] * row;
+            at[r] += pieces[r][i];
         }
+    }
     ls_kv_cache_free(cache);
     free(want);
     workbench_done(&w);
@@ -217,4 +227,45 @@ Test(generate, draws_follow_the_probabilities)
     cr_expect_eq(times[1], 4096, "at least one token is left");
     count(&(ls_generate_options){.temperature = 0, .top_p = 1}, (float[]){1, 3, 3, NAN}, times);
     cr_expect_eq(times[1], 4096, "the lower id of two equal ones, never a NaN");
+}
+
+/* The definition, by sorting everything. */
+static int falling(const void *a, const void *b)
+{
+    const ls_candidate *x = a, *y = b;
+    return x->logit != y->logit ? (x->logit > y->logit ? -1 : 1) : x->id < y->id ? -1 : 1;
+}
+
+static int32_t sorted_draw(const ls_generate_options *o, int n, const float *logits, float uniform)
+{
+    ls_candidate all[300];
+    for (int i = 0; i < n; i++)
+        all[i] = (ls_candidate){logits[i], i, exp((double)logits[i] / o->temperature)};
+    qsort(all, (size_t)n, sizeof *all, falling);
+    int kept = o->top_k && o->top_k < n ? (int)o->top_k : n, few = 0;
+    double sum = 0, part = 0;
+    for (int i = 0; i < kept; i++)
+        sum += all[i].p;
+    while (few < kept && (few == 0 || part < o->top_p * sum))
+        part += all[few++].p;
+    double left = (double)uniform * part;
+    for (int i = 0; i < few; i++)
+        if ((left -= all[i].p) < 0)
+            return all[i].id;
+    return all[few - 1].id;
+}
+
+Test(generate, the_likeliest_are_those_of_a_sort)
+{
+    ls_candidate room[300];
+    float logits[300];
+    for (int i = 0; i < 300; i++)
+        logits[i] = 4 * sinf((float)((i * 37) % 100)); /* each value three times */
+    for (int i = 0; i < 400; i++) {
+        const ls_generate_options o = {.temperature = 0.3 + 0.01 * i, .top_p = i % 2 ? 0.6 + 0.001 * i : 1, .top_k = i % 3 ? 0 : 1 + i % 290};
+        if (o.top_p >= 1 && !o.top_k)
+            continue; /* by id, not by likelihood */
+        const float uniform = (float)((i * 7919) % 1000) / 1000 + 0.0003f;
+        cr_expect_eq(ls_sample(&o, 300, logits, uniform, room), sorted_draw(&o, 300, logits, uniform), "draw %d", i);
+    }
 }
