@@ -17,6 +17,7 @@
  * once, at the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of
  * its matrix. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/cpu.h"
+#include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
 
 #include <string.h>
@@ -410,7 +411,7 @@ static ls_status multiply(ls_device *device, const ls_matmul_args *args, ls_aren
         return LS_OK;
     }
     ls_mark mark = ls_arena_mark(scratch);
-    ls_status status = multiply_f32(device, args, scratch);
+    ls_status status = ls_few_rows_fit(args) ? ls_few_rows_multiply(device, args, scratch) : multiply_f32(device, args, scratch);
     ls_arena_release(scratch, mark);
     return status;
 }

@@ -1,0 +1,108 @@
+/* See few_rows.h. */
+#include "tensor/cpu/few_rows.h"
+
+#include "tensor/cpu/product.h"
+
+#include <string.h>
+
+enum {
+    COLUMNS = 64,          /* of one item: at k = 768 192 KiB of f32 are read */
+    ENOUGH_WORK = 1 << 16, /* elements of w worth waking a team */
+};
+
+extern const ls_few_rows_kernels ls_few_rows_kernels_generic;
+#if defined(__x86_64__)
+extern const ls_few_rows_kernels ls_few_rows_kernels_avx2, ls_few_rows_kernels_avx512;
+#endif
+
+static const ls_few_rows_kernels *kernels_of(ls_numerics level)
+{
+#if defined(__x86_64__)
+    if (level >= LS_NUMERICS_AVX512)
+        return &ls_few_rows_kernels_avx512;
+    if (level == LS_NUMERICS_AVX2)
+        return &ls_few_rows_kernels_avx2;
+#endif
+    (void)level;
+    return &ls_few_rows_kernels_generic;
+}
+
+bool ls_few_rows_fit(const ls_matmul_args *x)
+{
+    return x->batch == 1 && x->m <= LS_FEW_ROWS && x->k > 0 && x->n >= COLUMNS && !x->trans_a && x->trans_b &&
+           !x->accumulate && x->type_ab != LS_F64 && x->type_c != LS_F64;
+}
+
+typedef struct {
+    ls_device *device;
+    const ls_matmul_args *args;
+    const ls_few_rows_kernels *kernels;
+    const float *x, *bias; /* [m, k], [n] or NULL: f32 */
+    int64_t ldx;
+} few_rows;
+
+static const ls_unary activations[] = {
+    [LS_ACT_RELU] = LS_UNARY_RELU,
+    [LS_ACT_GELU] = LS_UNARY_GELU,
+    [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
+    [LS_ACT_SILU] = LS_UNARY_SILU,
+};
+
+/* Bias, rounding and activation of one row's columns, in this order, as every product (matmul.c). */
+static void finish(const few_rows *f, int64_t row, int64_t j, int64_t n, float *sum)
+{
+    const ls_matmul_args *x = f->args;
+    const int64_t at = (row * x->ldc + j) * (int64_t)ls_type_size(x->type_c);
+    char *c = (char *)x->c + at, *pre = x->pre ? (char *)x->pre + at : NULL, *rounded = pre ? pre : c;
+    if (f->bias)
+        for (int64_t i = 0; i < n; i++)
+            sum[i] += f->bias[j + i];
+    f->device->cast(f->device, LS_F32, x->type_c, n, sum, rounded);
+    if (x->activation != LS_ACT_NONE)
+        f->device->unary(f->device, activations[x->activation], x->type_c, n, 0, 0, rounded, c);
+    else if (pre)
+        memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
+}
+
+static void multiply_columns(void *context, int64_t item)
+{
+    const few_rows *f = context;
+    const ls_matmul_args *x = f->args;
+    const int64_t j = item * COLUMNS, n = x->n - j < COLUMNS ? x->n - j : COLUMNS;
+    float sum[LS_FEW_ROWS * COLUMNS];
+    const char *w = (const char *)x->b + j * x->ldb * (int64_t)ls_type_size(x->type_ab);
+    f->kernels->multiply(x->type_ab, x->m, n, x->k, f->x, f->ldx, w, x->ldb, sum, COLUMNS);
+    for (int64_t row = 0; row < x->m; row++)
+        finish(f, row, j, n, sum + row * COLUMNS);
+}
+
+/* `count` numbers as f32: in place, or a copy. NULL: no memory. */
+static const float *as_f32(ls_device *device, ls_type type, const void *from, int64_t rows, int64_t columns, int64_t ld,
+                           ls_arena *scratch)
+{
+    if (type == LS_F32)
+        return from;
+    float *to = ls_arena_array(scratch, float, rows *columns);
+    for (int64_t r = 0; to && r < rows; r++)
+        device->cast(device, type, LS_F32, columns, (const char *)from + r * ld * (int64_t)ls_type_size(type),
+                     to + r * columns);
+    return to;
+}
+
+ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *x, ls_arena *scratch)
+{
+    few_rows f = {.device = device, .args = x, .kernels = kernels_of(((ls_cpu *)device->self)->level)};
+    f.x = as_f32(device, x->type_ab, x->a, x->m, x->k, x->lda, scratch);
+    f.ldx = x->type_ab == LS_F32 ? x->lda : x->k;
+    f.bias = x->bias ? as_f32(device, x->type_bias, x->bias, 1, x->n, x->n, scratch) : NULL;
+    const ls_status status = ls_arena_status(scratch);
+    if (status != LS_OK)
+        return status;
+    const int64_t items = (x->n + COLUMNS - 1) / COLUMNS;
+    if (x->n * x->k >= ENOUGH_WORK)
+        ls_team_run(device->team, items, multiply_columns, &f);
+    else
+        for (int64_t item = 0; item < items; item++)
+            multiply_columns(&f, item);
+    return LS_OK;
+}

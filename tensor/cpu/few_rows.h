@@ -1,0 +1,19 @@
+/* Products of a few rows with a large matrix that is stored along k, as decoding makes them: c = x w^T, x [m, k] with m up to
+ * LS_FEW_ROWS, w [n, k]. Such a product is as fast as the memory that holds w, if w is read once, in order, and not packed:
+ * eight rows of w are turned in registers, so that eight columns of c lie in the lanes.
+ *
+ * The bits are those of every other product (product.h): one chain of multiply-adds over each LS_PRODUCT_CHUNK of k, chunks
+ * added in ascending order. */
+#pragma once
+#include "tensor/cpu/cpu.h"
+
+enum { LS_FEW_ROWS = 4 };
+
+typedef struct {
+    /* c[r * ldc + j] = sum over p of x[r * ldx + p] w[j * ldw + p], r < m, j < n, p < k; w of `type`, f32 or bf16. */
+    void (*multiply)(ls_type type, int64_t m, int64_t n, int64_t k, const float *x, int64_t ldx, const void *w, int64_t ldw, float *c, int64_t ldc);
+} ls_few_rows_kernels;
+
+/* Whether ls_few_rows_multiply computes this one. */
+bool ls_few_rows_fit(const ls_matmul_args *args);
+ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
