@@ -176,6 +176,7 @@ static ls_tensor *attend_pages(void *context, ls_tape *tape, int layer, ls_tenso
     *pages = (ls_pages){.keys = e->cache->keys + base,
                         .values = e->cache->values + base,
                         .row = e->cache->row,
+                        .window = o->window,
                         .spans = e->spans,
                         .span = e->span};
     q = ls_reshape(tape, q, LS_SHAPE(n, o->heads, d));

@@ -24,6 +24,20 @@ static const ls_transformer_options gpt2 = {.style = 0,
                                             .norm_eps = 1e-5,
                                             .init_std = 0.3};
 
+/* As Mistral and Qwen3: a window that reaches over a page's border, heads of a width of their own, normalised. */
+static const ls_transformer_options windowed = {.style = 1,
+                                                .vocabulary = 61,
+                                                .layers = 2,
+                                                .width = 48,
+                                                .heads = 4,
+                                                .kv_heads = 2,
+                                                .head_width = 20,
+                                                .window = 70,
+                                                .context = 150,
+                                                .rope_base = 10000,
+                                                .norm_eps = 1e-5,
+                                                .init_std = 0.3};
+
 enum { PROMPTS = 10, SAMPLES = 3, ROWS = PROMPTS * SAMPLES, NEW = 40 };
 
 /* Prompts of 1 to 118 tokens: within a page, over one page's border, of a whole page and a token. */
@@ -123,6 +137,7 @@ Test(engine, slots_pages_and_steps_do_not_show)
     any_schedule(&gpt2, LS_F32);
     any_schedule(&llama, LS_F32);
     any_schedule(&llama, LS_BF16);
+    any_schedule(&windowed, LS_F32);
 }
 
 /* What ranks do: each draws some of the rows, in an order of its own, under their global ids. */
