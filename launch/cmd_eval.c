@@ -188,7 +188,7 @@ static int run(int argc, char **argv)
     arguments given = {.how = {.max_tokens = 256}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_model_folder folder;
-    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads, given.averaged);
+    ls_status status = ls_model_folder_open(&folder, given.from.folder, given.threads, given.averaged, 1);
     if (!given.how.template_name)
         given.how.template_name = *folder.template_name ? folder.template_name : "plain";
     if (!status && given.data)

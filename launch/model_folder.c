@@ -119,7 +119,7 @@ static void read_template(ls_model_folder *folder)
     fclose(file);
 }
 
-ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged)
+ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged, int node_ranks)
 {
     *folder = (ls_model_folder){0};
     char recipe[PATH_MAX + 32], tokenizer[PATH_MAX + 300];
@@ -139,7 +139,7 @@ ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int th
         status = ls_fail(LS_ESTATE, "%s: the tokenizer has %lld tokens, the model %lld: not its own tokenizer", tokenizer,
                          (long long)ls_tokenizer_size(folder->tokenizer), (long long)folder->options.vocabulary);
     if (!status)
-        status = ls_team_create(&folder->team, threads, 1);
+        status = ls_team_create(&folder->team, threads, node_ranks);
     if (!status)
         status = ls_device_create_cpu(&folder->device, folder->team);
     if (!status)

@@ -23,9 +23,9 @@ typedef struct {
     int64_t elements;
 } ls_model_folder;
 
-/* threads 0: OMP_NUM_THREADS, else all cores. `averaged`: the running average of the weights (ema.decay). LS_ENOTFOUND, LS_ESTATE: what is missing or does not fit, by name. Close
+/* threads 0: OMP_NUM_THREADS, else the cores divided by the ranks of the node. `averaged`: the running average of the weights (ema.decay). LS_ENOTFOUND, LS_ESTATE: what is missing or does not fit, by name. Close
  * also after a failure. */
-ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged);
+ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged, int node_ranks);
 void ls_model_folder_close(ls_model_folder *folder);
 
 /* Appends the ids of a text to go on with: begin-of-text where the tokenizer has one, then the text. An empty one of a

@@ -82,6 +82,43 @@ Test(generate, a_prompt_says_the_same_alone_and_in_a_batch)
     cr_assert_neq(strcmp(text, alone), 0, "the seed matters");
 }
 
+Test(generate, the_lines_are_the_same_on_any_rank_count_and_batch)
+{
+    static const char *const ranks[] = {"", "mpirun --oversubscribe -n 2 ", "mpirun --oversubscribe -n 3 "};
+    cr_assert_eq(fixture_run("head -n 7 $LS_SOURCE/data-sets/gsm8k/test.jsonl > $FOLDER/p.jsonl"), 0);
+    for (int i = 0; i < 3; i++) /* 7 prompts are not a multiple of the ranks, nor 21 rows of the batch */
+        cr_assert_eq(fixture_run("%s$LOCKSTEP generate $FOLDER/stories --prompts $FOLDER/p.jsonl --samples 3 --batch %d -n 9 --ids --out $FOLDER/out%d.jsonl",
+                                 ranks[i], 5 * i + 1, i), 0, "%s", text);
+    cr_assert_eq(fixture_run("cmp $FOLDER/out0.jsonl $FOLDER/out1.jsonl && cmp $FOLDER/out0.jsonl $FOLDER/out2.jsonl && wc -l < $FOLDER/out0.jsonl"), 0, "%s", text);
+    cr_assert_str_eq(text, "21\n");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/out0.jsonl", folder);
+    FILE *file = fopen(path, "r");
+    json_t *sample[3];
+    for (int i = 0; i < 3; i++)
+        cr_assert_not_null(sample[i] = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL));
+    fclose(file);
+    cr_expect(json_object_get(sample[0], "question") && json_object_get(sample[0], "answer"), "what came in comes out");
+    cr_expect_eq(json_integer_value(json_object_get(sample[2], "sample")), 2);
+    cr_expect_eq(json_array_size(json_object_get(sample[1], "ids")), (size_t)json_integer_value(json_object_get(sample[1], "tokens")));
+    cr_expect_not(json_equal(json_object_get(sample[0], "ids"), json_object_get(sample[1], "ids")), "samples of one prompt differ");
+    for (int i = 0; i < 3; i++)
+        json_decref(sample[i]);
+}
+
+Test(generate, a_stop_string_ends_a_text_before_it)
+{
+    cr_assert_eq(fixture_run("$LOCKSTEP generate $FOLDER/stories --prompt 'Once upon a time' -n 60 --temperature 0 --stop zzz --stop ' named'"), 0, "%s", text);
+    cr_assert_str_eq(text, "Once upon a time, there was a little girl\n"); /* golden: ... a little girl named Lily */
+    cr_assert_eq(fixture_run("printf 'Once upon a time\\nOnce upon a time, there\\n' > $FOLDER/p; "
+                             "$LOCKSTEP generate $FOLDER/stories --prompts $FOLDER/p -n 60 --temperature 0 --stop 'rl nam' --jsonl"), 0, "%s", text);
+    cr_assert_eq(fixture_count("\"text\":\", there was a little gi\""), 1, "%s", text);
+    cr_assert_eq(fixture_count("\"text\":\" was a little gi\""), 1, "%s", text);
+    cr_assert_eq(fixture_count("\"end\":\"stop string\""), 2, "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP generate $FOLDER/stories --prompt x --stop ''"), 2, "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP generate $FOLDER/stories --prompt x --samples 2"), 2, "%s", text);
+}
+
 Test(generate, gsm8k_is_counted_and_its_interval_printed)
 {
     cr_assert_eq(fixture_run("head -n 3 $LS_SOURCE/data-sets/gsm8k/test.jsonl > $FOLDER/three.jsonl; "
