@@ -16,3 +16,4 @@ ls_test(train/tasks/test_classify SOURCES train/run_fixture.c shell.c KNOWS ls_c
 ls_test(train/test_ema SOURCES train/run_fixture.c shell.c KNOWS ls_train TIMEOUT 200)
 ls_test(train/test_best SOURCES train/run_fixture.c shell.c KNOWS ls_train m TIMEOUT 200)
 ls_test(train/test_table SOURCES train/run_fixture.c shell.c KNOWS ls_train TIMEOUT 200)
+ls_test(train/test_foreign_weights KNOWS ls_train PkgConfig::JANSSON)
