@@ -21,7 +21,7 @@ typedef struct {
 } arguments;
 
 static const struct argp_option options[] = {
-    {"tokenizer", 't', "FILE", 0, "import: the model's tokenizer, copied into OUT", 0},
+    {"tokenizer", 't', "FILE", 0, "import: the model's tokenizer, copied into OUT (the folder's own)", 0},
     {"out", 'o', "FOLDER", 0, "import: the folder to make; must not exist", 0},
     {0},
 };
@@ -51,13 +51,14 @@ static error_t parse(int key, char *value, struct argp_state *state)
 static const struct argp parser = {
     .options = options,
     .parser = parse,
-    .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport FILE --tokenizer FILE --out FOLDER",
+    .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport MODEL --out FOLDER [--tokenizer FILE]",
     .doc = "Looks into checkpoints. FOLDER is a run folder (its newest checkpoint) or a checkpoint's own, RUN/checkpoints/best\n"
            "where checkpoint.best is set.\v"
            "info     step, numerics, sizes, and a table of all tensors with their hashes\n"
            "verify   reads every byte and says what is damaged\n"
            "hash     one hash of names, shapes and bits: the same whatever the number of ranks\n"
-           "import   makes a folder for `generate` and `eval` from a llama2.c model file",
+           "import   makes a folder for `generate`, `eval` and `model.from` out of a Hugging Face folder (config.json and\n"
+           "         safetensors: gpt2, llama, mistral, qwen2, qwen3), or of a llama2.c model file with its --tokenizer",
 };
 
 static const char *kind_name(ls_state_kind kind)
@@ -129,8 +130,8 @@ static int run(int argc, char **argv)
     arguments given = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     bool importing = strcmp(given.action, "import") == 0;
-    if (importing != (given.tokenizer && given.out) || (!importing && (given.tokenizer || given.out))) {
-        fprintf(stderr, "lockstep ckpt %s: --tokenizer and --out belong to `import`, which needs both\n", given.action);
+    if (importing != (given.out != NULL) || (!importing && given.tokenizer)) {
+        fprintf(stderr, "lockstep ckpt %s: --tokenizer and --out belong to `import`, which needs --out\n", given.action);
         return 2;
     }
     if (importing)

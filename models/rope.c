@@ -7,21 +7,21 @@
 
 enum { NONE, LINEAR, LLAMA3 }; /* model.rope_scaling */
 
+void ls_rope_resolve(ls_transformer_options *o)
+{
+    o->rope_base = o->rope_base > 0 ? o->rope_base : 10000;
+    o->rope_factor = o->rope_factor > 0 ? o->rope_factor : 1;
+    o->rope_low_freq_factor = o->rope_low_freq_factor > 0 ? o->rope_low_freq_factor : 1;
+    o->rope_high_freq_factor = o->rope_high_freq_factor > 0 ? o->rope_high_freq_factor : 4;
+    o->rope_original_context = o->rope_original_context ? o->rope_original_context : 8192;
+}
+
 ls_status ls_rope_check(const ls_transformer_options *o)
 {
-    if (!(o->rope_base > 0))
-        return ls_fail(LS_ERECIPE, "model.rope_base is %g, it must be above 0", o->rope_base);
-    if (o->rope_scaling != NONE && !(o->rope_factor > 0))
-        return ls_fail(LS_ERECIPE, "model.rope_factor is %g, it must be above 0", o->rope_factor);
-    if (o->rope_scaling == LLAMA3 &&
-        !(o->rope_low_freq_factor > 0 && o->rope_high_freq_factor > o->rope_low_freq_factor))
+    if (o->rope_scaling == LLAMA3 && !(o->rope_high_freq_factor > o->rope_low_freq_factor))
         return ls_fail(LS_ERECIPE,
-                       "model.rope_low_freq_factor is %g and model.rope_high_freq_factor %g: the first must be above "
-                       "0, the second above the first",
-                       o->rope_low_freq_factor, o->rope_high_freq_factor);
-    if (o->rope_scaling == LLAMA3 && o->rope_original_context < 1)
-        return ls_fail(LS_ERECIPE, "model.rope_original_context is %lld, it must be at least 1",
-                       (long long)o->rope_original_context);
+                       "model.rope_high_freq_factor is %g, it must be above model.rope_low_freq_factor = %g",
+                       o->rope_high_freq_factor, o->rope_low_freq_factor);
     return LS_OK;
 }
 

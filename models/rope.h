@@ -9,7 +9,9 @@
 #pragma once
 #include "models/transformer.h"
 
-/* LS_ERECIPE: a base or factor that makes no frequency. */
+/* Factors that are 0 (options made by hand) become the recipe's defaults. */
+void ls_rope_resolve(ls_transformer_options *options);
+/* LS_ERECIPE: factors that contradict each other. */
 ls_status ls_rope_check(const ls_transformer_options *options);
 /* *frequency [head_width / 2], radians a position, malloc'ed. LS_EMEM. */
 ls_status ls_rope_frequencies(const ls_transformer_options *options, double **frequency);

@@ -52,6 +52,7 @@ static ls_status resolve(ls_transformer_options *o)
         return ls_fail(LS_ERECIPE, "model.width is %lld, not a multiple of model.heads = %lld; give model.head_width", (long long)o->width, (long long)o->heads);
     if (!o->head_width)
         o->head_width = o->width / o->heads;
+    ls_rope_resolve(o);
     if (o->heads % o->kv_heads)
         return ls_fail(LS_ERECIPE, "model.heads is %lld, not a multiple of model.kv_heads = %lld", (long long)o->heads, (long long)o->kv_heads);
     if (o->style == LS_STYLE_LLAMA && o->head_width % 2)

@@ -8,6 +8,7 @@
 #include "launch/recipe/schema.h"
 #include "models/llama2c.h"
 #include "models/parameters.h"
+#include "train/foreign_weights.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,25 +25,49 @@ typedef struct {
     ls_parameter *parameters;
     int count;
     float *weights;
+    bool foreign, folder_of_tokenizer; /* Hugging Face's; the tokenizer is the model's own folder */
     ls_arena *arena;
     char *recipe; /* in the arena */
 } import;
 
-static ls_status read_model(import *i, const char *path)
+/* The model of i->options, with memory for its weights. */
+static ls_status make_model(import *i, const char *path)
+{
+    ls_status status = ls_transformer_create(&i->model, &i->options);
+    if (status != LS_OK)
+        return ls_fail_at(status, "%s", path);
+    i->options = *ls_transformer_config(i->model);
+    i->count = ls_transformer_parameters(i->model, &i->parameters);
+    int64_t elements = ls_parameters_layout(i->parameters, i->count);
+    i->weights = calloc((size_t)elements, sizeof *i->weights);
+    return i->weights ? LS_OK : ls_fail(LS_EMEM, "%s: no memory for its %lld weights", path, (long long)elements);
+}
+
+static ls_status read_llama2c(import *i, const char *path)
 {
     ls_llama2c *file;
     ls_status status = ls_llama2c_open(&file, path, &i->options);
     if (status != LS_OK)
         return status;
-    status = ls_transformer_create(&i->model, &i->options);
-    if (status == LS_OK) {
-        i->count = ls_transformer_parameters(i->model, &i->parameters);
-        int64_t elements = ls_parameters_layout(i->parameters, i->count);
-        i->weights = calloc((size_t)elements, sizeof *i->weights);
-        status = i->weights ? ls_llama2c_read(file, i->parameters, i->count, i->weights)
-                            : ls_fail(LS_EMEM, "%s: no memory for its %lld weights", path, (long long)elements);
-    }
+    status = make_model(i, path);
+    if (status == LS_OK)
+        status = ls_llama2c_read(file, i->parameters, i->count, i->weights);
     ls_llama2c_close(file);
+    return status;
+}
+
+static ls_status read_foreign(import *i, const char *path)
+{
+    ls_foreign *weights = NULL;
+    ls_status status = ls_foreign_options(path, &i->options);
+    if (status == LS_OK)
+        status = make_model(i, path);
+    if (status == LS_OK)
+        status = ls_foreign_weights_open(&weights, path, &i->options, i->parameters, i->count);
+    for (int p = 0; p < i->count && status == LS_OK; p++)
+        status = ls_foreign_weights_read(weights, &i->options, &i->parameters[p], 0, i->parameters[p].count,
+                                         i->weights + i->parameters[p].offset);
+    ls_foreign_close(weights);
     return status;
 }
 
@@ -54,7 +79,8 @@ static ls_status check_tokenizer(const import *i, const char *path)
         return status;
     int64_t tokens = ls_tokenizer_size(tokenizer);
     ls_tokenizer_free(tokenizer);
-    return tokens == i->options.vocabulary
+    bool fits = i->foreign ? tokens <= i->options.vocabulary : tokens == i->options.vocabulary; /* there are padded ones */
+    return fits
                ? LS_OK
                : ls_fail(LS_ESTATE, "%s: %lld tokens, the model has %lld: give the tokenizer it was trained with", path,
                          (long long)tokens, (long long)i->options.vocabulary);
@@ -75,10 +101,10 @@ static ls_status put(const char *path, const void *bytes, size_t size)
     return status;
 }
 
-static ls_status copy_tokenizer(const import *i, const char *from)
+static ls_status copy_file(const import *i, const char *from)
 {
     const char *slash = strrchr(from, '/');
-    char folder[LS_PATH + 16], to[2 * LS_PATH];
+    char folder[LS_PATH + 16], to[3 * LS_PATH];
     int fd;
     int64_t bytes;
     snprintf(folder, sizeof folder, "%s/tokenizer", i->partial);
@@ -96,6 +122,23 @@ static ls_status copy_tokenizer(const import *i, const char *from)
     if (status == LS_OK)
         status = ls_disk_sync_folder(folder);
     free(all);
+    return status;
+}
+
+/* A file, or those of a folder that belong to a tokenizer. */
+static ls_status copy_tokenizer(const import *i, const char *from)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt",
+                                        "special_tokens_map.json", "chat_template.jinja"};
+    if (!i->folder_of_tokenizer)
+        return copy_file(i, from);
+    ls_status status = LS_OK;
+    for (size_t n = 0; n < sizeof names / sizeof *names && status == LS_OK; n++) {
+        char path[LS_PATH + 32];
+        snprintf(path, sizeof path, "%.4095s/%s", from, names[n]);
+        if (ls_disk_exists(path))
+            status = copy_file(i, path);
+    }
     return status;
 }
 
@@ -155,7 +198,7 @@ static ls_status put_checkpoint(const import *i)
 static ls_status make_folder(import *i, const char *tokenizer, const char *out)
 {
     ls_status status = ls_disk_make_folder(i->partial);
-    if (status == LS_OK)
+    if (status == LS_OK && tokenizer)
         status = copy_tokenizer(i, tokenizer);
     if (status == LS_OK)
         status = put_recipe(i);
@@ -172,19 +215,44 @@ static ls_status check_free(const char *path)
                                 : LS_OK;
 }
 
+/* The tokenizer beside a foreign model, unless another is given; NULL: there is none. One that lockstep cannot read is
+ * brought along all the same: the weights are good for training on data that is packed already, and for `export`. */
+static ls_status choose_tokenizer(import *i, const char *model, const char **tokenizer)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
+    if (*tokenizer)
+        return check_tokenizer(i, *tokenizer);
+    char path[LS_PATH + 32];
+    for (size_t n = 0; n < sizeof names / sizeof *names && !i->folder_of_tokenizer; n++) {
+        snprintf(path, sizeof path, "%.4095s/%s", model, names[n]);
+        i->folder_of_tokenizer = ls_disk_exists(path);
+    }
+    if (!i->folder_of_tokenizer) {
+        printf("no tokenizer beside the weights: `generate` and `eval` will ask for one; give --tokenizer FILE\n");
+        return LS_OK;
+    }
+    *tokenizer = model;
+    ls_status status = check_tokenizer(i, model);
+    if (status != LS_EFORMAT)
+        return status;
+    printf("its tokenizer is copied, but lockstep cannot read it: %s\n", ls_fail_sentence());
+    return LS_OK;
+}
+
 ls_status ls_ckpt_import(const char *model, const char *tokenizer, const char *out)
 {
-import i = {0 };
-    if (!*out || out[strlen(out) - 1] == '/' ||
-        snprintf(i.partial, sizeof i.partial, "%s.partial", out) >= LS_PATH - 64)
+    import i = {.foreign = ls_foreign_is_model(model)};
+    if (!*out || out[strlen(out) - 1] == '/' || snprintf(i.partial, sizeof i.partial, "%s.partial", out) >= LS_PATH - 64)
         return ls_fail(LS_EARG, "\"%s\" cannot be made: give a name without '/' at its end", out);
+    if (!i.foreign && !tokenizer)
+        return ls_fail(LS_EARG, "%s: neither a folder with config.json nor a .safetensors file beside one; for a file of llama2.c give --tokenizer FILE as well", model);
     ls_status status = check_free(out);
     if (status == LS_OK)
         status = check_free(i.partial);
     if (status == LS_OK)
-        status = read_model(&i, model);
+        status = i.foreign ? read_foreign(&i, model) : read_llama2c(&i, model);
     if (status == LS_OK)
-        status = check_tokenizer(&i, tokenizer);
+        status = choose_tokenizer(&i, model, &tokenizer);
     if (status == LS_OK)
         status = make_folder(&i, tokenizer, out);
     if (status == LS_OK)

@@ -6,6 +6,7 @@
 #pragma once
 #include "base/error.h"
 
-/* `model`: a file of llama2.c's first format. LS_EEXIST: out is there. LS_ESTATE: the tokenizer has not the model's number
- * of tokens. Opens a world of one rank. */
+/* `model`: a folder of Hugging Face's with config.json and safetensors, a .safetensors file with config.json beside it, or
+ * a file of llama2.c's first format. tokenizer NULL: the folder's own, or none. LS_EEXIST: out is there. LS_ESTATE: the
+ * tokenizer has not the model's number of tokens. Opens a world of one rank. */
 ls_status ls_ckpt_import(const char *model, const char *tokenizer, const char *out);

@@ -4,6 +4,7 @@
  * because lockstep does nothing else, and those that say nothing about the network. A key in none of them is refused.
  */
 #include "models/hugging_face/hugging_face.h"
+#include "models/rope.h"
 #include "models/transformer_internal.h"
 
 #include <jansson.h>
@@ -267,8 +268,6 @@ static ls_status read_rope(const config *c)
                        c->file, kind);
     ls_status status =
         number(c, json_object_get(rope, "rope_theta") ? rope : c->root, "rope_theta", 10000, &o->rope_base);
-    o->rope_factor = 1, o->rope_low_freq_factor = 1, o->rope_high_freq_factor = 4,
-    o->rope_original_context = 8192; /* as if not given */
     if (status == LS_OK && o->rope_scaling)
         status = number(c, rope, "factor", -1, &o->rope_factor);
     if (status == LS_OK && o->rope_scaling == 2)
@@ -350,6 +349,7 @@ static ls_status read_rotary(const config *c)
         status = number(c, c->root, "rms_norm_eps", 1e-6, &o->norm_eps);
     if (status == LS_OK)
         status = read_rope(c);
+    ls_rope_resolve(o);
     return status == LS_OK ? read_window(c) : status;
 }
 
@@ -357,9 +357,7 @@ static ls_status read_gpt2(const config *c)
 {
     ls_transformer_options *o = c->o;
     o->style = LS_STYLE_GPT2;
-    /* not used by this style; as a recipe that leaves them out has them */
-    o->rope_base = 10000, o->rope_factor = 1, o->rope_low_freq_factor = 1, o->rope_high_freq_factor = 4,
-    o->rope_original_context = 8192;
+    ls_rope_resolve(o); /* not used by this style; as a recipe that leaves them out has them */
     ls_status status = whole(c, c->root, "n_embd", -1, 1, &o->width);
     if (status == LS_OK)
         status = whole(c, c->root, "n_layer", -1, 1, &o->layers);

@@ -58,7 +58,9 @@ Test(ckpt, bad_usage_is_2_and_says_how)
     cr_assert_eq(fixture_run("$LOCKSTEP ckpt inform $FOLDER"), 2);
     cr_assert(strstr(text, "info, verify, hash and import"), "%s", text);
     cr_assert_eq(fixture_run("$LOCKSTEP ckpt import x.bin"), 2);
-    cr_assert(strstr(text, "needs both"), "%s", text);
+    cr_assert(strstr(text, "needs --out"), "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP ckpt import x.bin --out $FOLDER/x"), 2);
+    cr_assert(strstr(text, "x.bin: neither a folder with config.json"), "%s", text);
     cr_assert_eq(fixture_run("$LOCKSTEP ckpt --help"), 0);
 }
 
@@ -87,6 +89,27 @@ Test(ckpt, llama2c_weights_are_brought_in_to_the_bit)
     cr_assert(entry.ndim == 2 && entry.shape[0] == 512 && entry.shape[1] == 64 && entry.type == LS_F32);
     cr_assert_eq(memcmp(data, want, sizeof want), 0);
     free(data);
+}
+
+#define GOLDEN "$LS_SOURCE/tests/golden/hf/"
+
+/* The Hugging Face form of the same model speaks the same text, prompt and all. */
+Test(ckpt, hugging_face_folders_are_brought_in)
+{
+    static char want[1 << 16];
+    cr_assert_eq(fixture_run(IMPORT STORIES "tok512.bin --out $FOLDER/bin"), 0, "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP ckpt import " STORIES "hf --tokenizer " STORIES "tok512.bin --out $FOLDER/hf"), 0, "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP generate $FOLDER/bin --temperature 0 --max-tokens 256"), 0, "%s", text);
+    snprintf(want, sizeof want, "%.60000s", text);
+    cr_assert(strstr(want, "Once upon a time, there was a little girl named Lily."), "%s", want);
+    cr_assert_eq(fixture_run("$LOCKSTEP generate $FOLDER/hf --temperature 0 --max-tokens 256"), 0, "%s", text);
+    cr_assert_str_eq(text, want);
+    cr_assert_eq(fixture_run("$LOCKSTEP ckpt import " GOLDEN "qwen3 --out $FOLDER/qwen3"), 0, "%s", text);
+    cr_assert(strstr(text, "no tokenizer beside the weights"), "%s", text);
+    cr_assert_eq(fixture_run("cat $FOLDER/qwen3/recipe.yaml"), 0);
+    cr_assert(strstr(text, "qk_norm: true") && strstr(text, "head_width: 10") && strstr(text, "rope_factor: 2"), "%s", text);
+    cr_assert_eq(fixture_run("cp -r " GOLDEN "gpt2 $FOLDER/odd; sed -i 's/gelu_new/relu/' $FOLDER/odd/config.json; $LOCKSTEP ckpt import $FOLDER/odd --out $FOLDER/x"), 1);
+    cr_assert(strstr(text, "odd/config.json: \"activation_function\" is \"relu\""), "%s", text);
 }
 
 Test(ckpt, an_import_that_fails_leaves_nothing)
