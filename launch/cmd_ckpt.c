@@ -4,9 +4,13 @@
  *     lockstep ckpt verify runs/sft        reads every byte; exit code 1 and the place where it is damaged
  *     lockstep ckpt hash runs/sft          16 digits, the same whatever the number of ranks that wrote it
  *
+ *     lockstep ckpt import DIR --out X     a Hugging Face folder (or llama2.c file) as a folder of ours
+ *     lockstep ckpt export runs/sft DIR    the other way
+ *
  * FOLDER is a run folder (its newest checkpoint) or one checkpoint of it, runs/sft/checkpoints/best for instance. No MPI is
  * needed. */
 #include "checkpoint/checkpoint.h"
+#include "launch/ckpt/export.h"
 #include "launch/ckpt/import.h"
 #include "launch/command.h"
 
@@ -17,14 +21,34 @@
 
 typedef struct {
     const char *action, *folder;
-    const char *tokenizer, *out; /* import */
+    const char *tokenizer; /* import */
+    const char *out;       /* import, export */
+    ls_ckpt_export_options how;
+    bool how_given;
 } arguments;
 
+enum { KEY_DTYPE = 256, KEY_EMA };
 static const struct argp_option options[] = {
     {"tokenizer", 't', "FILE", 0, "import: the model's tokenizer, copied into OUT (the folder's own)", 0},
-    {"out", 'o', "FOLDER", 0, "import: the folder to make; must not exist", 0},
+    {"out", 'o', "FOLDER", 0, "import, export: the folder to make; must not exist", 0},
+    {"dtype", KEY_DTYPE, "f32|bf16|f16", 0, "export: what numbers are rounded to (f32)", 0},
+    {"ema", KEY_EMA, NULL, 0, "export: take the averaged weights (ema.decay)", 0},
     {0},
 };
+
+static bool find_dtype(const char *name, ls_foreign_type *type)
+{
+    static const struct {
+        const char *name;
+        ls_foreign_type type;
+    } dtypes[] = {{"f32", LS_FOREIGN_F32}, {"bf16", LS_FOREIGN_BF16}, {"f16", LS_FOREIGN_F16}};
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
+        if (!strcmp(dtypes[i].name, name)) {
+            *type = dtypes[i].type;
+            return true;
+        }
+    return false;
+}
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
@@ -32,11 +56,19 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 't': given->tokenizer = value; return 0;
     case 'o': given->out = value; return 0;
+    case KEY_EMA: given->how.averaged = given->how_given = true; return 0;
+    case KEY_DTYPE:
+        given->how_given = true;
+        if (!find_dtype(value, &given->how.type))
+            argp_error(state, "--dtype=%s: f32, bf16 or f16", value);
+        return 0;
     case ARGP_KEY_ARG:
         if (!given->action)
             given->action = value;
         else if (!given->folder)
             given->folder = value;
+        else if (!given->out && !strcmp(given->action, "export"))
+            given->out = value;
         else
             argp_error(state, "one folder at a time: %s", value);
         return 0;
@@ -51,14 +83,15 @@ static error_t parse(int key, char *value, struct argp_state *state)
 static const struct argp parser = {
     .options = options,
     .parser = parse,
-    .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport MODEL --out FOLDER [--tokenizer FILE]",
+    .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport MODEL --out FOLDER [--tokenizer FILE]\nexport FOLDER OUT [--dtype f32|bf16|f16] [--ema]",
     .doc = "Looks into checkpoints. FOLDER is a run folder (its newest checkpoint) or a checkpoint's own, RUN/checkpoints/best\n"
            "where checkpoint.best is set.\v"
            "info     step, numerics, sizes, and a table of all tensors with their hashes\n"
            "verify   reads every byte and says what is damaged\n"
            "hash     one hash of names, shapes and bits: the same whatever the number of ranks\n"
            "import   makes a folder for `generate`, `eval` and `model.from` out of a Hugging Face folder (config.json and\n"
-           "         safetensors: gpt2, llama, mistral, qwen2, qwen3), or of a llama2.c model file with its --tokenizer",
+           "         safetensors: gpt2, llama, mistral, qwen2, qwen3), or of a llama2.c model file with its --tokenizer\n"
+           "export   makes a Hugging Face folder that transformers loads: config.json, model.safetensors, tokenizer.json",
 };
 
 static const char *kind_name(ls_state_kind kind)
@@ -127,23 +160,25 @@ static ls_status print_hash(const char *folder)
 
 static int run(int argc, char **argv)
 {
-    arguments given = {0};
+    arguments given = {.how = {.type = LS_FOREIGN_F32}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
-    bool importing = strcmp(given.action, "import") == 0;
-    if (importing != (given.out != NULL) || (!importing && given.tokenizer)) {
-        fprintf(stderr, "lockstep ckpt %s: --tokenizer and --out belong to `import`, which needs --out\n", given.action);
+    const bool importing = !strcmp(given.action, "import"), exporting = !strcmp(given.action, "export");
+    if ((importing || exporting) != (given.out != NULL) || (!importing && given.tokenizer) || (!exporting && given.how_given)) {
+        fprintf(stderr, "lockstep ckpt %s: --out belongs to `import` and `export`, which need it, --tokenizer to `import`, --dtype and --ema to `export`\n", given.action);
         return 2;
     }
     if (importing)
         return ls_command_failed("ckpt import", ls_ckpt_import(given.folder, given.tokenizer, given.out));
+    if (exporting)
+        return ls_command_failed("ckpt export", ls_ckpt_export(given.folder, given.out, &given.how));
     if (strcmp(given.action, "info") == 0)
         return ls_command_failed("ckpt info", info(given.folder));
     if (strcmp(given.action, "verify") == 0)
         return ls_command_failed("ckpt verify", verify(given.folder));
     if (strcmp(given.action, "hash") == 0)
         return ls_command_failed("ckpt hash", print_hash(given.folder));
-    fprintf(stderr, "lockstep ckpt: no action \"%s\"; there are info, verify, hash and import\n", given.action);
+    fprintf(stderr, "lockstep ckpt: no action \"%s\"; there are info, verify, hash, import and export\n", given.action);
     return 2;
 }
 
-const ls_command ls_command_ckpt = {"ckpt", "look into checkpoints, verify, hash and import them", run};
+const ls_command ls_command_ckpt = {"ckpt", "look into checkpoints, verify, hash, import and export them", run};

@@ -119,9 +119,9 @@ static void read_template(ls_model_folder *folder)
     fclose(file);
 }
 
-ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged, int node_ranks)
+/* Finds what the folder says of the network, and its tokenizer. */
+static ls_status open_texts(ls_model_folder *folder, const char *path)
 {
-    *folder = (ls_model_folder){0};
     char recipe[PATH_MAX + 32], tokenizer[PATH_MAX + 300];
     ls_status status = find_home(folder, path);
     if (status)
@@ -138,6 +138,41 @@ ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int th
     if (!status && folder->options.vocabulary < ls_tokenizer_size(folder->tokenizer))
         status = ls_fail(LS_ESTATE, "%s: the tokenizer has %lld tokens, the model %lld: not its own tokenizer", tokenizer,
                          (long long)ls_tokenizer_size(folder->tokenizer), (long long)folder->options.vocabulary);
+    return status;
+}
+
+/* A recipe may leave the vocabulary to the data: the embedding has that many rows. */
+static ls_status vocabulary_of_weights(ls_model_folder *folder, const char *path)
+{
+    ls_state_entry entry;
+    void *data;
+    ls_status status = ls_checkpoint_read(path, "model/embedding/token/weight", &entry, &data);
+    free(data);
+    folder->options.vocabulary = status ? 0 : entry.shape[0];
+    return status;
+}
+
+ls_status ls_model_folder_open_weights(ls_model_folder *folder, const char *path, bool averaged)
+{
+    *folder = (ls_model_folder){0};
+    ls_status status = open_texts(folder, path);
+    const bool known = folder->options.layers > 0;
+    if (status && known) { /* the network is known; the tokenizer is not there, or not one of ours */
+        ls_tokenizer_free(folder->tokenizer);
+        folder->tokenizer = NULL;
+        status = LS_OK;
+    }
+    if (!status && !folder->options.vocabulary)
+        status = vocabulary_of_weights(folder, path);
+    if (!status)
+        status = ls_transformer_create(&folder->model, &folder->options);
+    return status ? status : read_weights(folder, path, averaged);
+}
+
+ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged, int node_ranks)
+{
+    *folder = (ls_model_folder){0};
+    ls_status status = open_texts(folder, path);
     if (!status)
         status = ls_team_create(&folder->team, threads, node_ranks);
     if (!status)

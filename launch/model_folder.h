@@ -26,6 +26,8 @@ typedef struct {
 /* threads 0: OMP_NUM_THREADS, else the cores divided by the ranks of the node. `averaged`: the running average of the weights (ema.decay). LS_ENOTFOUND, LS_ESTATE: what is missing or does not fit, by name. Close
  * also after a failure. */
 ls_status ls_model_folder_open(ls_model_folder *folder, const char *path, int threads, bool averaged, int node_ranks);
+/* The weights alone, for `ckpt export`: no device, and a tokenizer only where there is one that can be read. */
+ls_status ls_model_folder_open_weights(ls_model_folder *folder, const char *path, bool averaged);
 void ls_model_folder_close(ls_model_folder *folder);
 
 /* Appends the ids of a text to go on with: begin-of-text where the tokenizer has one, then the text. An empty one of a
