@@ -63,7 +63,11 @@ static void read_poems(texts *all, const char *path)
 {
     size_t i, k;
     json_t *poem, *line, *poems = json_load_file(path, 0, NULL);
-    need(json_is_array(poems), "not an array of poems");
+    if (json_is_object(poems)) { /* a book of one chapter */
+        json_t *only = poems;
+        poems = json_pack("[o]", only);
+    }
+    need(json_is_array(poems), path);
     json_array_foreach(poems, i, poem)
     {
         static char whole[1 << 20];

@@ -24,7 +24,8 @@ def measure(name, tokenizer, texts):
 
 def main():
     rows = [json.loads(line) for line in open("data-sets/gsm8k/train.jsonl", encoding="utf-8")]
-    poems = [poem for path in sys.argv[2:] for poem in json.load(open(path, encoding="utf-8"))]
+    books = [json.load(open(path, encoding="utf-8")) for path in sys.argv[2:]]
+    poems = [poem for book in books for poem in (book if isinstance(book, list) else [book])]
     print(f"tokenizers {tokenizers.__version__}, one core")
     measure("gsm8k, 4096", Tokenizer.from_file(sys.argv[1]), [text for row in rows for text in (row["question"], row["answer"])])
     gpt2 = Tokenizer(models.BPE.from_file("tests/data/gpt2-tokenizer/encoder.json", "tests/data/gpt2-tokenizer/vocab.bpe"))
