@@ -56,6 +56,9 @@ typedef bool (*ls_checkpoint_row)(void *context, const ls_state_entry *entry, ui
 ls_status ls_checkpoint_list(const char *path, ls_checkpoint_row row, void *context);
 /* Reads one whole tensor (malloc'ed) by name: what `generate` and `eval` need without a run. */
 ls_status ls_checkpoint_read(const char *path, const char *name, ls_state_entry *entry, void **data);
+/* Reads the weight "model/NAME" the same way, or its average "ema/NAME" where `averaged` and there is one (*average), with
+ * low-rank adapters beside it merged in: what a model computes with. */
+ls_status ls_checkpoint_read_weight(const char *path, const char *name, bool averaged, ls_state_entry *entry, void **data, bool *average);
 
 /* Hash of the live tree, equal to ls_checkpoint_hash of its checkpoint. Collective. hashes[ls_state_count] may be
  * NULL; kind < 0: all kinds that are saved (not gradients). */

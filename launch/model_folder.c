@@ -50,41 +50,23 @@ static ls_status find_tokenizer(const ls_model_folder *folder, char path[PATH_MA
 }
 
 /* One parameter's tensor from the checkpoint into its place; names, types and shapes must be the model's. */
-static ls_status read_parameter(const char *path, const char *prefix, const ls_parameter *parameter, float *to)
+static ls_status read_parameter(const char *path, bool averaged, const ls_parameter *parameter, float *to, bool *average)
 {
-    char name[512];
+    const char *name = parameter->name;
     ls_state_entry entry;
     void *data = NULL;
-    snprintf(name, sizeof name, "%s/%s", prefix, parameter->name);
-    ls_status status = ls_checkpoint_read(path, name, &entry, &data);
+    ls_status status = ls_checkpoint_read_weight(path, name, averaged, &entry, &data, average);
     if (status)
         return status;
     if (entry.type != LS_F32)
-        status = ls_fail(LS_ESTATE, "%s: %s is %s, expected f32 masters", path, name, ls_type_name(entry.type));
+        status = ls_fail(LS_ESTATE, "%s: model/%s is %s, expected f32 masters", path, name, ls_type_name(entry.type));
     else if (entry.ndim != parameter->ndim || memcmp(entry.shape, parameter->shape, (size_t)entry.ndim * sizeof *entry.shape))
-        status = ls_fail(LS_ESTATE, "%s: %s has another shape (%d axes, %lld elements) than the model of recipe.yaml (%d axes, %lld)",
+        status = ls_fail(LS_ESTATE, "%s: model/%s has another shape (%d axes, %lld elements) than the model of recipe.yaml (%d axes, %lld)",
                          path, name, entry.ndim, (long long)ls_state_elements(&entry), parameter->ndim,
                          (long long)parameter->count);
     else
         memcpy(to, data, (size_t)parameter->count * sizeof *to);
     free(data);
-    return status;
-}
-
-/* Parameters that were frozen have no average: they are their own. */
-static ls_status read_average(const char *path, const ls_parameter *parameters, int count, float *weights)
-{
-    int averages = 0;
-    ls_status status = LS_OK;
-    for (int i = 0; i < count && !status; i++) {
-        float *to = weights + parameters[i].offset;
-        status = read_parameter(path, "ema", &parameters[i], to);
-        averages += !status;
-        if (status == LS_ENOTFOUND)
-            status = read_parameter(path, "model", &parameters[i], to);
-    }
-    if (!status && !averages)
-        status = ls_fail(LS_ENOTFOUND, "%s: no averaged weights in its checkpoint; they come with ema.decay in the recipe; leave out --ema", path);
     return status;
 }
 
@@ -98,11 +80,15 @@ static ls_status read_weights(ls_model_folder *folder, const char *path, bool av
         return ls_fail(LS_EMEM, "%s: no memory for %lld weights", path, (long long)folder->elements);
     memset(folder->weights, 0, (size_t)folder->elements * sizeof *folder->weights);
     ls_parameters_bind(parameters, count, LS_F32, folder->weights, folder->weights);
-    if (averaged)
-        return read_average(path, parameters, count, folder->weights);
     ls_status status = LS_OK;
-    for (int i = 0; i < count && !status; i++)
-        status = read_parameter(path, "model", &parameters[i], folder->weights + parameters[i].offset);
+    int averages = 0;
+    for (int i = 0; i < count && !status; i++) { /* parameters that were frozen have no average: they are their own */
+        bool average = false;
+        status = read_parameter(path, averaged, &parameters[i], folder->weights + parameters[i].offset, &average);
+        averages += average;
+    }
+    if (!status && averaged && !averages)
+        status = ls_fail(LS_ENOTFOUND, "%s: no averaged weights in its checkpoint; they come with ema.decay in the recipe; leave out --ema", path);
     return status;
 }
 

@@ -14,9 +14,25 @@ static ls_tensor *norm(const ls_transformer *model, ls_tape *tape, ls_tensor *x,
                                                   : ls_layer_norm(tape, x, use(tape, gain), use(tape, bias), eps);
 }
 
-static ls_tensor *linear(ls_tape *tape, ls_tensor *x, const ls_parameter *weight, const ls_parameter *bias, ls_activation activation)
+static ls_tensor *activated(ls_tape *tape, ls_tensor *x, ls_activation activation)
 {
-    return ls_linear(tape, x, use(tape, weight), use(tape, bias), activation);
+    switch (activation) {
+    case LS_ACT_SILU: return ls_silu(tape, x);
+    case LS_ACT_GELU: return ls_gelu(tape, x);
+    case LS_ACT_GELU_TANH: return ls_gelu_tanh(tape, x);
+    default: return x;
+    }
+}
+
+/* With low-rank adapters (lora.h) where the weight has some. */
+static ls_tensor *linear(const ls_transformer *model, ls_tape *tape, ls_tensor *x, const ls_parameter *weight, const ls_parameter *bias,
+                         ls_activation activation)
+{
+    const ls_adapter *adapter = model->adapter ? &model->adapter[weight - model->list.all] : NULL;
+    if (!adapter || !adapter->a)
+        return ls_linear(tape, x, use(tape, weight), use(tape, bias), activation);
+    ls_tensor *y = ls_linear(tape, x, use(tape, weight), use(tape, bias), LS_ACT_NONE);
+    return activated(tape, ls_add(tape, y, ls_lora_term(&model->options.lora, tape, adapter, x)), activation);
 }
 
 /* x [n, heads * d]: each head normalised, with a gain (Henry et al. 2020), and turned by its position (Su et al. 2021). */
@@ -38,15 +54,15 @@ static ls_tensor *attention_part(const ls_transformer *model, ls_tape *tape, int
     const ls_transformer_options *o = &model->options;
     const ls_transformer_block *b = &model->blocks[layer];
     ls_tensor *h = norm(model, tape, x, b->attention_norm_gain, b->attention_norm_bias);
-    ls_tensor *q = linear(tape, h, b->query, b->query_bias, LS_ACT_NONE);
-    ls_tensor *k = linear(tape, h, b->key, b->key_bias, LS_ACT_NONE);
-    ls_tensor *v = linear(tape, h, b->value, b->value_bias, LS_ACT_NONE);
+    ls_tensor *q = linear(model, tape, h, b->query, b->query_bias, LS_ACT_NONE);
+    ls_tensor *k = linear(model, tape, h, b->key, b->key_bias, LS_ACT_NONE);
+    ls_tensor *v = linear(model, tape, h, b->value, b->value_bias, LS_ACT_NONE);
     if (o->style == LS_STYLE_LLAMA) {
         q = turn(model, tape, q, o->heads, b->query_norm_gain, positions);
         k = turn(model, tape, k, o->kv_heads, b->key_norm_gain, positions);
     }
     h = attend(context, tape, layer, q, k, v);
-    h = linear(tape, h, b->output, b->output_bias, LS_ACT_NONE);
+    h = linear(model, tape, h, b->output, b->output_bias, LS_ACT_NONE);
     return ls_dropout(tape, h, o->dropout);
 }
 
@@ -55,10 +71,10 @@ static ls_tensor *mlp_part(const ls_transformer *model, ls_tape *tape, int layer
     const ls_transformer_block *b = &model->blocks[layer];
     ls_tensor *h = norm(model, tape, x, b->mlp_norm_gain, b->mlp_norm_bias);
     if (model->options.style == LS_STYLE_LLAMA)
-        h = ls_mul(tape, linear(tape, h, b->gate, NULL, LS_ACT_SILU), linear(tape, h, b->up, NULL, LS_ACT_NONE));
+        h = ls_mul(tape, linear(model, tape, h, b->gate, NULL, LS_ACT_SILU), linear(model, tape, h, b->up, NULL, LS_ACT_NONE));
     else
-        h = linear(tape, h, b->up, b->up_bias, model->options.style == LS_STYLE_VIT ? LS_ACT_GELU : LS_ACT_GELU_TANH);
-    h = linear(tape, h, b->down, b->down_bias, LS_ACT_NONE);
+        h = linear(model, tape, h, b->up, b->up_bias, model->options.style == LS_STYLE_VIT ? LS_ACT_GELU : LS_ACT_GELU_TANH);
+    h = linear(model, tape, h, b->down, b->down_bias, LS_ACT_NONE);
     return ls_dropout(tape, h, model->options.dropout);
 }
 

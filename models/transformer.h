@@ -9,6 +9,7 @@
  * Both pre-norm:  x += attention(norm(x));  x += mlp(norm(x));  logits = norm(x) W_head^T */
 #pragma once
 #include "base/option.h"
+#include "models/lora.h"
 #include "models/parameters.h"
 #include "tensor/ops.h"
 
@@ -26,6 +27,7 @@ typedef struct {
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int64_t rope_original_context;
     bool recompute; /* one recompute scope a block */
+    ls_lora_options lora;  /* of the recipe's section `lora`; rank 0: none */
 } ls_transformer_options;
 extern const ls_option ls_transformer_option_rows[]; /* the recipe's `model` section for family transformer */
 
@@ -38,8 +40,9 @@ ls_status ls_transformer_create(ls_transformer **model, const ls_transformer_opt
  * copied) and which are among ls_transformer_parameters. */
 ls_status ls_transformer_create_with(ls_transformer **model, const ls_transformer_options *options, int more);
 ls_parameter *ls_transformer_add(ls_transformer *model, int ndim, const int64_t *shape, double std, const char *name);
-/* Two networks in one: the second is a frozen copy of the first, whatever that begins as, with neither gradients nor optimiser
- * state. Its parameters, "reference/...", are among ls_transformer_parameters of the first, which must outlive it. */
+/* Two networks in one: the second is the first as it began, with neither gradients nor optimiser state. Without adapters (lora) it is a
+ * frozen copy, whose parameters "reference/..." are among ls_transformer_parameters of the first; with them it is the first one's
+ * own frozen weights, without the adapters. The first must outlive it. */
 ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options);
 void ls_transformer_free(ls_transformer *model);
 int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters); /* array owned by the model */

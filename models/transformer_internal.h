@@ -16,6 +16,8 @@ struct ls_transformer {
     ls_transformer_options options; /* with 0s resolved */
     ls_parameter_list list, *into; /* `into` takes its parameters: its own list, or that of the one it is a reference of */
     const char *prefix;            /* of their names */
+    ls_adapter *adapter;           /* [list.room], of the parameter at that place; NULL: it has none, or none are used */
+    bool shared;                   /* but for this struct all is another's */
     ls_parameter *token, *position, *final_norm_gain, *final_norm_bias, *head;
     ls_transformer_block *blocks;
     double *frequency; /* [head_width / 2] of rotary positions; NULL: none */

@@ -5,7 +5,9 @@
 #include "models/transformer_internal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define AT(field) offsetof(ls_transformer_options, field)
 const ls_option ls_transformer_option_rows[] = {
@@ -152,6 +154,40 @@ static int most_parameters(const ls_transformer_options *options)
     return (int)options->layers * PER_BLOCK + FINAL_NORM + EMBEDDINGS_AND_HEAD;
 }
 
+/* Everything is frozen so far; two matrices for each chosen weight are appended, which learn. */
+static ls_status add_adapters(ls_transformer *model)
+{
+    const ls_lora_options *lora = &model->options.lora;
+    const int own = model->list.count;
+    model->adapter = calloc((size_t)model->list.room, sizeof *model->adapter);
+    if (!model->adapter)
+        return ls_fail(LS_EMEM, "no memory for the adapters of %d parameters", own);
+    for (int i = 0; i < own; i++) {
+        ls_parameter *w = &model->list.all[i];
+        char layer[64];
+        int block, end = 0;
+        w->frozen = true;
+        if (sscanf(w->name, "blocks/%d/%n", &block, &end) != 1 || !end || w->ndim != 2)
+            continue;
+        snprintf(layer, sizeof layer, "%.*s", (int)(strlen(w->name) - strlen("/weight")) - end, w->name + end);
+        if (!ls_lora_has(lora, layer))
+            continue;
+        const int64_t in = w->shape[1], out = w->shape[0], a[] = {lora->rank, in}, b[] = {out, lora->rank};
+        ls_parameter *down = ls_parameter_list_add(&model->list, 2, a, 1 / sqrt(3 * (double)in), "blocks/%d/%s/lora_a", block, layer);
+        ls_parameter *up = ls_parameter_list_add(&model->list, 2, b, 0, "blocks/%d/%s/lora_b", block, layer);
+        down->always_new = up->always_new = true;
+        model->adapter[i] = (ls_adapter){down, up};
+    }
+    if (model->list.count == own)
+        return ls_fail(LS_ERECIPE, "lora.targets \"%s\" names no layer of this model", lora->targets);
+    return LS_OK;
+}
+
+static int most_adapters(const ls_transformer_options *options)
+{
+    return options->lora.rank ? 2 * 7 * (int)options->layers : 0;
+}
+
 ls_status ls_transformer_create_with(ls_transformer **out, const ls_transformer_options *options, int more)
 {
     *out = NULL;
@@ -161,18 +197,40 @@ ls_status ls_transformer_create_with(ls_transformer **out, const ls_transformer_
     if (options->sparse_embedding && options->tied)
         return ls_fail(LS_ERECIPE, "model.sparse_embedding needs model.tied: false; a head shared with the token embedding gives every row a gradient");
     ls_transformer *model;
-    const ls_status status = ls_transformer_trunk(&model, options, EMBEDDINGS_AND_HEAD + more);
+    ls_status status = options->lora.rank ? ls_lora_check(&options->lora) : LS_OK;
+    if (status == LS_OK)
+        status = ls_transformer_trunk(&model, options, EMBEDDINGS_AND_HEAD + most_adapters(options) + more);
     if (status != LS_OK)
         return status;
     describe(model);
-    *out = model;
+    if (options->lora.rank)
+        status = add_adapters(model);
+    if (status == LS_OK)
+        *out = model;
+    else
+        ls_transformer_free(model);
+    return status;
+}
+
+/* The same weights, used as they are. */
+static ls_status without_adapters(const ls_transformer *model, ls_transformer **out)
+{
+    ls_transformer *plain = malloc(sizeof *plain);
+    if (!plain)
+        return ls_fail(LS_EMEM, "no memory for the model's description");
+    *plain = *model;
+    plain->adapter = NULL;
+    plain->shared = true;
+    *out = plain;
     return LS_OK;
 }
 
 ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options)
 {
     *reference = NULL;
-    ls_status status = ls_transformer_create_with(model, options, most_parameters(options));
+    ls_status status = ls_transformer_create_with(model, options, options->lora.rank ? 0 : most_parameters(options));
+    if (status == LS_OK && options->lora.rank)
+        return without_adapters(*model, reference);
     if (status == LS_OK)
         status = ls_transformer_trunk(reference, options, 0);
     if (status != LS_OK)
@@ -198,7 +256,12 @@ void ls_transformer_free(ls_transformer *model)
 {
     if (!model)
         return;
+    if (model->shared) {
+        free(model);
+        return;
+    }
     ls_parameter_list_free(&model->list);
+    free(model->adapter);
     free(model->blocks);
     free(model->frequency);
     free(model);

@@ -1,6 +1,6 @@
 /* model.from: initial weights out of another run's (or an imported folder's) newest checkpoint. Only "model/..." is
- * taken, or with from_ema "ema/...", which parameters that were frozen there do not have: moments, sampler and step
- * begin anew. One tensor at a time is in memory beside the flat buffers. */
+ * taken, or with from_ema "ema/...", which parameters that were frozen there do not have, and low-rank adapters that were learnt
+ * there are merged in: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
 #include "train/internal.h"
 
 #include <stdio.h>
@@ -25,19 +25,23 @@ static const char *shape_text(int ndim, const int64_t *shape, char text[128])
     return text;
 }
 
-static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char *folder, const char *prefix)
+/* *average: it was one. */
+static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char *folder, bool averaged, bool *average)
 {
-    char name[512], have[128], want[128];
+    char have[128], want[128];
+    const char *name = p->copy_of ? p->copy_of->name : p->name;
     ls_state_entry entry;
     void *data = NULL;
-    snprintf(name, sizeof name, "%s/%s", prefix, p->copy_of ? p->copy_of->name : p->name);
-    ls_status status = ls_checkpoint_read(folder, name, &entry, &data);
+    *average = false;
+    if (p->always_new)
+        return LS_OK;
+    ls_status status = ls_checkpoint_read_weight(folder, name, averaged, &entry, &data, average);
     if (status == LS_ENOTFOUND && p->may_be_new)
         return LS_OK;
     if (status != LS_OK)
         return ls_fail_at(status, "model.from");
     if (!same_shape(p, &entry))
-        status = ls_fail(LS_ERECIPE, "model.from: %s in %s is %s %s, this recipe's model has f32 %s; give the model section the shape of that folder's recipe.yaml",
+        status = ls_fail(LS_ERECIPE, "model.from: model/%s in %s is %s %s, this recipe's model has f32 %s; give the model section the shape of that folder's recipe.yaml",
                          name, folder, ls_type_name(entry.type), shape_text(entry.ndim, entry.shape, have),
                          shape_text(p->ndim, p->shape, want));
     int64_t from, count;
@@ -52,12 +56,11 @@ ls_status ls_flat_begin_from(ls_flat *flat, const char *folder, bool averaged)
 {
     int averages = 0;
     for (int i = 0; i < flat->count; i++) {
-        ls_status status = averaged ? take_parameter(flat, &flat->parameters[i], folder, "ema") : LS_ENOTFOUND;
-        averages += status == LS_OK;
-        if (status == LS_ENOTFOUND)
-            status = take_parameter(flat, &flat->parameters[i], folder, "model");
+        bool average;
+        const ls_status status = take_parameter(flat, &flat->parameters[i], folder, averaged, &average);
         if (status != LS_OK)
             return status;
+        averages += average;
     }
     if (averaged && !averages)
         return ls_fail(LS_ERECIPE, "model.from_ema: no averaged weights in %s; they come with ema.decay in its recipe", folder);

@@ -123,6 +123,7 @@ struct ls_run {
     ls_evaluation evaluation, averaged; /* the last one, and with the averaged weights */
     ls_best best, patience;   /* for checkpoint.best and early_stop */
     bool improved;            /* the evaluation after this step was the best so far, for checkpoint.best */
+    double lora_scale;        /* state where there are adapters: what their sum counts */
     int64_t step_width;       /* numbers of a grain in the step: its loss, and its sums where the task gives them */
     double *my_loss, *grain_loss; /* [max grains, step_width] of the step: this rank's, everyone's in grain order */
     double *step_sums, *column;   /* [step_width - 1] the sums of the last step; [max grains] scratch */

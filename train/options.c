@@ -136,13 +136,14 @@ const ls_option_section ls_train_sections[] = {
     {"early_stop", early_stop_rows, sizeof(ls_early_stop_options)},
     {"profile", profile_rows, sizeof(ls_profile_options)},
     {"model", ls_transformer_option_rows, sizeof(ls_transformer_options)},
+    {"lora", ls_lora_option_rows, sizeof(ls_lora_options)},
     {0},
 };
 
 void *ls_train_section(ls_train_config *config, int section)
 {
     void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->ema,
-                             &config->checkpoint, &config->early_stop, &config->profile, config->model};
+                             &config->checkpoint, &config->early_stop, &config->profile, config->model, &config->lora};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }
 

@@ -85,13 +85,14 @@ typedef struct {
     ls_profile_options profile;
     const ls_model_family *family; /* of the task's, what model.family says */
     void *model;                   /* section `model`: the family's struct */
+    ls_lora_options lora;          /* models/lora.h; language models alone */
     const ls_task *task;
     void *task_options;            /* the task's struct */
     const char *recipe_text;       /* resolved, as YAML: stored with run and checkpoints */
     const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
 } ls_train_config;
 
-/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "early_stop", "profile", "model" in the order of
+/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "early_stop", "profile", "model", "lora" in the order of
  * ls_train_config; ends with NULL rows. */
 extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points

@@ -140,6 +140,9 @@ static ls_status make_state(ls_run *run)
         status = ls_best_state(&run->best, run->state, "best/checkpoint");
     if (status == LS_OK)
         status = ls_best_state(&run->patience, run->state, "best/early_stop");
+    run->lora_scale = run->config->lora.rank ? ls_lora_scale(&run->config->lora) : 0;
+    if (status == LS_OK && run->config->lora.rank)
+        status = ls_state_add_f64(run->state, "lora/scale", 0, &run->lora_scale);
     if (status == LS_OK && run->config->task->state)
         status = run->config->task->state(run->task, run->state);
     return status;
@@ -163,6 +166,8 @@ static ls_status begin(ls_run *run)
         status = ls_tables_begin_from(run, from, model->from_ema);
     if (from)
         status = ls_agree(run->world, status, "reading model.from");
+    if (status == LS_OK && !from && run->config->lora.rank && run->rank == 0)
+        ls_log_write(LS_LOG_WARN, "train", "lora adapts weights that nobody trained: model.from is not set, and all but the adapters stays as the seed made it");
     if (status == LS_OK && from && run->rank == 0)
         ls_log_write(LS_LOG_INFO, "train", "%sweights of %s", model->from_ema ? "averaged " : "", from);
     ls_flat_round(&run->flat);
@@ -302,6 +307,8 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
     run->trace = ls_profile_trace(run->profile);
     if (status == LS_OK)
         status = open_data(run);
+    if (status == LS_OK && config->lora.rank && config->task->families)
+        status = ls_fail(LS_ERECIPE, "lora.rank is %lld, but task %s trains no transformer of text, and low-rank adapters are for these", (long long)config->lora.rank, config->task->name);
     if (status == LS_OK)
         status = count_steps(run);
     if (status == LS_OK)

@@ -11,6 +11,7 @@ ls_test(train/test_resume SOURCES train/run_fixture.c shell.c KNOWS ls_base TIME
 ls_test(train/tasks/test_confusion KNOWS ls_train)
 ls_test(train/tasks/test_reward SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 200)
 ls_test(train/tasks/test_dpo SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 200)
+ls_test(train/tasks/test_lora SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 200)
 ls_test(train/tasks/test_preference KNOWS ls_train PkgConfig::JANSSON m)
 ls_test(train/tasks/test_classify SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint TIMEOUT 200)
 ls_test(train/test_ema SOURCES train/run_fixture.c shell.c KNOWS ls_train TIMEOUT 200)

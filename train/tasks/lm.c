@@ -8,6 +8,7 @@ ls_status ls_lm_options(ls_run *run, ls_transformer_options *options)
     const ls_train_config *config = ls_run_config(run);
     const int64_t vocabulary = ls_run_vocabulary(run);
     *options = *(const ls_transformer_options *)config->model;
+    options->lora = config->lora;
     if (!options->vocabulary)
         options->vocabulary = vocabulary;
     if (!options->context)

@@ -1,4 +1,4 @@
-/* `lockstep prove` of preference learning, in both precisions. The long form is bench/accept/bits. */
+/* `lockstep prove` of preference learning and of low-rank adapters, in both precisions. The long form is bench/accept/bits. */
 #include "tests/launch/fixture.h"
 
 #include <criterion/criterion.h>
@@ -47,6 +47,20 @@ Test(prove_alignment, preferences_keep_their_bits)
         const int code = fixture_run("$LOCKSTEP prove $FOLDER/recipe.yaml --steps 5 %s", rows[i].arguments);
         cr_expect_eq(code, 0, "%s: %d\n%s", rows[i].arguments, code, text);
         cr_expect_eq(fixture_count("  same"), 4, "%s", text);
+        cr_expect(strstr(text, "killed after step") && strstr(text, "All 5 trials agree"), "%s", text);
+    }
+}
+
+Test(prove_alignment, adapters_keep_their_bits)
+{
+    static const char *const rows[] = {
+        "--ranks 1,3 --threads 2 'lora={rank: 3, targets: all, dropout: 0.1}'",
+        "--ranks 2,4 --threads 1 precision=bf16 'lora={rank: 2, targets: attention}' 'model={style: gpt2, layers: 2, width: 32, heads: 4}'",
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fixture_recipe("sft");
+        const int code = fixture_run("$LOCKSTEP prove $FOLDER/recipe.yaml --steps 5 %s", rows[i]);
+        cr_expect_eq(code, 0, "%s: %d\n%s", rows[i], code, text);
         cr_expect(strstr(text, "killed after step") && strstr(text, "All 5 trials agree"), "%s", text);
     }
 }
