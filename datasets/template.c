@@ -6,18 +6,23 @@
 
 /* A turn is   open role after_role  text  end after_text ; a NULL mark is left out. */
 struct ls_template_kind {
-    const char *name;
+    const char *name, *alias;
+    const char *system; /* said first where the conversation does not begin with a system message; NULL: nothing is */
     const char *begin; /* once; NULL: the tokenizer's begin-of-text, if it has one */
     const char *open, *close, *end;
     const char *after_role, *after_text;
     bool roles; /* says who speaks */
     bool trims;
+    bool wraps_tools; /* what tools answer is said by the user, between <tool_response> and </tool_response> */
 };
 
 static const struct ls_template_kind kinds[] = {
     {.name = "plain", .after_text = "\n"},
     {.name = "chatml", .open = "<|im_start|>", .end = "<|im_end|>", .after_role = "\n", .after_text = "\n", .roles = true},
-    {.name = "llama3", .begin = "<|begin_of_text|>", .open = "<|start_header_id|>", .close = "<|end_header_id|>", .end = "<|eot_id|>",
+    {.name = "qwen", .open = "<|im_start|>", .end = "<|im_end|>", .after_role = "\n", .after_text = "\n", .roles = true, .wraps_tools = true,
+     .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."},
+    {.name = "qwen-3", .open = "<|im_start|>", .end = "<|im_end|>", .after_role = "\n", .after_text = "\n", .roles = true, .wraps_tools = true},
+    {.name = "llama-3", .alias = "llama3", .begin = "<|begin_of_text|>", .open = "<|start_header_id|>", .close = "<|end_header_id|>", .end = "<|eot_id|>",
      .after_role = "\n\n", .after_text = "", .roles = true, .trims = true},
 };
 
@@ -41,7 +46,7 @@ ls_status ls_template_open(ls_template *t, const char *name, ls_tokenizer *token
 {
     *t = (ls_template){.begin = -1, .open = -1, .close = -1, .end = -1, .bos = ls_tokenizer_bos(tokenizer)};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(kinds[i].name, name) == 0)
+        if (strcmp(kinds[i].name, name) == 0 || (kinds[i].alias && strcmp(kinds[i].alias, name) == 0))
             t->kind = &kinds[i];
     if (!t->kind)
         return ls_fail(LS_EARG, "no template is called '%s'; there are " LS_TEMPLATE_CHOICES, name);
@@ -180,15 +185,41 @@ static ls_status add_other(const ls_template *t, ls_tokenizer *tokenizer, const 
     return add_text(tokenizer, kind->after_text, strlen(kind->after_text), false, ids);
 }
 
+/* What a tool answered; several in a row are one turn of the user. */
+static ls_status add_tool(const ls_template *t, ls_tokenizer *tokenizer, const ls_message *m, bool first, bool last, ls_masked_ids *ids)
+{
+    static const char before[] = "\n<tool_response>\n", behind[] = "\n</tool_response>";
+    const char *role = first ? "user" : "";
+    ls_status status = first ? add_id(t->open, false, ids) : LS_OK;
+    if (status == LS_OK)
+        status = add_joined(tokenizer, (const char *const[]){role, before, m->text, behind},
+                            (const size_t[]){strlen(role), sizeof before - 1, m->bytes, sizeof behind - 1}, 4, ids);
+    if (status != LS_OK || !last)
+        return status;
+    if ((status = add_id(t->end, false, ids)) != LS_OK)
+        return status;
+    return add_text(tokenizer, t->kind->after_text, strlen(t->kind->after_text), false, ids);
+}
+
+static bool is_tool(const ls_template *t, const ls_message *messages, int count, int i)
+{
+    return t->kind->wraps_tools && i >= 0 && i < count && strcmp(messages[i].role, "tool") == 0;
+}
+
 ls_status ls_template_encode(const ls_template *t, ls_tokenizer *tokenizer, const ls_message *messages, int count, bool prompt,
                              ls_masked_ids *ids)
 {
     if (count < 1)
         return ls_fail(LS_EFORMAT, "a conversation without messages");
     ls_status status = add_id(t->begin, false, ids);
+    if (status == LS_OK && t->kind->system && strcmp(messages[0].role, "system") != 0)
+        status = add_other(t, tokenizer, &(ls_message){.role = "system", .text = t->kind->system, .bytes = strlen(t->kind->system)}, ids);
     for (int i = 0; i < count && status == LS_OK; i++) {
         const ls_message m = t->kind->trims ? trimmed(messages[i]) : messages[i];
-        status = strcmp(m.role, "assistant") == 0 ? add_assistant(t, tokenizer, &m, ids) : add_other(t, tokenizer, &m, ids);
+        if (is_tool(t, messages, count, i))
+            status = add_tool(t, tokenizer, &m, !is_tool(t, messages, count, i - 1), !is_tool(t, messages, count, i + 1), ids);
+        else
+            status = strcmp(m.role, "assistant") == 0 ? add_assistant(t, tokenizer, &m, ids) : add_other(t, tokenizer, &m, ids);
     }
     return status == LS_OK && prompt ? add_header(t, tokenizer, "assistant", ids) : status;
 }

@@ -2,8 +2,11 @@
  * so a model is asked exactly as it was trained.
  *
  *     plain    {user}\n{assistant}<eot>                                          no marks for roles
- *     chatml   <|im_start|>{role}\n{text}<|im_end|>\n ...                        Qwen and others
- *     llama3   <|begin_of_text|><|start_header_id|>{role}<|end_header_id|>\n\n{text}<|eot_id|> ...    text trimmed
+ *     chatml   <|im_start|>{role}\n{text}<|im_end|>\n ...                        many models
+ *     qwen     the same, with Qwen2.5's own system message where there is none, and tools' answers as the user's
+ *     qwen-3   the same without a system message (Qwen3's instruct models, without thinking)
+ *     llama-3  <|begin_of_text|><|start_header_id|>{role}<|end_header_id|>\n\n{text}<|eot_id|> ...    text trimmed; also "llama3"
+ * They write what the models' own templates write (tests/golden/make_template_golden.py).
  * A prompt with its response is a conversation of two messages. LEARNT (mask 1): what the assistant says and the token
  * that ends its turn; all else is only read (mask 0). A message is encoded apart from the assistant's text, since in
  * generation the model begins there: the ids of an open prompt are always a prefix of the packed sample's.
@@ -11,7 +14,7 @@
 #pragma once
 #include "datasets/tokenizer.h"
 
-#define LS_TEMPLATE_CHOICES "plain|chatml|llama3"
+#define LS_TEMPLATE_CHOICES "plain|chatml|qwen|qwen-3|llama-3"
 
 /* Ids with their loss_mask; grows. Zero it to begin with. */
 typedef struct {

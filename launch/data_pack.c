@@ -28,7 +28,7 @@ static const struct argp_option options[] = {
     {"messages", KEY_MESSAGES, "FIELD", 0, "JSON lines: the list of {role, content}; what the assistant says is learnt (messages)", 2},
     {"pairs", KEY_PAIRS, NULL, 0, "JSON lines: preference pairs, \"chosen\" and \"rejected\" with or without a \"prompt\"; for tasks reward and dpo", 2},
     {"outcome", KEY_OUTCOME, "FIELD", 0, "JSON lines: was the answer right? true, false or a number from 0 to 1; for task reward", 2},
-    {"template", KEY_TEMPLATE, "NAME", 0, "How conversations become tokens: plain, chatml or llama3 (plain)", 2},
+    {"template", KEY_TEMPLATE, "NAME", 0, "How conversations become tokens: plain, chatml, qwen, qwen-3 or llama-3 (plain)", 2},
     {"documents", KEY_DOCUMENTS, "WHAT", 0, "Plain text: a document is a whole file, a paragraph or a line: file, paragraph or line (file)", 3},
     {"eot", KEY_END, "TOKEN", 0, "Text of the end-of-text token (the tokenizer's own)", 3},
     {"holdout", KEY_HOLDOUT, "SHARE", 0, "Put this share of the samples into FOLDER-holdout (0); of whole plain texts, their last part", 4},
