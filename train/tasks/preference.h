@@ -17,9 +17,12 @@ ls_tensor *ls_outcome_sum(ls_tape *tape, ls_tensor *rewards, const void *target)
 typedef enum { LS_DPO_SIGMOID, LS_DPO_IPO, LS_DPO_ROBUST, LS_DPO_HINGE } ls_dpo_kind;
 #define LS_DPO_CHOICES "sigmoid|ipo|robust|hinge"
 
-/* Losses on h [p] = (log p(better) - log p_ref(better)) - (log p(worse) - log p_ref(worse)), e = smoothing the share of
- * labels taken to be wrong (0 <= e < 0.5): sigmoid   - (1 - e) log sigmoid(beta h) - e log sigmoid(-beta h) Rafailov et
- * al. 2023, equation 7 robust    (- (1 - e) log sigmoid(beta h) + e log sigmoid(-beta h)) / (1 - 2 e)       Chowdhury
- * et al. 2024, unbiased under e hinge     max(0, 1 - beta h) Zhao et al. 2023 ipo       (h - 1 / (2 beta))^2 Azar et
- * al. 2024, equation 17 smoothing is not read by the last two. */
+/* Losses on h [p] = (log p(better) - log p_ref(better)) - (log p(worse) - log p_ref(worse)); e = smoothing,
+ * the share of labels taken to be wrong, 0 <= e < 0.5, which the last two do not read:
+ *
+ *     sigmoid   - (1 - e) log sigmoid(beta h) - e log sigmoid(-beta h)      Rafailov et al. 2023, equation 7
+ *     robust    (- (1 - e) log sigmoid(beta h) + e log sigmoid(-beta h)) / (1 - 2 e)
+ *               Chowdhury et al. 2024: unbiased under e
+ *     hinge     max(0, 1 - beta h)                                          Zhao et al. 2023
+ *     ipo       (h - 1 / (2 beta))^2                                        Azar et al. 2024, equation 17 */
 ls_tensor *ls_dpo_sum(ls_tape *tape, ls_tensor *h, ls_dpo_kind kind, double beta, double smoothing);
