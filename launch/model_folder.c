@@ -3,6 +3,7 @@
 #include "checkpoint/checkpoint.h"
 #include "launch/recipe.h"
 #include "models/parameters.h"
+#include "train/foreign_weights.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -70,6 +71,17 @@ static ls_status read_parameter(const char *path, bool averaged, const ls_parame
     return status;
 }
 
+static ls_status read_foreign(ls_model_folder *folder, const char *path, const ls_parameter *parameters, int count)
+{
+    ls_foreign *weights;
+    const ls_transformer_options *options = ls_transformer_config(folder->model);
+    ls_status status = ls_foreign_weights_open(&weights, path, options, parameters, count);
+    for (int i = 0; i < count && !status; i++)
+        status = ls_foreign_weights_read(weights, options, &parameters[i], 0, parameters[i].count, folder->weights + parameters[i].offset);
+    ls_foreign_close(weights);
+    return status;
+}
+
 static ls_status read_weights(ls_model_folder *folder, const char *path, bool averaged)
 {
     ls_parameter *parameters;
@@ -80,6 +92,9 @@ static ls_status read_weights(ls_model_folder *folder, const char *path, bool av
         return ls_fail(LS_EMEM, "%s: no memory for %lld weights", path, (long long)folder->elements);
     memset(folder->weights, 0, (size_t)folder->elements * sizeof *folder->weights);
     ls_parameters_bind(parameters, count, LS_F32, folder->weights, folder->weights);
+    if (ls_foreign_is_model(path))
+        return averaged ? ls_fail(LS_ENOTFOUND, "%s: a Hugging Face folder has no averaged weights; leave out --ema", path)
+                        : read_foreign(folder, path, parameters, count);
     ls_status status = LS_OK;
     int averages = 0;
     for (int i = 0; i < count && !status; i++) { /* parameters that were frozen have no average: they are their own */
@@ -109,14 +124,21 @@ static void read_template(ls_model_folder *folder)
 static ls_status open_texts(ls_model_folder *folder, const char *path)
 {
     char recipe[PATH_MAX + 32], tokenizer[PATH_MAX + 300];
-    ls_status status = find_home(folder, path);
-    if (status)
-        return status;
-    read_template(folder);
-    snprintf(recipe, sizeof recipe, "%s/recipe.yaml", folder->home);
-    status = ls_recipe_read_model(recipe, &folder->options);
-    if (!status)
-        status = find_tokenizer(folder, tokenizer);
+    ls_status status = LS_OK;
+    if (ls_foreign_is_model(path)) {
+        snprintf(folder->home, sizeof folder->home, "%.4000s", path);
+        snprintf(tokenizer, sizeof tokenizer, "%.4000s", path);
+        status = ls_foreign_options(path, &folder->options);
+    } else {
+        status = find_home(folder, path);
+        if (status)
+            return status;
+        read_template(folder);
+        snprintf(recipe, sizeof recipe, "%s/recipe.yaml", folder->home);
+        status = ls_recipe_read_model(recipe, &folder->options);
+        if (!status)
+            status = find_tokenizer(folder, tokenizer);
+    }
     if (!status)
         status = ls_tokenizer_open(&folder->tokenizer, tokenizer);
     if (!status && !folder->options.vocabulary) /* a recipe may leave it to the data, which took the tokenizer's */

@@ -3,6 +3,7 @@
  *     FOLDER/checkpoints/step-N/         the newest whole one; entries "model/NAME", of averaged weights "ema/NAME"
  *     FOLDER/tokenizer/ or tokenizer.json
  *     FOLDER/template                    name of the template it was trained on, if any
+ * or as transformers saves it (config.json, model.safetensors, tokenizer.json: train/foreign_weights.h).
  * FOLDER may also be one checkpoint of a run, runs/x/checkpoints/step-00000100 or runs/x/checkpoints/best. Weights are the f32 masters and compute
  * is f32, whatever the training's precision. Nothing is ever written. */
 #pragma once

@@ -1,8 +1,10 @@
 /* A recipe file and a command line become an ls_train_config. See recipe.h.
  *
  * The steps, each one file of launch/recipe/: yaml.c (tree with lines, overrides put in), schema.c (the tree against the
- * option tables; the last section is the task's own), convert.c (values by kind), resolve.c (the result as text). */
+ * option tables; the last section is the task's own), convert.c (values by kind), from.c (what model.from says of the
+ * network), resolve.c (the result as text). */
 #include "launch/recipe.h"
+#include "launch/recipe/from.h"
 #include "launch/recipe/schema.h"
 #include "launch/recipe/shipped.h"
 
@@ -119,6 +121,8 @@ static ls_status fill(ls_recipe *recipe, ls_yaml_node *root)
         ls_schema_add(schema, config->task->name, config->task->options, config->task_options);
     }
     status = ls_schema_fill(schema, root);
+    if (!status && config->family->options == ls_transformer_option_rows && ((const ls_model_begin *)config->model)->from)
+        status = ls_recipe_take_from(schema, root, config->run.run, config->model);
     if (status)
         return status;
     config->recipe_text = ls_schema_write(schema, false);
@@ -176,7 +180,7 @@ static ls_status context_of_rows(const ls_yaml_node *root, const ls_schema *sche
     return ls_option_read(&tokens, node, &model->context, schema->arena, &at) ? ls_schema_fail_at(schema, at, "batch.tokens") : LS_OK;
 }
 
-ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model)
+static ls_status read_model(const char *path, bool resolve_context, ls_transformer_options *model)
 {
     memset(model, 0, sizeof *model);
     ls_arena *arena;
@@ -201,8 +205,18 @@ ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model)
         only.first = &alone;
         status = ls_schema_fill(&schema, &only);
     }
-    if (!status && !model->context)
+    if (!status && !model->context && resolve_context)
         status = context_of_rows(root, &schema, model);
     ls_arena_free(arena);
     return status;
+}
+
+ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model)
+{
+    return read_model(path, true, model);
+}
+
+ls_status ls_recipe_read_model_as_written(const char *path, ls_transformer_options *model)
+{
+    return read_model(path, false, model);
 }

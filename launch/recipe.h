@@ -14,3 +14,5 @@ const ls_train_config *ls_recipe_config(const ls_recipe *recipe);
 /* Only the `model` section of a recipe or of a run's recipe.yaml: what `generate` and `eval` need, for folders that
  * were imported and name neither task nor data. */
 ls_status ls_recipe_read_model(const char *path, ls_transformer_options *model);
+/* The same, but a context that is left to the length of rows stays 0. */
+ls_status ls_recipe_read_model_as_written(const char *path, ls_transformer_options *model);

@@ -31,6 +31,10 @@ typedef struct {
 } ls_transformer_options;
 extern const ls_option ls_transformer_option_rows[]; /* the recipe's `model` section for family transformer */
 
+/* Puts in what 0s stand for (kv_heads, hidden, head_width, rotary factors); vocabulary and context may stay 0.
+ * LS_ERECIPE: what does not fit together. */
+ls_status ls_transformer_resolve(ls_transformer_options *options);
+
 typedef struct ls_transformer ls_transformer;
 
 /* Makes the parameters' descriptions (names, shapes, init); data is given later by ls_parameters_bind.

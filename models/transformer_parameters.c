@@ -12,7 +12,7 @@
 #define AT(field) offsetof(ls_transformer_options, field)
 const ls_option ls_transformer_option_rows[] = {
     {"style", LS_OPTION_CHOICE, AT(style), 0, 0, 0, "llama", "gpt2|llama", "gpt2: learned positions, LayerNorm, GELU, biases; llama: rotary, RMSNorm, SwiGLU"},
-    {"from", LS_OPTION_PATH, AT(begin.from), 0, 0, 0, NULL, NULL, "run folder or imported folder whose weights are the initial ones"},
+    {"from", LS_OPTION_PATH, AT(begin.from), 0, 0, 0, NULL, NULL, "Hugging Face folder, run folder or imported folder whose weights are the initial ones; it also says what the network is, so the keys of the network may be left out"},
     {"from_ema", LS_OPTION_BOOL, AT(begin.from_ema), 0, 0, 0, "false", NULL, "take the averaged weights of `from`"},
     {"vocabulary", LS_OPTION_INT, AT(vocabulary), 0, 0, 1e7, "0", NULL, "token ids; 0: the data's"},
     {"layers", LS_OPTION_INT, AT(layers), 0, 1, 1000, "4", NULL, "blocks"},
@@ -44,7 +44,7 @@ const ls_option ls_transformer_option_rows[] = {
 
 enum { PER_BLOCK = 16, FINAL_NORM = 2, EMBEDDINGS_AND_HEAD = 3 };
 
-static ls_status resolve(ls_transformer_options *o)
+ls_status ls_transformer_resolve(ls_transformer_options *o)
 {
     if (!o->kv_heads)
         o->kv_heads = o->heads;
@@ -110,7 +110,7 @@ ls_status ls_transformer_trunk(ls_transformer **out, const ls_transformer_option
     model->options = *options;
     model->into = &model->list;
     model->prefix = "";
-    ls_status status = resolve(&model->options);
+    ls_status status = ls_transformer_resolve(&model->options);
     if (status == LS_OK)
         status = ls_parameter_list_make(&model->list, (int)model->options.layers * PER_BLOCK + FINAL_NORM + more);
     if (status == LS_OK && !(model->blocks = calloc((size_t)model->options.layers, sizeof *model->blocks)))

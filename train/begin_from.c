@@ -1,7 +1,10 @@
-/* model.from: initial weights out of another run's (or an imported folder's) newest checkpoint. Only "model/..." is
- * taken, or with from_ema "ema/...", which parameters that were frozen there do not have, and low-rank adapters that were learnt
- * there are merged in: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
+/* model.from: initial weights out of another run's (or an imported folder's) newest checkpoint, or of a Hugging Face
+ * folder as it is, of which each rank reads what it keeps. Of a checkpoint only "model/..." is taken, or with from_ema
+ * "ema/...", which parameters that were frozen there do not have, and low-rank adapters that were learnt there are merged
+ * in: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
 #include "train/internal.h"
+
+#include "train/foreign_weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,9 +55,29 @@ static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char
     return status;
 }
 
+static ls_status begin_from_foreign(ls_flat *flat, const char *folder)
+{
+    ls_foreign *weights;
+    ls_transformer_options options;
+    ls_status status = ls_foreign_model_open(&weights, folder, &options);
+    for (int i = 0; i < flat->count && status == LS_OK; i++) {
+        const ls_parameter *p = &flat->parameters[i];
+        int64_t from, count;
+        float *master = ls_flat_master(flat, p, &from, &count);
+        status = ls_foreign_weights_read(weights, &options, p, count ? from : 0, count, master);
+        if (status == LS_ENOTFOUND && p->may_be_new)
+            status = LS_OK;
+    }
+    ls_foreign_close(weights);
+    return ls_fail_at(status, "model.from");
+}
+
 ls_status ls_flat_begin_from(ls_flat *flat, const char *folder, bool averaged)
 {
     int averages = 0;
+    if (ls_foreign_is_model(folder))
+        return averaged ? ls_fail(LS_ERECIPE, "model.from_ema: %s is a Hugging Face folder, which has no averaged weights", folder)
+                        : begin_from_foreign(flat, folder);
     for (int i = 0; i < flat->count; i++) {
         bool average;
         const ls_status status = take_parameter(flat, &flat->parameters[i], folder, averaged, &average);

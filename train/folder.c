@@ -2,6 +2,7 @@
  *     RUN/recipe.yaml          the resolved recipe as of the last start
  *     RUN/recipe.fixed.yaml    its keys that may not change while the folder lives
  *     RUN/tokenizer/           the data's tokenizer, so that the run can be used without the data
+ *                              (begun from a Hugging Face folder: and what is beside that one's, its chat template)
  *     RUN/template             how conversations became tokens (datasets/template.h); absent for documents
  *     RUN/log/rank-0000.log    one log a rank
  *     RUN/checkpoints/         checkpoint/format.h
@@ -10,6 +11,7 @@
 #include "train/internal.h"
 
 #include "base/log.h"
+#include "datasets/tokenizer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -137,6 +139,43 @@ static ls_status begin_on_rank_0(const ls_run *run)
     snprintf(path, sizeof path, "%s/template", config->run.run);
     if (status == LS_OK && template && *template)
         status = ls_run_write_file(path, template, strlen(template));
+    return status;
+}
+
+/* Data packed with another tokenizer would train without a word and learn nonsense. */
+static ls_status compare_tokenizers(const ls_run *run, const char *from)
+{
+    ls_tokenizer *tokenizer;
+    ls_status status = ls_tokenizer_open(&tokenizer, from);
+    if (status != LS_OK) { /* then the data cannot have been packed with it */
+        ls_log_write(LS_LOG_WARN, "train", "%s; whether the data was packed with it is not known", ls_fail_sentence());
+        return LS_OK;
+    }
+    const uint64_t hash = ls_tokenizer_hash(tokenizer);
+    ls_tokenizer_free(tokenizer);
+    return hash == ls_data_tokenizer_hash(run->train_data)
+               ? LS_OK
+               : ls_fail(LS_ERECIPE, "data.train was packed with another tokenizer than that of model.from = %s; pack it with --tokenizer %s",
+                         from, from);
+}
+
+ls_status ls_folder_take_tokenizer(const ls_run *run, const char *from)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"};
+    char path[PATH_ROOM], to[PATH_ROOM];
+    snprintf(path, sizeof path, "%s/tokenizer.json", from);
+    if (access(path, F_OK) != 0)
+        return LS_OK;
+    ls_status status = compare_tokenizers(run, from);
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == LS_OK; i++) {
+        size_t size = 0;
+        snprintf(path, sizeof path, "%s/%s", from, names[i]);
+        char *text = read_file(path, &size);
+        snprintf(to, sizeof to, "%s/tokenizer/%s", run->config->run.run, names[i]);
+        if (text)
+            status = ls_run_write_file(to, text, size);
+        free(text);
+    }
     return status;
 }
 

@@ -74,8 +74,8 @@ static ls_status check_tensor(const ls_foreign_tensor *tensor, const ls_weight_p
     char wanted[64];
     snprintf(wanted, sizeof wanted, place->ndim > 1 ? "[%lld, %lld]" : "[%lld]", (long long)place->shape[0],
              (long long)place->shape[1]);
-    return ls_fail(LS_EFORMAT, "%s: tensor \"%s\" is %s, config.json makes it %s: the two are not of one model",
-                   tensor->file, tensor->name, ls_foreign_describe(tensor, text), wanted);
+    return ls_fail(LS_EFORMAT, "%s: tensor \"%s\" is %s, the model needs %s", tensor->file, tensor->name,
+                   ls_foreign_describe(tensor, text), wanted);
 }
 
 static int by_address(const void *a, const void *b)
@@ -163,6 +163,23 @@ ls_status ls_foreign_weights_open(ls_foreign **weights, const char *path, const 
     return status;
 }
 
+ls_status ls_foreign_model_open(ls_foreign **weights, const char *path, ls_transformer_options *options)
+{
+    ls_transformer *model = NULL;
+    ls_parameter *parameters;
+    *weights = NULL;
+    ls_status status = ls_foreign_options(path, options);
+    if (status == LS_OK)
+        status = ls_transformer_create(&model, options);
+    if (status != LS_OK)
+        return ls_fail_at(status, "%s", path);
+    *options = *ls_transformer_config(model);
+    const int count = ls_transformer_parameters(model, &parameters);
+    status = ls_foreign_weights_open(weights, path, options, parameters, count);
+    ls_transformer_free(model);
+    return status;
+}
+
 enum { RUN = 64 }; /* rows taken together where the tensor stands transposed: a run of them is one stretch of memory */
 
 /* Rows [top, top + rows) of a transposed matrix, of which elements [first, past) go to `to`. */
@@ -188,6 +205,9 @@ ls_status ls_foreign_weights_read(const ls_foreign *weights, const ls_transforme
     const ls_foreign_tensor *tensor = status == LS_OK ? find(weights, options, &place) : NULL;
     if (!tensor)
         return status == LS_OK ? ls_fail(LS_ENOTFOUND, "no tensor \"%s\" in these weights", place.name) : status;
+    status = check_tensor(tensor, &place);
+    if (status != LS_OK)
+        return status;
     const int64_t columns = p->ndim > 1 ? p->shape[1] : 1, past = first + count;
     if (!place.transposed && !place.turn)
         return ls_foreign_floats(tensor, place.first * columns + first, count, to);

@@ -14,6 +14,9 @@ ls_status ls_foreign_options(const char *path, ls_transformer_options *options);
  * one that belongs to no parameter; by name, before anything is read. */
 ls_status ls_foreign_weights_open(ls_foreign **weights, const char *path, const ls_transformer_options *options,
                                   const ls_parameter *parameters, int count);
-/* Elements [first, first + count) of one parameter, as f32. */
+/* The same for the model that its own config.json describes, whatever of it will be read. */
+ls_status ls_foreign_model_open(ls_foreign **weights, const char *path, ls_transformer_options *options);
+/* Elements [first, first + count) of one parameter, as f32. LS_ENOTFOUND: it is none of such a model's. LS_EFORMAT: it
+ * has another shape there. */
 ls_status ls_foreign_weights_read(const ls_foreign *weights, const ls_transformer_options *options,
                                   const ls_parameter *parameter, int64_t first, int64_t count, float *to);

@@ -157,4 +157,7 @@ void ls_run_close(ls_run *run);
 ls_status ls_run_step(ls_run *run);
 
 /* train/folder.c: the run folder's small files. Collective where noted. */
+/* Rank 0, at the start of a run from `from`: where that is a Hugging Face folder, LS_ERECIPE if the data was packed with
+ * another tokenizer; else what is beside its tokenizer.json comes into RUN/tokenizer. */
+ls_status ls_folder_take_tokenizer(const ls_run *run, const char *from);
 ls_status ls_folder_begin(ls_run *run); /* collective: folders, recipe.yaml, tokenizer, log files; LS_ESTATE: another recipe's */

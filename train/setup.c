@@ -164,6 +164,8 @@ static ls_status begin(ls_run *run)
     ls_status status = from ? ls_flat_begin_from(&run->flat, from, model->from_ema) : LS_OK;
     if (from && status == LS_OK)
         status = ls_tables_begin_from(run, from, model->from_ema);
+    if (from && status == LS_OK && run->rank == 0)
+        status = ls_folder_take_tokenizer(run, from);
     if (from)
         status = ls_agree(run->world, status, "reading model.from");
     if (status == LS_OK && !from && run->config->lora.rank && run->rank == 0)

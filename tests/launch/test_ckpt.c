@@ -104,6 +104,10 @@ Test(ckpt, hugging_face_folders_are_brought_in)
     cr_assert(strstr(want, "Once upon a time, there was a little girl named Lily."), "%s", want);
     cr_assert_eq(fixture_run("$LOCKSTEP generate $FOLDER/hf --temperature 0 --max-tokens 256"), 0, "%s", text);
     cr_assert_str_eq(text, want);
+    /* the folder itself, a tokenizer put beside the weights */
+    cr_assert_eq(fixture_run("cp -r " STORIES "hf $FOLDER/plain; cp " STORIES "tok512.bin $FOLDER/plain/tokenizer.bin; $LOCKSTEP generate $FOLDER/plain --temperature 0 --max-tokens 256"), 0, "%s",
+                 text);
+    cr_assert_str_eq(text, want);
     cr_assert_eq(fixture_run("$LOCKSTEP ckpt import " GOLDEN "qwen3 --out $FOLDER/qwen3"), 0, "%s", text);
     cr_assert(strstr(text, "no tokenizer beside the weights"), "%s", text);
     cr_assert_eq(fixture_run("cat $FOLDER/qwen3/recipe.yaml"), 0);
@@ -121,9 +125,9 @@ static void hash_of(const char *name, char hash[32])
 /* Out and in again is the same model to the bit, and what is in between says what it is. */
 Test(ckpt, what_is_exported_reads_back_to_itself)
 {
-    static const char *const names[] = {"gpt2", "llama3", "qwen2", "qwen3", "mistral"},
-                            *const classes[] = {"GPT2LMHeadModel", "LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM"};
-    for (int i = 0; i < 5; i++) {
+    static const char *const names[] = {"gpt2", "qwen2", "qwen3"},
+                            *const classes[] = {"GPT2LMHeadModel", "Qwen2ForCausalLM", "Qwen3ForCausalLM"};
+    for (int i = 0; i < 3; i++) {
         char first[32], again[32];
         cr_assert_eq(fixture_run("$LOCKSTEP ckpt import " GOLDEN "%s --out $FOLDER/%s", names[i], names[i]), 0, "%s", text);
         cr_assert_eq(fixture_run("$LOCKSTEP ckpt export $FOLDER/%s $FOLDER/%s-hf", names[i], names[i]), 0, "%s", text);

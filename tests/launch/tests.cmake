@@ -1,6 +1,7 @@
 # launch
 ls_test(launch/recipe/test_schema KNOWS ls_launch)
 ls_test(launch/recipe/test_convert KNOWS ls_launch)
+ls_test(launch/recipe/test_from KNOWS ls_launch)
 ls_test(launch/prove/test_hashes KNOWS ls_launch)
 
 # Any bytes as a recipe: 9,000 mutations of three good ones, the same every time.
@@ -26,6 +27,8 @@ ls_rank_program(launch/prove/faulty_lockstep KNOWS ls_launch)
 target_link_options(launch_prove_faulty_lockstep PRIVATE -Wl,--wrap=ls_reducer_add,--wrap=ls_numerics_id)
 add_dependencies(launch_test_lockstep lockstep)
 add_dependencies(launch_test_train lockstep launch_prove_faulty_lockstep)
+ls_test(launch/test_from SOURCES launch/fixture.c shell.c KNOWS ls_datasets)
+add_dependencies(launch_test_from lockstep)
 ls_test(launch/test_ckpt SOURCES launch/fixture.c shell.c KNOWS ls_datasets ls_checkpoint)
 add_dependencies(launch_test_ckpt lockstep)
 add_dependencies(launch_prove_test_prove lockstep launch_prove_faulty_lockstep)
