@@ -64,7 +64,9 @@ static ls_status begin_from_foreign(ls_flat *flat, const char *folder)
         const ls_parameter *p = &flat->parameters[i];
         int64_t from, count;
         float *master = ls_flat_master(flat, p, &from, &count);
-        status = ls_foreign_weights_read(weights, &options, p, count ? from : 0, count, master);
+        if (p->always_new)
+            continue;
+        status = ls_foreign_weights_read(weights, &options, p->copy_of ? p->copy_of : p, count ? from : 0, count, master);
         if (status == LS_ENOTFOUND && p->may_be_new)
             status = LS_OK;
     }

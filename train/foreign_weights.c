@@ -170,9 +170,9 @@ ls_status ls_foreign_model_open(ls_foreign **weights, const char *path, ls_trans
     *weights = NULL;
     ls_status status = ls_foreign_options(path, options);
     if (status == LS_OK)
-        status = ls_transformer_create(&model, options);
+        status = ls_fail_at(ls_transformer_create(&model, options), "%s/config.json", path);
     if (status != LS_OK)
-        return ls_fail_at(status, "%s", path);
+        return status;
     *options = *ls_transformer_config(model);
     const int count = ls_transformer_parameters(model, &parameters);
     status = ls_foreign_weights_open(weights, path, options, parameters, count);

@@ -2,6 +2,7 @@
  * and its losses along three steps of AdamW. And folders that do not fit together, refused by name. */
 #include "train/foreign_weights.h"
 
+#include "checkpoint/foreign/safetensors_writer.h"
 #include "models/generate/generate.h"
 #include "tests/models/golden.h"
 
@@ -212,4 +213,126 @@ Test(foreign_weights, stories260K_speaks_its_known_text)
     free(want);
     json_decref(root);
     workbench_done(&w);
+}
+
+/* ---- files that differ from config.json in one thing ---- */
+
+enum { MOST = 64 };
+typedef struct {
+    char folder[64];
+    ls_foreign *from;
+    ls_foreign_tensor tensors[MOST];
+    float *numbers[MOST];
+    int count;
+} copy;
+
+/* The tensors of a golden folder, to be changed. */
+static copy copy_of(const char *name)
+{
+    copy c = {.folder = "/tmp/lockstep-test-weights-XXXXXX"};
+    char path[256], line[5000];
+    snprintf(path, sizeof path, "tests/golden/hf/%s", name);
+    cr_assert_not_null(mkdtemp(c.folder));
+    cr_assert_eq(ls_foreign_open(&c.from, source_path(path)), LS_OK, "%s", ls_fail_sentence());
+    for (c.count = 0; c.count < ls_foreign_count(c.from); c.count++) {
+        const ls_foreign_tensor *t = ls_foreign_at(c.from, c.count);
+        c.tensors[c.count] = *t;
+        c.numbers[c.count] = malloc((size_t)t->count * sizeof(float));
+        cr_assert_eq(ls_foreign_floats(t, 0, t->count, c.numbers[c.count]), LS_OK);
+    }
+    snprintf(line, sizeof line, "cp %s/config.json %s", source_path(path), c.folder);
+    cr_assert_eq(system(line), 0);
+    return c;
+}
+
+static ls_foreign_tensor *tensor_of(copy *c, const char *name)
+{
+    for (int i = 0; i < c->count; i++)
+        if (!strcmp(c->tensors[i].name, name))
+            return &c->tensors[i];
+    cr_assert_fail("no tensor %s", name);
+    return NULL;
+}
+
+static void add(copy *c, const char *name, ls_foreign_tensor tensor, float first)
+{
+    tensor.name = name;
+    tensor.type = LS_FOREIGN_F32;
+    c->numbers[c->count] = calloc((size_t)tensor.count, sizeof(float));
+    c->numbers[c->count][0] = first;
+    c->tensors[c->count++] = tensor;
+}
+
+/* Written and opened as a model; the copy is gone then. */
+static ls_status open_copy(copy *c)
+{
+    char path[128], line[128];
+    ls_safetensors_writer *writer;
+    ls_foreign *weights;
+    ls_transformer_options options;
+    snprintf(path, sizeof path, "%s/model.safetensors", c->folder);
+    cr_assert_eq(ls_safetensors_begin(&writer, path, c->tensors, c->count), LS_OK, "%s", ls_fail_sentence());
+    for (int i = 0; i < c->count; i++)
+        cr_assert_eq(ls_safetensors_put(writer, c->numbers[i], c->tensors[i].count), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_safetensors_end(writer), LS_OK, "%s", ls_fail_sentence());
+    ls_status status = ls_foreign_model_open(&weights, c->folder, &options);
+    cr_expect((status == LS_OK) == (weights != NULL));
+    ls_foreign_close(weights);
+    ls_foreign_close(c->from);
+    for (int i = 0; i < c->count; i++)
+        free(c->numbers[i]);
+    snprintf(line, sizeof line, "rm -r %s", c->folder);
+    cr_assert_eq(system(line), 0);
+    return status;
+}
+
+static void refused(copy *c, const char *says)
+{
+    cr_expect_eq(open_copy(c), LS_EFORMAT);
+    cr_expect(strstr(ls_fail_sentence(), says), "%s", ls_fail_sentence());
+}
+
+Test(foreign_weights, tensors_that_config_json_does_not_describe_are_refused_by_name)
+{
+    copy c = copy_of("gpt2");
+    cr_assert_eq(open_copy(&c), LS_OK, "%s", ls_fail_sentence());
+    c = copy_of("gpt2");
+    tensor_of(&c, "transformer.h.1.ln_2.bias")->name = "transformer.h.2.ln_2.bias";
+    refused(&c, "no tensor \"transformer.h.1.ln_2.bias\" among its 28");
+    c = copy_of("llama3");
+    add(&c, "model.layers.0.self_attn.q_proj.bias", *tensor_of(&c, "model.norm.weight"), 0);
+    refused(&c, "tensor \"model.layers.0.self_attn.q_proj.bias\" belongs to no part of the model");
+    c = copy_of("llama3");
+    add(&c, "model.layers.2.input_layernorm.weight", *tensor_of(&c, "model.norm.weight"), 0);
+    refused(&c, "tensor \"model.layers.2.input_layernorm.weight\" belongs to no part");
+    c = copy_of("llama3");
+    ls_foreign_tensor *t = tensor_of(&c, "model.layers.1.mlp.up_proj.weight");
+    t->shape[0] = 24, t->shape[1] = 40;
+    refused(&c, "\"model.layers.1.mlp.up_proj.weight\" is F32 [24, 40], the model needs [40, 24]");
+    c = copy_of("llama3");
+    t = tensor_of(&c, "model.norm.weight");
+    t->ndim = 2, t->shape[1] = 1;
+    refused(&c, "is F32 [24, 1], the model needs [24]");
+}
+
+Test(foreign_weights, what_says_nothing_may_lie_beside_the_weights)
+{
+    copy c = copy_of("gpt2"); /* GPT-2's first files: masks, and names without "transformer." */
+    for (int i = 0; i < c.count; i++)
+        c.tensors[i].name += strlen("transformer.");
+    add(&c, "h.0.attn.bias", (ls_foreign_tensor){.ndim = 4, .shape = {1, 1, 2, 2}, .count = 4}, 1);
+    add(&c, "h.1.attn.masked_bias", (ls_foreign_tensor){.count = 1}, -10000);
+    cr_expect_eq(open_copy(&c), LS_OK, "%s", ls_fail_sentence());
+    c = copy_of("llama3");
+    add(&c, "model.layers.1.self_attn.rotary_emb.inv_freq", (ls_foreign_tensor){.ndim = 1, .shape = {4}, .count = 4},
+        1);
+    cr_expect_eq(open_copy(&c), LS_OK, "%s", ls_fail_sentence());
+    c = copy_of("gpt2"); /* the head of a tied model, once as it must be, once not */
+    ls_foreign_tensor *embedding = tensor_of(&c, "transformer.wte.weight");
+    add(&c, "lm_head.weight", *embedding, 0);
+    memcpy(c.numbers[c.count - 1], c.numbers[embedding - c.tensors], (size_t)embedding->count * sizeof(float));
+    cr_expect_eq(open_copy(&c), LS_OK, "%s", ls_fail_sentence());
+    c = copy_of("gpt2");
+    add(&c, "lm_head.weight", *tensor_of(&c, "transformer.wte.weight"), 1);
+    refused(&c, "tensor \"lm_head.weight\" is not the embedding");
 }
