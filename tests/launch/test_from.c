@@ -88,3 +88,24 @@ Test(from, what_does_not_fit_is_refused_before_anything_is_trained)
                  1, "%s", text);
     cr_assert(strstr(text, "model.from: ") && strstr(text, "are not inside the file's"), "%s", text);
 }
+
+/* Adapters learnt beside a foreign base are merged on the way out: going on from the folder is going on from the run.
+ */
+Test(from, adapters_are_merged_into_what_is_exported)
+{
+    char run[32], folder_of_run[32], base[32];
+    begin();
+    cr_assert_eq(fixture_run("$LOCKSTEP train $FOLDER/from.yaml max_steps=2 run=$FOLDER/lora lora.rank=4"), 0, "%s",
+                 text);
+    cr_assert_eq(fixture_run("$LOCKSTEP ckpt export $FOLDER/lora $FOLDER/lora-hf"), 0, "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP train $FOLDER/from.yaml max_steps=1 run=$FOLDER/a model.from=$FOLDER/lora"), 0,
+                 "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP train $FOLDER/from.yaml max_steps=1 run=$FOLDER/b model.from=$FOLDER/lora-hf"),
+                 0, "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP train $FOLDER/from.yaml max_steps=1 run=$FOLDER/c"), 0, "%s", text);
+    hash_of("a", run);
+    hash_of("b", folder_of_run);
+    hash_of("c", base);
+    cr_expect_str_eq(folder_of_run, run);
+    cr_expect_str_neq(base, run, "the adapters learnt something");
+}
