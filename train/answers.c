@@ -177,6 +177,32 @@ bool ls_gsm8k_right_leniently(const char *reply, size_t reply_bytes, const char 
     return ls_rational_equal(mine, theirs) || (mine.percent && ls_rational_equal(without_percent(mine), theirs));
 }
 
+/* Behind the first run of '#' and blanks. */
+static bool marked_number(const char *text, size_t bytes, ls_rational *value)
+{
+    const char *mark = memchr(text, '#', bytes);
+    size_t at = mark ? (size_t)(mark - text) : bytes;
+    while (at < bytes && (text[at] == '#' || text[at] == ' '))
+        at++;
+    return at < bytes && ls_rational_read(text + at, bytes - at, value) > 0;
+}
+
+static bool right_by_mark(const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes)
+{
+    ls_rational mine, theirs;
+    if (!marked_number(gold, gold_bytes, &theirs) && !ls_rational_last(gold, gold_bytes, &theirs))
+        return false;
+    return marked_number(reply, reply_bytes, &mine) && ls_rational_equal(mine, theirs);
+}
+
+bool ls_answer_right(ls_answer_rule rule, const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes)
+{
+    if (rule == LS_ANSWER_MARKED)
+        return right_by_mark(reply, reply_bytes, gold, gold_bytes);
+    return rule == LS_ANSWER_GSM8K ? ls_gsm8k_right(reply, reply_bytes, gold, gold_bytes)
+                                   : ls_gsm8k_right_leniently(reply, reply_bytes, gold, gold_bytes);
+}
+
 void ls_wilson_interval(int64_t right, int64_t of, double *low, double *high)
 {
     *low = 0, *high = 1;

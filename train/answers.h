@@ -19,6 +19,13 @@ typedef struct {
 bool ls_gsm8k_right(const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes);
 bool ls_gsm8k_right_leniently(const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes);
 
+/* Rules that judge a reply by a gold solution. `marked`: the number behind the first '#' (or run of them) in each, as exact
+ * rationals, so "#### 1,000", "#1000.0" and "# 2000/2" agree; a gold text without the mark is judged by its last number, a reply
+ * without it is wrong. */
+typedef enum { LS_ANSWER_MARKED, LS_ANSWER_GSM8K, LS_ANSWER_LENIENT } ls_answer_rule;
+#define LS_ANSWER_RULES "marked|gsm8k|lenient"
+bool ls_answer_right(ls_answer_rule rule, const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes);
+
 /* The last number of `text`; false: there is none. */
 bool ls_rational_last(const char *text, size_t bytes, ls_rational *value);
 /* The number that begins at text[0], sign included; how many bytes it takes, 0: none begins there. */

@@ -10,8 +10,9 @@
 static int kinds(const ls_run *run)
 {
     const ls_measure *measures = run->config->task->measures;
+    const int most = run->config->task->held_out_measures;
     int count = 1;
-    while (measures && measures[count - 1].name)
+    while (measures && measures[count - 1].name && (!most || count <= most))
         count++;
     return count;
 }

@@ -126,7 +126,14 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, i
 static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
 {
     const int64_t mine = ls_schedule_grains(run->schedule, grains, run->rank, run->ranks);
-    for (int64_t k = 0; k < mine; k++) {
+    const ls_task *task = run->config->task;
+    for (int64_t k = 0; k < mine && task->grain; k++) {
+        const ls_grain *grain = task->grain(run->task, ls_schedule_grain(run->schedule, grains, run->rank, run->ranks, k));
+        const ls_status status = run_grain(run, grain, grains, counted, &run->my_loss[k * run->step_width]);
+        if (status != LS_OK)
+            return status;
+    }
+    for (int64_t k = 0; k < mine && !task->grain; k++) {
         const ls_grain *grain;
         ask_ahead(run);
         const int64_t begin = ls_trace_begin(run->trace);
@@ -210,13 +217,29 @@ static double step_sum(const ls_run *run, int64_t grains, int64_t which)
     return ls_tree_sum_f64(run->column, grains);
 }
 
+/* Rows and grains of the step, and its count: one denominator for the whole step, never a mean of means. */
+static ls_status size_step(ls_run *run, int64_t *rows, int64_t *grains, int64_t *counted)
+{
+    const ls_task *task = run->config->task;
+    if (!task->prepare) {
+        *rows = ls_data_step_rows(run->train_data, ls_run_rows_per_step(run), run->position);
+        *grains = ls_run_grains(run, run->position);
+        return ls_data_counted(run->train_data, run->position, *rows, counted);
+    }
+    const int64_t begin = ls_trace_begin(run->trace);
+    const ls_status status = task->prepare(run->task);
+    note(run, "rollout", begin);
+    *rows = ls_run_rows_per_step(run);
+    *grains = run->config->batch.grains;
+    *counted = status == LS_OK ? task->count(run->task) : 0;
+    return status;
+}
+
 /* One optimiser step: the whole of training. */
 static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
 {
-    const int64_t rows = ls_data_step_rows(run->train_data, ls_run_rows_per_step(run), run->position);
-    const int64_t grains = ls_run_grains(run, run->position);
-    int64_t counted; /* one denominator for the whole step: never a mean of means */
-    ls_status status = ls_data_counted(run->train_data, run->position, rows, &counted);
+    int64_t rows, grains, counted;
+    ls_status status = size_step(run, &rows, &grains, &counted);
     if (status == LS_OK)
         status = begin_sums(run, grains);
     if (status == LS_OK)
@@ -242,7 +265,7 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
         run->step_sums[i - 1] = step_sum(run, grains, i);
     metrics->counted = counted;
     metrics->tokens = rows * ls_data_tokens(run->train_data);
-    run->position += rows;
+    run->position += run->config->task->prepare ? 0 : rows; /* its rows are its own */
     run->step++;
     return LS_OK;
 }

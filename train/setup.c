@@ -50,7 +50,9 @@ static ls_status count_steps(ls_run *run)
     const ls_train_config *config = run->config;
     const int64_t per_step = ls_run_rows_per_step(run);
     run->steps = config->run.max_steps;
-    if (config->data.epochs) {
+    if (config->task->prepare && !run->steps)
+        return ls_fail(LS_ERECIPE, "max_steps is not set: task %s makes its own rows and says not when it is done", config->task->name);
+    if (config->data.epochs && !config->task->prepare) {
         const int64_t steps = (ls_data_rows(run->train_data) * config->data.epochs + per_step - 1) / per_step;
         run->steps = !run->steps || steps < run->steps ? steps : run->steps;
     }

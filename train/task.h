@@ -43,6 +43,12 @@ typedef struct ls_task {
     int (*parameters)(void *self, ls_parameter **parameters);
     /* How the loader makes rows for it: packed, streamed, one sample a row. Called before init. */
     void (*rows)(const void *options, ls_data_options *data);
+    /* Tasks that make their own rows (reinforcement learning); all three or none. `prepare`, before each step, on every rank:
+     * makes them when it is time, and moves ls_run.position over what it read of the data. `count`: the step's count. `grain`: a
+     * grain of the step, valid until the next. They train until max_steps. */
+    ls_status (*prepare)(void *self);
+    int64_t (*count)(void *self);
+    const ls_grain *(*grain)(void *self, int64_t number);
     /* Sum of the grain's loss, divided by the loop by the step's global count. */
     ls_tensor *(*grain_loss)(void *self, ls_tape *tape, const ls_grain *grain);
     /* The sums of the grain that grain_loss was called for last, as evaluate's: then each step's line has the measures too. */
@@ -51,6 +57,7 @@ typedef struct ls_task {
      * first; the leading ones are those of `measures`. */
     ls_tensor *(*evaluate)(void *self, ls_tape *tape, const ls_grain *grain, double *sums);
     const ls_measure *measures;     /* NULL: the loss alone */
+    int held_out_measures;          /* of them, the first so many are of held-out data too; 0: all */
     int64_t (*sums)(void *self);    /* how many numbers `evaluate` adds up; NULL: as many as there are measures */
     /* After each evaluation (not that of averaged weights), on every rank: the sums over all held-out data. */
     void (*evaluated)(void *self, const double *sums, int64_t counted);
