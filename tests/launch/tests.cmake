@@ -23,6 +23,8 @@ ls_test(launch/prove/test_prove_images SOURCES launch/fixture.c shell.c KNOWS ls
 add_dependencies(launch_prove_test_prove_images lockstep)
 ls_test(launch/prove/test_prove_alignment SOURCES launch/fixture.c shell.c KNOWS ls_datasets TIMEOUT 240)
 add_dependencies(launch_prove_test_prove_alignment lockstep)
+ls_test(launch/prove/test_prove_rollouts SOURCES launch/fixture.c shell.c KNOWS ls_datasets TIMEOUT 240)
+add_dependencies(launch_prove_test_prove_rollouts lockstep)
 ls_rank_program(launch/prove/faulty_lockstep KNOWS ls_launch)
 target_link_options(launch_prove_faulty_lockstep PRIVATE -Wl,--wrap=ls_reducer_add,--wrap=ls_numerics_id)
 add_dependencies(launch_test_lockstep lockstep)

@@ -1,13 +1,15 @@
-/* Task grpo: group-relative policy optimisation (Shao et al. 2024, "DeepSeekMath", section 4.1) with a rule as the reward.
+/* Task grpo: group-relative policy optimisation (Shao et al. 2024, "DeepSeekMath", section 4.1) with a rule as the
+ * reward.
  *
  * An iteration draws G answers to each prompt (rollout.h), gives each the advantage
- *     A_i = (s_i - mean_G) / (std_G + 1e-4)          std with n - 1; loss dr_grpo: without the division (Liu et al. 2025)
- * on all of its tokens, and makes epochs x minibatches updates with the loss of policy_loss.h, whose sum is over
+ *     A_i = (s_i - mean_G) / (std_G + 1e-4)          std with n - 1; loss dr_grpo: without the division (Liu et al.
+ * 2025) on all of its tokens, and makes epochs x minibatches updates with the loss of policy_loss.h, whose sum is over
  *     grpo      tokens, each weighing 1 / its answer's length, divided by the answers of the step
  *     dapo      tokens, divided by the tokens of the step (Yu et al. 2025; the default of TRL)
  *     dr_grpo   tokens, divided by answers x max_tokens
- * Counts are the whole step's, known before backward. A group whose rewards are all equal teaches nothing: flat_groups says
- * how many there are. A grain is a fixed set of rows: of a permutation of the iteration's rows, another one each epoch. */
+ * Counts are the whole step's, known before backward. A group whose rewards are all equal teaches nothing: flat_groups
+ * says how many there are. A grain is a fixed set of rows: of a permutation of the iteration's rows, another one each
+ * epoch. */
 #include "base/math.h"
 #include "train/tasks/lm.h"
 #include "train/tasks/policy_loss.h"
@@ -30,18 +32,39 @@ typedef struct {
 static const ls_option rows[] = {
     LS_ROLLOUT_OPTION_ROWS(AT(rollout)),
     {"epochs", LS_OPTION_INT, AT(epochs), 0, 1, 1000, "1", NULL, "passes over an iteration's answers"},
-    {"minibatches", LS_OPTION_INT, AT(minibatches), 0, 1, 1000, "1", NULL, "steps of a pass; an iteration draws batch.grain x batch.grains x this many answers"},
-    {"loss", LS_OPTION_CHOICE, AT(loss), 0, 0, 0, "dapo", "grpo|dapo|dr_grpo", "what a token weighs: docs/generation.md"},
-    {"clip_low", LS_OPTION_FLOAT, AT(clip_low), 0, 0, 1, "0.2", NULL, "the ratio to the drawing policy counts down to 1 - this"},
+    {"minibatches", LS_OPTION_INT, AT(minibatches), 0, 1, 1000, "1", NULL,
+     "steps of a pass; an iteration draws batch.grain x batch.grains x this many answers"},
+    {"loss", LS_OPTION_CHOICE, AT(loss), 0, 0, 0, "dapo", "grpo|dapo|dr_grpo",
+     "what a token weighs: docs/generation.md"},
+    {"clip_low", LS_OPTION_FLOAT, AT(clip_low), 0, 0, 1, "0.2", NULL,
+     "the ratio to the drawing policy counts down to 1 - this"},
     {"clip_high", LS_OPTION_FLOAT, AT(clip_high), 0, 0, 100, "0.2", NULL, "and up to 1 + this (DAPO: 0.28)"},
-    {"beta", LS_OPTION_FLOAT, AT(beta), 0, 0, 1e3, "0", NULL, "weight of the KL to the model as it began; 0: no reference is kept"},
+    {"beta", LS_OPTION_FLOAT, AT(beta), 0, 0, 1e3, "0", NULL,
+     "weight of the KL to the model as it began; 0: no reference is kept"},
     {"kl", LS_OPTION_CHOICE, AT(kl), 0, 0, 0, "k3", LS_KL_CHOICES, "its estimator in the loss; the log has all three"},
     {0},
 };
 #undef AT
 
 /* What is added up over the answers and tokens of a step. */
-enum { ANSWERS, TOKENS, RIGHT, ENDED, REWARD, REWARD_SQUARES, CLIPPED, RATIO, RATIO_OFF, SURPRISAL, K1, K2, K3, FLAT, SECONDS, SUMS };
+enum {
+    ANSWERS,
+    TOKENS,
+    RIGHT,
+    ENDED,
+    REWARD,
+    REWARD_SQUARES,
+    CLIPPED,
+    RATIO,
+    RATIO_OFF,
+    SURPRISAL,
+    K1,
+    K2,
+    K3,
+    FLAT,
+    SECONDS,
+    SUMS
+};
 
 typedef struct {
     grpo_options options;
@@ -49,8 +72,8 @@ typedef struct {
     ls_transformer *policy, *reference;
     ls_rollout rollout;
     int64_t step_rows;
-    int64_t *order;               /* [rows] of this epoch */
-    float *advantage, *flat;      /* [rows] */
+    int64_t *order;          /* [rows] of this epoch */
+    float *advantage, *flat; /* [rows] */
     /* the grain in work, by cells */
     ls_grain grain;
     int64_t *row;
@@ -66,14 +89,16 @@ static void grpo_free(void *self)
     ls_rollout_close(&task->rollout);
     ls_transformer_free(task->reference);
     ls_transformer_free(task->policy);
-    void *const blocks[] = {task->order, task->advantage, task->flat, task->row, task->old, task->kept, task->gain, task->weight, task};
+    void *const blocks[] = {task->order, task->advantage, task->flat,   task->row, task->old,
+                            task->kept,  task->gain,      task->weight, task};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
 }
 
 static ls_status make_rooms(grpo *task)
 {
-    const size_t all = (size_t)task->rollout.rows, grain = (size_t)task->run->config->batch.grain, cells = grain * (size_t)task->rollout.tokens;
+    const size_t all = (size_t)task->rollout.rows, grain = (size_t)task->run->config->batch.grain,
+                 cells = grain * (size_t)task->rollout.tokens;
     task->order = calloc(all, sizeof *task->order);
     task->advantage = calloc(all, sizeof *task->advantage);
     task->flat = calloc(all, sizeof *task->flat);
@@ -82,7 +107,8 @@ static ls_status make_rooms(grpo *task)
     task->kept = calloc(cells, sizeof *task->kept);
     task->gain = calloc(cells, sizeof *task->gain);
     task->weight = calloc(cells, sizeof *task->weight);
-    if (!task->order || !task->advantage || !task->flat || !task->row || !task->old || !task->kept || !task->gain || !task->weight)
+    if (!task->order || !task->advantage || !task->flat || !task->row || !task->old || !task->kept || !task->gain ||
+        !task->weight)
         return ls_fail(LS_EMEM, "no memory for task grpo");
     return LS_OK;
 }
@@ -102,7 +128,8 @@ static ls_status grpo_init(ls_run *run, const void *options, void **self)
     status = task->options.beta > 0 ? ls_transformer_create_with_reference(&task->policy, &task->reference, &model)
                                     : ls_transformer_create(&task->policy, &model);
     if (status == LS_OK)
-        status = ls_rollout_open(&task->rollout, run, &task->options.rollout, task->policy, task->reference, task->step_rows * task->options.minibatches);
+        status = ls_rollout_open(&task->rollout, run, &task->options.rollout, task->policy, task->reference,
+                                 task->step_rows * task->options.minibatches);
     if (status == LS_OK)
         status = make_rooms(task);
     if (status == LS_OK)
@@ -132,42 +159,23 @@ static void grpo_rows(const void *options, ls_data_options *data)
 
 /* ---- a step ---- */
 
-static void find_advantages(grpo *task)
-{
-    const int64_t group = task->options.rollout.group;
-    for (int64_t first = 0; first < task->rollout.rows; first += group) {
-        const float *reward = task->rollout.reward + first;
-        double mean = 0, squares = 0;
-        for (int64_t i = 0; i < group; i++)
-            mean += (double)reward[i];
-        mean /= (double)group;
-        bool flat = true;
-        for (int64_t i = 0; i < group; i++) {
-            squares += ((double)reward[i] - mean) * ((double)reward[i] - mean);
-            flat = flat && reward[i] == reward[0];
-        }
-        const double deviation = group > 1 ? sqrt(squares / (double)(group - 1)) : 0;
-        const double scale = flat ? 0 : task->options.loss == LOSS_DR_GRPO ? 1 : 1 / (deviation + 1e-4);
-        for (int64_t i = 0; i < group; i++) {
-            task->advantage[first + i] = (float)(((double)reward[i] - mean) * scale);
-            task->flat[first + i] = flat;
-        }
-    }
-}
-
-/* Draws when an iteration begins; afterwards knows this step's rows. Steps of an iteration are counted from run->step alone. */
+/* Draws when an iteration begins; afterwards knows this step's rows. Steps of an iteration are counted from run->step
+ * alone. */
 static ls_status grpo_prepare(void *self)
 {
     grpo *task = self;
-    const int64_t per_iteration = task->options.epochs * task->options.minibatches, step = task->run->step % per_iteration;
+    const int64_t per_iteration = task->options.epochs * task->options.minibatches,
+                  step = task->run->step % per_iteration;
     task->rollout.seconds = 0;
     const ls_status status = step == 0 ? ls_rollout_draw(&task->rollout) : LS_OK;
     if (status != LS_OK)
         return status;
-    find_advantages(task);
+    ls_group_advantages(task->rollout.rows, task->options.rollout.group, task->options.loss != LOSS_DR_GRPO,
+                        task->rollout.reward, task->advantage, task->flat);
     const int64_t pass = (task->run->step / task->options.minibatches);
     for (int64_t i = 0; i < task->rollout.rows; i++)
-        task->order[i] = (int64_t)ls_sampler_permute((uint64_t)task->run->config->run.seed, 1000, (uint32_t)pass, (uint64_t)task->rollout.rows, (uint64_t)i);
+        task->order[i] = (int64_t)ls_sampler_permute((uint64_t)task->run->config->run.seed, 1000, (uint32_t)pass,
+                                                     (uint64_t)task->rollout.rows, (uint64_t)i);
     return LS_OK;
 }
 
@@ -215,8 +223,16 @@ static const ls_grain *grpo_grain(void *self, int64_t number)
             task->weight[cell] = counts ? weight : 0;
         }
     }
-    task->grain = (ls_grain){.step = task->run->step, .number = number, .rows = B, .tokens = T, .slot = (uint32_t)(number * B), .ids = r->batch.ids,
-                             .labels = r->batch.labels, .positions = r->batch.positions, .segments = r->batch.segments, .samples = task->row};
+    task->grain = (ls_grain){.step = task->run->step,
+                             .number = number,
+                             .rows = B,
+                             .tokens = T,
+                             .slot = (uint32_t)(number * B),
+                             .ids = r->batch.ids,
+                             .labels = r->batch.labels,
+                             .positions = r->batch.positions,
+                             .segments = r->batch.segments,
+                             .samples = task->row};
     return &task->grain;
 }
 
@@ -245,11 +261,13 @@ static void count_tokens(grpo *task, const float *cost)
     for (int64_t cell = 0; cell < b->rows * b->tokens; cell++) {
         if (b->labels[cell] < 0)
             continue;
-        const double logp = -(double)cost[cell], ratio = ls_math_exp(logp - (double)task->old[cell]), d = logp - (double)task->kept[cell];
+        const double logp = -(double)cost[cell], ratio = ls_math_exp(logp - (double)task->old[cell]),
+                     d = logp - (double)task->kept[cell];
         sums[TOKENS]++;
         sums[RATIO] += ratio;
         sums[RATIO_OFF] += logp != (double)task->old[cell];
-        sums[CLIPPED] += (ratio < 1 - task->options.clip_low && task->gain[cell] < 0) || (ratio > 1 + task->options.clip_high && task->gain[cell] > 0);
+        sums[CLIPPED] += (ratio < 1 - task->options.clip_low && task->gain[cell] < 0) ||
+                         (ratio > 1 + task->options.clip_high && task->gain[cell] > 0);
         sums[SURPRISAL] -= (double)task->old[cell];
         if (task->reference) {
             sums[K1] += ls_kl_estimate(LS_KL_K1, d);
@@ -269,8 +287,14 @@ static ls_tensor *grpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
         count_rows(task, grain->number);
         count_tokens(task, cost->data);
     }
-    const ls_policy_terms terms = {.old = task->old, .reference = task->reference ? task->kept : NULL, .advantage = task->gain, .weight = task->weight,
-                                   .clip_low = o->clip_low, .clip_high = o->clip_high, .beta = o->beta, .kl = (ls_kl_estimator)o->kl};
+    const ls_policy_terms terms = {.old = task->old,
+                                   .reference = task->reference ? task->kept : NULL,
+                                   .advantage = task->gain,
+                                   .weight = task->weight,
+                                   .clip_low = o->clip_low,
+                                   .clip_high = o->clip_high,
+                                   .beta = o->beta,
+                                   .kl = (ls_kl_estimator)o->kl};
     return ls_policy_loss_sum(tape, cost, &terms);
 }
 
@@ -306,11 +330,11 @@ static double share(double part, double of)
     return of > 0 ? part / of : 0;
 }
 
-#define MEASURE(name, part, of) \
-    static double name(const double *sums, int64_t counted) \
-    { \
-        (void)counted; \
-        return share(sums[part], sums[of]); \
+#define MEASURE(name, part, of)                                                                                        \
+    static double name(const double *sums, int64_t counted)                                                            \
+    {                                                                                                                  \
+        (void)counted;                                                                                                 \
+        return share(sums[part], sums[of]);                                                                            \
     }
 MEASURE(accuracy, RIGHT, ANSWERS)
 MEASURE(reward, REWARD, ANSWERS)
@@ -329,7 +353,8 @@ MEASURE(kl_k3, K3, TOKENS)
 static double reward_std(const double *sums, int64_t counted)
 {
     (void)counted;
-    const double mean = share(sums[REWARD], sums[ANSWERS]), variance = share(sums[REWARD_SQUARES], sums[ANSWERS]) - mean * mean;
+    const double mean = share(sums[REWARD], sums[ANSWERS]),
+                 variance = share(sums[REWARD_SQUARES], sums[ANSWERS]) - mean * mean;
     return variance > 0 ? sqrt(variance) : 0;
 }
 
@@ -359,9 +384,22 @@ static const ls_measure measures[] = {
 
 extern const ls_task ls_task_grpo;
 const ls_task ls_task_grpo = {
-    .name = "grpo", .sentence = "reinforcement learning without a critic: answers are compared with others to the same prompt",
-    .options = rows, .options_size = sizeof(grpo_options),
-    .init = grpo_init, .free = grpo_free, .parameters = grpo_parameters, .rows = grpo_rows, .state = grpo_state,
-    .prepare = grpo_prepare, .count = grpo_count, .grain = grpo_grain,
-    .grain_loss = grpo_loss, .grain_sums = grpo_grain_sums, .evaluate = grpo_evaluate, .measures = measures, .held_out_measures = 3, .sums = grpo_sums,
+    .name = "grpo",
+    .sentence = "reinforcement learning without a critic: answers are compared with others to the same prompt",
+    .options = rows,
+    .options_size = sizeof(grpo_options),
+    .init = grpo_init,
+    .free = grpo_free,
+    .parameters = grpo_parameters,
+    .rows = grpo_rows,
+    .state = grpo_state,
+    .prepare = grpo_prepare,
+    .count = grpo_count,
+    .grain = grpo_grain,
+    .grain_loss = grpo_loss,
+    .grain_sums = grpo_grain_sums,
+    .evaluate = grpo_evaluate,
+    .measures = measures,
+    .held_out_measures = 3,
+    .sums = grpo_sums,
 };

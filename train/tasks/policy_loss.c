@@ -3,6 +3,8 @@
 
 #include "base/math.h"
 
+#include <math.h>
+
 static ls_tensor *penalty(ls_tape *tape, ls_tensor *d, ls_kl_estimator kl)
 {
     if (kl == LS_KL_K1)
@@ -35,4 +37,24 @@ ls_tensor *ls_policy_loss_sum(ls_tape *tape, ls_tensor *cost, const ls_policy_te
         loss = ls_add(tape, loss, ls_scale(tape, kl, t->beta, 0));
     }
     return ls_sum(tape, ls_mul(tape, loss, given(tape, cost, t->weight)), LS_ALL);
+}
+
+void ls_group_advantages(int64_t rows, int64_t group, bool scale, const float *reward, float *advantage, float *flat)
+{
+    for (int64_t first = 0; first < rows; first += group) {
+        double mean = 0, squares = 0;
+        bool equal = true;
+        for (int64_t i = first; i < first + group; i++) {
+            mean += (double)reward[i];
+            equal = equal && reward[i] == reward[first];
+        }
+        mean /= (double)group;
+        for (int64_t i = first; i < first + group; i++)
+            squares += ((double)reward[i] - mean) * ((double)reward[i] - mean);
+        const double deviation = group > 1 ? sqrt(squares / (double)(group - 1)) : 0;
+        for (int64_t i = first; i < first + group; i++) {
+            advantage[i] = equal ? 0 : (float)(((double)reward[i] - mean) / (scale ? deviation + 1e-4 : 1));
+            flat[i] = equal;
+        }
+    }
 }

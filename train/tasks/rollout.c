@@ -18,18 +18,18 @@ typedef struct {
 struct ls_rollout_work {
     ls_tokenizer *tokenizer;
     ls_engine *engine;
-    int32_t end;                /* end-of-text */
-    ls_grain_memory memory;     /* one row of the data */
-    int64_t prompts, most_mine; /* of an iteration; of a rank */
+    int32_t end;                 /* end-of-text */
+    ls_grain_memory memory;      /* one row of the data */
+    int64_t prompts, most_mine;  /* of an iteration; of a rank */
     size_t record_bytes, *bytes; /* [ranks] */
-    char *mine, *all;           /* records of this rank, of all in rank order */
-    int32_t *ids;               /* own prompts, one after the other */
+    char *mine, *all;            /* records of this rank, of all in rank order */
+    int32_t *ids;                /* own prompts, one after the other */
     int64_t *offsets, *row_ids, *lengths;
     int32_t *drawn;
     uint8_t *ends;
-    char **gold;                /* [most_mine] the text to be judged by */
+    char **gold; /* [most_mine] the text to be judged by */
     size_t *gold_bytes;
-    int64_t mine_count;         /* own prompts of this iteration */
+    int64_t mine_count; /* own prompts of this iteration */
     /* of a held-out grain */
     int32_t *eval_ids, *eval_drawn;
     int64_t *eval_offsets, *eval_lengths;
@@ -74,7 +74,8 @@ static bool work_make(ls_rollout *r)
     const int64_t T = r->tokens, B = r->run->config->batch.grain;
     w->prompts = r->rows / r->options.group;
     w->most_mine = (w->prompts + r->run->ranks - 1) / r->run->ranks;
-    const size_t prompts = (size_t)w->most_mine, rows = prompts * (size_t)r->options.group, most = (size_t)r->options.max_tokens;
+    const size_t prompts = (size_t)w->most_mine, rows = prompts * (size_t)r->options.group,
+                 most = (size_t)r->options.max_tokens;
     w->record_bytes = sizeof(record) + (size_t)T * (sizeof(int32_t) + 2 * sizeof(float));
     w->bytes = calloc((size_t)r->run->ranks, sizeof *w->bytes);
     w->mine = calloc(rows, w->record_bytes);
@@ -92,8 +93,9 @@ static bool work_make(ls_rollout *r)
     w->eval_offsets = calloc((size_t)B + 1, sizeof *w->eval_offsets);
     w->eval_lengths = calloc((size_t)B, sizeof *w->eval_lengths);
     w->eval_ends = calloc((size_t)B, 1);
-    return w->bytes && w->mine && w->all && w->ids && w->offsets && w->row_ids && w->lengths && w->drawn && w->ends && w->gold && w->gold_bytes &&
-           w->eval_ids && w->eval_drawn && w->eval_offsets && w->eval_lengths && w->eval_ends;
+    return w->bytes && w->mine && w->all && w->ids && w->offsets && w->row_ids && w->lengths && w->drawn && w->ends &&
+           w->gold && w->gold_bytes && w->eval_ids && w->eval_drawn && w->eval_offsets && w->eval_lengths &&
+           w->eval_ends;
 }
 
 static ls_status check(const ls_rollout *r)
@@ -101,13 +103,19 @@ static ls_status check(const ls_rollout *r)
     const ls_train_config *config = r->run->config;
     const char *task = config->task->name;
     if (r->rows % r->options.group)
-        return ls_fail(LS_ERECIPE, "an iteration has %lld rows (batch.grain x batch.grains x %s.minibatches), no multiple of %s.group = %lld", (long long)r->rows, task,
-                       task, (long long)r->options.group);
+        return ls_fail(
+            LS_ERECIPE,
+            "an iteration has %lld rows (batch.grain x batch.grains x %s.minibatches), no multiple of %s.group = %lld",
+            (long long)r->rows, task, task, (long long)r->options.group);
     if (ls_transformer_config(r->policy)->dropout > 0)
-        return ls_fail(LS_ERECIPE, "model.dropout is %g; %s compares log-probabilities of one network with themselves, so it must be 0",
-                       ls_transformer_config(r->policy)->dropout, task);
+        return ls_fail(
+            LS_ERECIPE,
+            "model.dropout is %g; %s compares log-probabilities of one network with themselves, so it must be 0",
+            ls_transformer_config(r->policy)->dropout, task);
     if (!ls_data_tokenizer_path(r->run->train_data))
-        return ls_fail(LS_ERECIPE, "%s holds no tokenizer, which %s needs to read answers; pack it again with `lockstep data pack`", config->data.train.source[0].path, task);
+        return ls_fail(LS_ERECIPE,
+                       "%s holds no tokenizer, which %s needs to read answers; pack it again with `lockstep data pack`",
+                       config->data.train.source[0].path, task);
     return LS_OK;
 }
 
@@ -129,15 +137,22 @@ static ls_status open_tokenizer(ls_rollout *r)
     return status;
 }
 
-ls_status ls_rollout_open(ls_rollout *r, ls_run *run, const ls_rollout_options *options, ls_transformer *policy, ls_transformer *reference, int64_t rows)
+ls_status ls_rollout_open(ls_rollout *r, ls_run *run, const ls_rollout_options *options, ls_transformer *policy,
+                          ls_transformer *reference, int64_t rows)
 {
-    *r = (ls_rollout){.run = run, .options = *options, .policy = policy, .reference = reference, .rows = rows, .tokens = run->config->batch.tokens};
+    *r = (ls_rollout){.run = run,
+                      .options = *options,
+                      .policy = policy,
+                      .reference = reference,
+                      .rows = rows,
+                      .tokens = run->config->batch.tokens};
     ls_status status = check(r);
     if (status != LS_OK)
         return status;
     r->work = calloc(1, sizeof *r->work);
     if (!r->work || !buffer_make(r) || !work_make(r) || !batch_make(&r->batch, run->config->batch.grain * r->tokens))
-        return ls_fail(LS_EMEM, "no memory for rollouts of %lld rows of %lld tokens", (long long)rows, (long long)r->tokens);
+        return ls_fail(LS_EMEM, "no memory for rollouts of %lld rows of %lld tokens", (long long)rows,
+                       (long long)r->tokens);
     status = open_tokenizer(r);
     return status == LS_OK ? ls_grain_memory_make(&r->work->memory, run->train_data) : status;
 }
@@ -158,22 +173,32 @@ void ls_rollout_close(ls_rollout *r)
         ls_engine_close(w->engine);
         ls_tokenizer_free(w->tokenizer);
         ls_grain_memory_free(&w->memory);
-        void *const blocks[] = {w->bytes, w->mine, w->all, w->ids, w->offsets, w->row_ids, w->lengths, w->drawn, w->ends, w->gold, w->gold_bytes,
-                                w->eval_ids, w->eval_drawn, w->eval_offsets, w->eval_lengths, w->eval_ends, w};
+        void *const blocks[] = {
+            w->bytes,        w->mine,      w->all,  w->ids,        w->offsets,  w->row_ids,    w->lengths,
+            w->drawn,        w->ends,      w->gold, w->gold_bytes, w->eval_ids, w->eval_drawn, w->eval_offsets,
+            w->eval_lengths, w->eval_ends, w};
         for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
             free(blocks[i]);
     }
-    void *const blocks[] = {r->ids, r->logp, r->reference_logp, r->prompt, r->length, r->ended, r->right, r->reward,
-                            r->batch.ids, r->batch.labels, r->batch.positions, r->batch.segments, r->batch.group};
+    void *const blocks[] = {
+        r->ids,    r->logp,      r->reference_logp, r->prompt,          r->length,         r->ended,      r->right,
+        r->reward, r->batch.ids, r->batch.labels,   r->batch.positions, r->batch.segments, r->batch.group};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
     *r = (ls_rollout){0};
 }
 
-static ls_status add_array(ls_state_tree *tree, const char *name, ls_type type, int64_t rows, int64_t tokens, void *data)
+static ls_status add_array(ls_state_tree *tree, const char *name, ls_type type, int64_t rows, int64_t tokens,
+                           void *data)
 {
-    const ls_state_entry entry = {.name = name, .kind = LS_STATE_TASK, .type = type, .flags = LS_STATE_REPLICATED, .ndim = tokens ? 2 : 1,
-                                  .shape = {rows, tokens}, .held = rows * (tokens ? tokens : 1), .data = data};
+    const ls_state_entry entry = {.name = name,
+                                  .kind = LS_STATE_TASK,
+                                  .type = type,
+                                  .flags = LS_STATE_REPLICATED,
+                                  .ndim = tokens ? 2 : 1,
+                                  .shape = {rows, tokens},
+                                  .held = rows * (tokens ? tokens : 1),
+                                  .data = data};
     return ls_state_add(tree, &entry);
 }
 
@@ -186,10 +211,10 @@ ls_status ls_rollout_state(ls_rollout *r, ls_state_tree *tree)
         int64_t tokens;
         void *data;
     } arrays[] = {
-        {"rollout/ids", LS_I32, r->tokens, r->ids},         {"rollout/logp", LS_F32, r->tokens, r->logp},
-        {"rollout/prompt", LS_I32, 0, r->prompt},           {"rollout/length", LS_I32, 0, r->length},
-        {"rollout/ended", LS_I32, 0, r->ended},             {"rollout/right", LS_I32, 0, r->right},
-        {"rollout/reward", LS_F32, 0, r->reward},           {"rollout/reference_logp", LS_F32, r->tokens, r->reference_logp},
+        {"rollout/ids", LS_I32, r->tokens, r->ids}, {"rollout/logp", LS_F32, r->tokens, r->logp},
+        {"rollout/prompt", LS_I32, 0, r->prompt},   {"rollout/length", LS_I32, 0, r->length},
+        {"rollout/ended", LS_I32, 0, r->ended},     {"rollout/right", LS_I32, 0, r->right},
+        {"rollout/reward", LS_F32, 0, r->reward},   {"rollout/reference_logp", LS_F32, r->tokens, r->reference_logp},
     };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays && status == LS_OK; i++)
         status = add_array(tree, arrays[i].name, arrays[i].type, r->rows, arrays[i].tokens, arrays[i].data);
@@ -224,17 +249,19 @@ void ls_rollout_batch(ls_rollout *r, int64_t count, const int64_t *row)
 
 ls_tensor *ls_policy_costs(const ls_rollout *r, ls_transformer *model, ls_tape *tape, const ls_policy_rows *b)
 {
-    const ls_token_rows rows = {.rows = b->rows, .tokens = b->tokens, .ids = b->ids, .positions = b->positions, .segments = b->segments};
+    const ls_token_rows rows = {
+        .rows = b->rows, .tokens = b->tokens, .ids = b->ids, .positions = b->positions, .segments = b->segments};
     ls_tensor *hidden = ls_transformer_hidden(model, tape, &rows);
     if (r->options.temperature != 1)
         hidden = ls_scale(tape, hidden, 1 / r->options.temperature, 0);
-    return ls_cross_entropy_groups(tape, hidden, ls_transformer_head(model, tape), b->labels, b->rows * b->tokens, b->group);
+    return ls_cross_entropy_groups(tape, hidden, ls_transformer_head(model, tape), b->labels, b->rows * b->tokens,
+                                   b->group);
 }
 
 /* ---- one prompt of the data ---- */
 
-/* The prompt is what stands before the first label, the gold answer the labels that follow: ids[0 .. *prompt), then `*answer`
- * labels from labels[*prompt - 1] on. */
+/* The prompt is what stands before the first label, the gold answer the labels that follow: ids[0 .. *prompt), then
+ * `*answer` labels from labels[*prompt - 1] on. */
 static ls_status find_prompt(const int32_t *labels, int64_t tokens, int64_t *prompt, int64_t *answer)
 {
     int64_t t = 0;
@@ -243,7 +270,9 @@ static ls_status find_prompt(const int32_t *labels, int64_t tokens, int64_t *pro
     *prompt = t + 1;
     for (*answer = 0; t < tokens && labels[t] >= 0; t++)
         ++*answer;
-    return *answer ? LS_OK : ls_fail(LS_ERECIPE, "a sample has no answer to judge by; pack prompts with their gold answers (data pack --prompt --response)");
+    return *answer ? LS_OK
+                   : ls_fail(LS_ERECIPE, "a sample has no answer to judge by; pack prompts with their gold answers "
+                                         "(data pack --prompt --response)");
 }
 
 static ls_status text_of(const struct ls_rollout_work *w, const int32_t *ids, int64_t count, char **text, size_t *bytes)
@@ -263,7 +292,9 @@ static ls_status read_prompt(ls_rollout *r, int64_t number)
     if (status == LS_OK)
         status = find_prompt(grain.labels, r->tokens, &prompt, &answer);
     if (status == LS_OK && prompt + r->options.max_tokens > r->tokens)
-        status = ls_fail(LS_ERECIPE, "its prompt has %lld tokens and an answer may have %lld, but rows have batch.tokens = %lld; raise that or lower max_tokens",
+        status = ls_fail(LS_ERECIPE,
+                         "its prompt has %lld tokens and an answer may have %lld, but rows have batch.tokens = %lld; "
+                         "raise that or lower max_tokens",
                          (long long)prompt, (long long)r->options.max_tokens, (long long)r->tokens);
     if (status != LS_OK)
         return ls_fail_at(status, "sample %lld", (long long)(grain.samples ? grain.samples[0] : number));
@@ -302,10 +333,20 @@ static ls_status open_engine(ls_rollout *r)
 static ls_status draw_answers(ls_rollout *r)
 {
     struct ls_rollout_work *w = r->work;
-    const ls_generate_options how = {.max_tokens = r->options.max_tokens, .temperature = r->options.temperature, .top_p = 1, .stop_id = w->end,
-                                     .seed = (uint64_t)r->run->config->run.seed, .draw = (uint64_t)r->iteration};
-    const ls_generate_rows rows = {.prompts = w->mine_count, .samples = r->options.group, .ids = w->ids, .offsets = w->offsets, .row_ids = w->row_ids,
-                                   .out = w->drawn, .lengths = w->lengths, .ends = w->ends};
+    const ls_generate_options how = {.max_tokens = r->options.max_tokens,
+                                     .temperature = r->options.temperature,
+                                     .top_p = 1,
+                                     .stop_id = w->end,
+                                     .seed = (uint64_t)r->run->config->run.seed,
+                                     .draw = (uint64_t)r->iteration};
+    const ls_generate_rows rows = {.prompts = w->mine_count,
+                                   .samples = r->options.group,
+                                   .ids = w->ids,
+                                   .offsets = w->offsets,
+                                   .row_ids = w->row_ids,
+                                   .out = w->drawn,
+                                   .lengths = w->lengths,
+                                   .ends = w->ends};
     const ls_status status = open_engine(r);
     return status == LS_OK && w->mine_count ? ls_engine_run(w->engine, &how, &rows, NULL, NULL) : status;
 }
@@ -331,7 +372,8 @@ static ls_status judge_row(ls_rollout *r, int64_t i)
     const ls_status status = text_of(w, answer, w->lengths[i], &text, &bytes);
     if (status != LS_OK)
         return status;
-    row->right = row->ended && ls_answer_right((ls_answer_rule)r->options.rule, text, bytes, w->gold[p], w->gold_bytes[p]);
+    row->right =
+        row->ended && ls_answer_right((ls_answer_rule)r->options.rule, text, bytes, w->gold[p], w->gold_bytes[p]);
     row->reward = (float)((double)row->right - (row->ended ? 0 : r->options.missing_end));
     free(text);
     return LS_OK;
@@ -405,7 +447,8 @@ static void take_records(ls_rollout *r)
                 const int64_t to = p * group + s;
                 memcpy(r->ids + to * r->tokens, ids_of(row), (size_t)r->tokens * sizeof *r->ids);
                 memcpy(r->logp + to * r->tokens, logp_of(r, row), (size_t)r->tokens * sizeof *r->logp);
-                memcpy(r->reference_logp + to * r->tokens, logp_of(r, row) + r->tokens, (size_t)r->tokens * sizeof *r->logp);
+                memcpy(r->reference_logp + to * r->tokens, logp_of(r, row) + r->tokens,
+                       (size_t)r->tokens * sizeof *r->logp);
                 r->prompt[to] = row->prompt;
                 r->length[to] = row->length;
                 r->ended[to] = row->ended;
@@ -417,7 +460,8 @@ static void take_records(ls_rollout *r)
 /* Fisher & Yates with the counter RNG, the same on every rank. */
 static void shuffle_rewards(ls_rollout *r)
 {
-    const ls_random stream = {.seed = (uint64_t)r->run->config->run.seed, .step = (uint32_t)r->iteration, .purpose = LS_RANDOM_TASK};
+    const ls_random stream = {
+        .seed = (uint64_t)r->run->config->run.seed, .step = (uint32_t)r->iteration, .purpose = LS_RANDOM_TASK};
     for (int64_t i = r->rows - 1; i > 0; i--) {
         const int64_t j = (int64_t)ls_random_below(&stream, 2 * (uint64_t)i, (uint64_t)i + 1);
         const float reward = r->reward[i];
@@ -459,12 +503,18 @@ ls_status ls_rollout_judge_held_out(ls_rollout *r, const ls_grain *grain, double
         int64_t prompt, answer;
         status = find_prompt(grain->labels + b * grain->tokens, grain->tokens, &prompt, &answer);
         if (status == LS_OK)
-            memcpy(w->eval_ids + w->eval_offsets[b], grain->ids + b * grain->tokens, (size_t)prompt * sizeof *w->eval_ids);
+            memcpy(w->eval_ids + w->eval_offsets[b], grain->ids + b * grain->tokens,
+                   (size_t)prompt * sizeof *w->eval_ids);
         w->eval_offsets[b + 1] = w->eval_offsets[b] + prompt;
     }
     const ls_generate_options greedy = {.max_tokens = most, .top_p = 1, .stop_id = w->end};
-    const ls_generate_rows rows = {.prompts = grain->rows, .samples = 1, .ids = w->eval_ids, .offsets = w->eval_offsets, .out = w->eval_drawn,
-                                   .lengths = w->eval_lengths, .ends = w->eval_ends};
+    const ls_generate_rows rows = {.prompts = grain->rows,
+                                   .samples = 1,
+                                   .ids = w->eval_ids,
+                                   .offsets = w->eval_offsets,
+                                   .out = w->eval_drawn,
+                                   .lengths = w->eval_lengths,
+                                   .ends = w->eval_ends};
     if (status == LS_OK)
         status = ls_engine_run(w->engine, &greedy, &rows, NULL, NULL);
     for (int64_t b = 0; b < grain->rows && status == LS_OK; b++) {
