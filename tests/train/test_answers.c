@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool strict(const char *reply, const char *gold)
@@ -118,4 +119,62 @@ Test(answers, wilson_interval_matches_published_values)
     cr_assert(fabs(low - 0.0061) < 5e-5 && fabs(high - 0.1718) < 5e-5, "%g %g", low, high);
     ls_wilson_interval(0, 0, &low, &high);
     cr_assert(low == 0 && high == 1);
+}
+
+Test(answers, the_marked_number_as_a_rational)
+{
+    static const struct {
+        const char *reply, *gold;
+        bool right;
+    } rows[] = {
+        {"47+38=85;85*2=170#170", "#170", true},
+        {"#170", "47+38=85;85*2=170#170", true},
+        {"#### 1,000", "# 1000.0", true},
+        {"## 2000/2", "#1000", true},
+        {"#-5", "#-5", true},
+        {"#5", "#-5", false},
+        {"#17#18", "#17", true}, /* the first mark */
+        {"#17#18", "#18", false},
+        {"170", "#170", false},  /* a reply without the mark is wrong */
+        {"#170", "it is 170", true},
+        {"", "#170", false},
+        {"47+38*2=", "#170", false}, /* the prompt copied */
+        {"#", "#170", false},
+        {"#x170", "#170", false},
+        {"#170", "none", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        cr_expect_eq(ls_answer_right(LS_ANSWER_MARKED, rows[i].reply, strlen(rows[i].reply), rows[i].gold, strlen(rows[i].gold)), rows[i].right,
+                     "\"%s\" against \"%s\"", rows[i].reply, rows[i].gold);
+}
+
+/* "A: 18" is how these models write "#### 18". Their authors' verdict is text equality; the rationals may only add to it. */
+Test(answers, they_agree_with_the_verdicts_on_real_model_answers)
+{
+    char path[4096], line[4096];
+    snprintf(path, sizeof path, "%s/tests/data/gsm8k-answers/answers.tsv", getenv("LS_SOURCE"));
+    FILE *file = fopen(path, "r");
+    cr_assert_not_null(file, "%s", path);
+    int all = 0, right = 0, agree[3] = {0}, more[3] = {0};
+    while (fgets(line, sizeof line, file)) {
+        char *gold = strchr(line, '\t') + 1, *reply = strchr(gold, '\t'), marked[2][4096];
+        *reply++ = '\0';
+        reply[strcspn(reply, "\n")] = '\0';
+        snprintf(marked[0], sizeof marked[0], "#### %.4000s", gold + 3);
+        snprintf(marked[1], sizeof marked[1], "%s%.4000s", strncmp(reply, "A: ", 3) ? "" : "#### ", strncmp(reply, "A: ", 3) ? reply : reply + 3);
+        const bool verdict = line[0] == '1';
+        all++;
+        right += verdict;
+        for (ls_answer_rule rule = LS_ANSWER_MARKED; rule <= LS_ANSWER_LENIENT; rule++) {
+            const bool ours = ls_answer_right(rule, marked[1], strlen(marked[1]), marked[0], strlen(marked[0]));
+            agree[rule] += ours == verdict;
+            more[rule] += ours && !verdict;
+        }
+    }
+    fclose(file);
+    printf("agreement with %d verdicts, %d of them right: marked %d, gsm8k %d, lenient %d; right only here: %d, %d, %d\n", all, right, agree[0], agree[1], agree[2],
+           more[0], more[1], more[2]);
+    cr_assert_eq(all, 5276);
+    for (int rule = 0; rule < 3; rule++)
+        cr_expect_eq(agree[rule], all, "rule %d", rule);
 }
