@@ -21,5 +21,6 @@ done
 for layout in 1x2 2x1 4x2; do
     sort -n "$work/$layout" | awk '{ t[NR] = $1 } END { print t[int((NR + 1) / 2)], t[1], t[NR] }' > "$work/median"
     [ $layout != 1x2 ] || cp "$work/median" "$work/first"
-    paste "$work/median" "$work/first" | awk -v l=$layout '{ printf "%s  %.3f s a step (%.3f to %.3f)  %.3f steps/s  %.2f of 1x2\n", l, $1, $2, $3, 1 / $1, $4 / $1 }'
+    paste "$work/median" "$work/first" | awk -v l=$layout '{ printf "%s  %.3f s a step (%.3f to %.3f)  %.3f steps/s  %.2f of 1x2\n", l, $1, $2, $3, 1 / $1, $4 / $1
+        printf "{\"name\": \"%s ranks x threads against 1x2\", \"value\": %.4f, \"unit\": \"x\", \"better\": \"higher\", \"note\": \"%.3f s a step\"}\n", l, $4 / $1, $1 }'
 done

@@ -12,6 +12,7 @@
  *
  * Steps are taken in alternation; medians of the slowest rank's seconds. The peer gets its best: Open MPI's faster
  * algorithm is a matter of the command line, as bench_tree.c says. */
+#include "bench/figure.h"
 #include "dist/comm.h"
 #include "dist/reduce.h"
 #include "models/transformer.h"
@@ -224,12 +225,18 @@ int main(int count, char **arguments)
     }
     qsort(tree, STEPS, sizeof *tree, by_value);
     qsort(plain, STEPS, sizeof *plain, by_value);
-    if (ls_world_rank(world) == 0)
+    if (ls_world_rank(world) == 0) {
+        char name[128], note[96];
+        snprintf(name, sizeof name, "price of determinism, %d ranks x %d threads, %s, %lld grains of %lld x %d", ls_world_ranks(world), ls_team_threads(team),
+                 ls_type_name(t.compute), (long long)t.grains, (long long)t.rows, TOKENS);
+        snprintf(note, sizeof note, "%.3f s against %.3f s", tree[STEPS / 2], plain[STEPS / 2]);
+        ls_figure(name, tree[STEPS / 2] / plain[STEPS / 2], "x", 1, note);
         printf("%d ranks x %d threads, %.1fM parameters, %s, %lld grains of %lld x %d tokens\n"
                "  tree   %.3f s a step (%.3f to %.3f)\n  free   %.3f s a step (%.3f to %.3f)\n  price  %.3f\n",
                ls_world_ranks(world), ls_team_threads(team), 1e-6 * (double)t.elements, ls_type_name(t.compute), (long long)t.grains,
                (long long)t.rows, TOKENS, tree[STEPS / 2], tree[0], tree[STEPS - 1], plain[STEPS / 2], plain[0], plain[STEPS - 1],
                tree[STEPS / 2] / plain[STEPS / 2]);
+    }
     close_trainer(&t);
     ls_team_free(team);
     ls_world_close(world);

@@ -13,6 +13,7 @@
  *     --mca coll_tuned_use_dynamic_rules 1 --mca coll_tuned_allreduce_algorithm 4
  * Turns are taken in alternation, so that both meet the same machine; medians, with least and most. The memory rate is
  * of y += x over two arrays of 64 MiB (12 bytes an element), on all ranks at once. */
+#include "bench/figure.h"
 #include "dist/comm.h"
 #include "dist/reduce.h"
 #include "tensor/rate.h"
@@ -89,6 +90,15 @@ static void print_row(const char *name, double turn[TURNS], double mebibytes)
            mebibytes * 1.048576e-3 / turn[TURNS / 2]);
 }
 
+/* For bench/run. */
+static void tell(double row[ROWS][TURNS], const char *what, int which, double mebibytes)
+{
+    char name[96], note[96];
+    snprintf(name, sizeof name, "%s %.0f MiB over %d ranks against MPI_Allreduce", what, mebibytes, ls_world_ranks(world));
+    snprintf(note, sizeof note, "%.1f ms against %.1f ms", row[which][TURNS / 2] * 1e3, row[THEIRS][TURNS / 2] * 1e3);
+    ls_figure(name, row[THEIRS][TURNS / 2] / row[which][TURNS / 2], "x", 0, note);
+}
+
 static void print(const ls_reducer *reducer, double row[ROWS][TURNS], double mebibytes, double memory)
 {
     printf("%d ranks, %.0f MiB, %s\n", ls_world_ranks(world), mebibytes, ls_reducer_describe(reducer));
@@ -100,6 +110,8 @@ static void print(const ls_reducer *reducer, double row[ROWS][TURNS], double meb
     printf("  MPI_Allreduce / reduce            %5.2f\n  MPI_Allreduce / (reduce + gather) %5.2f\n"
            "  memory rate of all ranks         %6.2f GB/s\n",
            row[THEIRS][TURNS / 2] / row[REDUCE][TURNS / 2], row[THEIRS][TURNS / 2] / row[TREE][TURNS / 2], memory);
+    tell(row, "reduce", REDUCE, mebibytes);
+    tell(row, "reduce and gather", TREE, mebibytes);
 }
 
 int main(int count, char **arguments)

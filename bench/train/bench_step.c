@@ -2,8 +2,8 @@
  *
  *     build/release/bench/train_bench_step RECIPE [steps=N] [memory] [KEY=VALUE...]
  *
- * from the top of the repository, on the text that bench/train/text.sh makes. Nothing is saved. Prints tokens/s (median of
- * N steps, 3, after one to warm up) with the grain and the share of the machine's matrix product rate, best of a measurement
+ * from the top of the repository, on what bench/train/text.sh and pictures.sh make. Nothing is saved. Prints tokens/s (of task
+ * classify images/s; median of N steps, 3, after one to warm up) with the grain and the share of the machine's matrix product rate, best of a measurement
  * before and one after the steps; or, with `memory`, the most memory that was resident, less what was before the run was
  * opened, and how much of it is beyond 16 bytes a parameter (weight, gradient, two moments in f32: nobody has less).
  * Under mpirun all ranks take part, and rank 0 prints. */
@@ -48,12 +48,21 @@ static int by_value(const void *a, const void *b)
     return *(const double *)a < *(const double *)b ? -1 : 1;
 }
 
-/* "gpt2-124m bf16 4 x 256 G=4", as the peer calls it. */
+static bool images(const ls_train_config *config)
+{
+    return strcmp(config->task->name, "classify") == 0;
+}
+
+/* "gpt2-124m bf16 4 x 256 G=4", "vit-s16 f32 16 images G=1", as the peer calls it. */
 static void name_of(const arguments *given, const ls_train_config *config, char *name, size_t bytes)
 {
+    const int64_t rows = config->batch.grain * config->batch.grains;
+    char step[48] = "images";
+    if (!images(config))
+        snprintf(step, sizeof step, "x %lld", (long long)config->batch.tokens);
     const char *slash = strrchr(given->recipe, '/'), *stem = slash ? slash + 1 : given->recipe;
-    snprintf(name, bytes, "%.*s %s %lld x %lld G=%lld", (int)strcspn(stem, "."), stem, config->run.precision ? "bf16" : "f32",
-             (long long)(config->batch.grain * config->batch.grains), (long long)config->batch.tokens, (long long)config->batch.grains);
+    snprintf(name, bytes, "%.*s %s %lld %s G=%lld", (int)strcspn(stem, "."), stem, config->run.precision ? "bf16" : "f32", (long long)rows,
+             step, (long long)config->batch.grains);
 }
 
 static void tell_memory(const ls_run *run, const char *name, double before)
@@ -99,11 +108,12 @@ static void measure(const arguments *given, const ls_train_config *config, doubl
         rate = fmax(rate, matmul_rate(&run));
         qsort(seconds, (size_t)given->steps, sizeof *seconds, by_value);
         const double median = seconds[given->steps / 2];
-        snprintf(note, sizeof note, "grain %lld x %lld; %.0f %% of %.0f GFLOP/s; %.3f to %.3f s a step; %d ranks x %d threads",
-                 (long long)config->batch.grain, (long long)config->batch.tokens, 100e-9 * flops * run.ranks / median / rate, rate,
+        const int64_t rows = config->batch.grain * config->batch.grains, things = images(config) ? rows : rows * config->batch.tokens;
+        snprintf(note, sizeof note, "grain %lld rows; %.0f %% of %.0f GFLOP/s; %.3f to %.3f s a step; %d ranks x %d threads",
+                 (long long)config->batch.grain, 100e-9 * flops * run.ranks / median / rate, rate,
                  seconds[0], seconds[given->steps - 1], run.ranks, ls_team_threads(run.team));
         if (run.rank == 0)
-            ls_figure(name, (double)(config->batch.grain * config->batch.grains * config->batch.tokens) / median, "tokens/s", 0, note);
+            ls_figure(name, (double)things / median, images(config) ? "images/s" : "tokens/s", 0, note);
         snprintf(note, sizeof note, "%s share of the matmul rate", name);
         if (run.rank == 0)
             ls_figure(note, 100e-9 * flops * run.ranks / median / rate, "%", 0, "");
