@@ -6,17 +6,17 @@
  * The gradient in x is the same loop the other way round: a position of x gathers from the positions of dy that saw it,
  * so nothing is scattered. With strides, positions of x fall into classes (their place modulo the stride), each with
  * taps of its own: one pass a class. The gradient in w is A = dy transposed, B = the patches, chunks of positions added in
- * ascending order. Bits depend on shapes alone, as tensor/cpu/product.h says.
+ * ascending order. Where nothing has to be gathered, conv_padded.c does the same without staging. Bits depend on shapes
+ * alone, as tensor/cpu/product.h says.
  *
  * f64 serves gradient checks: plain loops. */
-#include "tensor/cpu/cpu.h"
-#include "tensor/cpu/product.h"
+#include "tensor/cpu/conv_gather.h"
 
 #include <string.h>
 
 enum {
-    TILE_ROWS = 96,
-    TILE_COLUMNS = 512,
+    TILE_ROWS = LS_CONV_TILE_ROWS,
+    TILE_COLUMNS = LS_CONV_TILE_COLUMNS,
     WEIGHT_PANELS = 9, /* of dw in one item, at most: dy is staged once an item */
     ENOUGH_ITEMS = 6,
     A_ROWS = 6,        /* that the kernel takes at once */
@@ -52,42 +52,10 @@ static const char *at(const void *base, ls_type type, int64_t element)
 /* ---- gathering: what a position sees ---- */
 
 typedef struct {
-    int64_t offset[3]; /* from the position's origin in the source */
-    int64_t number;    /* in the window, row by row */
-    int64_t run;       /* this tap and those behind it that see neighbours on the last axis, in order */
-} tap;
-
-/* Position q of a pass lies at q * out_step + out_offset in the result, and sees the source at q * step + tap offset. */
-typedef struct {
-    int64_t q[3], step[3], out_step[3], out_offset[3];
-    int64_t taps;
-    tap *tap;
-} pass;
-
-typedef struct {
-    ls_device *device;
-    const ls_product_kernels *kernels;
-    ls_type type;
-    int64_t batch, source[3], result[3]; /* grids */
-    int64_t source_channels, result_channels, depth, width; /* all; of one group */
-    pass pass;
-    int64_t positions;  /* of the pass, over the batch */
-    int64_t group, k;   /* k = taps * depth */
-    const void *x;
-    void *y, *pre;
-    bool accumulate;
-    const float *bias;
-    ls_activation activation;
-    float *panels;      /* [ceil(width / panel)][k][panel] */
-    int64_t sum_row;           /* floats from one row of `sum` to the next: no more than needed, so that it stays in cache */
-    float *staged, *sum, *row; /* one for each thread */
-} gather;
-
-typedef struct {
     int64_t n, q[3];
 } place;
 
-static place place_of(const pass *p, int64_t position)
+static place place_of(const ls_conv_pass *p, int64_t position)
 {
     place at_ = {.q = {0, 0, position % p->q[2]}};
     position /= p->q[2];
@@ -98,7 +66,7 @@ static place place_of(const pass *p, int64_t position)
     return at_;
 }
 
-static void next_place(const pass *p, place *at_)
+static void next_place(const ls_conv_pass *p, place *at_)
 {
     if (++at_->q[2] < p->q[2])
         return;
@@ -113,7 +81,7 @@ static void next_place(const pass *p, place *at_)
 }
 
 /* Number of the source position that `t` sees from `from`; -1: outside. */
-static int64_t seen(const int64_t source[3], const pass *p, const place *from, const tap *t)
+static int64_t seen(const int64_t source[3], const ls_conv_pass *p, const place *from, const ls_conv_tap *t)
 {
     int64_t number = from->n;
     for (int axis = 0; axis < 3; axis++) {
@@ -125,8 +93,7 @@ static int64_t seen(const int64_t source[3], const pass *p, const place *from, c
     return number;
 }
 
-/* floats = x[element, element + count); element < 0: zeros. */
-static void take(ls_device *device, ls_type type, const void *x, int64_t element, int64_t count, float *floats)
+void ls_conv_take(ls_device *device, ls_type type, const void *x, int64_t element, int64_t count, float *floats)
 {
     if (element < 0)
         memset(floats, 0, (size_t)count * sizeof *floats);
@@ -138,31 +105,31 @@ static void take(ls_device *device, ls_type type, const void *x, int64_t element
 
 /* Columns [column, column + count) of the patch of one position. Where the taps of a run are all inside, and no group's
  * channels stand between them, they are one run of memory. */
-static void stage_patch(const gather *g, const place *from, int64_t column, int64_t count, float *a)
+static void stage_patch(const ls_conv_gather *g, const place *from, int64_t column, int64_t count, float *a)
 {
     for (int64_t end = column + count; column < end;) {
-        const tap *t = &g->pass.tap[column / g->depth];
+        const ls_conv_tap *t = &g->pass.tap[column / g->depth];
         const int64_t channel = column % g->depth, number = seen(g->source, &g->pass, from, t);
         const int64_t last = from->q[2] * g->pass.step[2] + t->offset[2] + t->run - 1;
         const bool whole = number >= 0 && g->depth == g->source_channels && last < g->source[2];
         const int64_t length = least((whole ? t->run : 1) * g->depth - channel, end - column);
-        take(g->device, g->type, g->x, number < 0 ? -1 : number * g->source_channels + g->group * g->depth + channel, length, a);
+        ls_conv_take(g->device, g->type, g->x, number < 0 ? -1 : number * g->source_channels + g->group * g->depth + channel, length, a);
         a += length;
         column += length;
     }
 }
 
 /* Columns [first, first + count) of A for `rows` positions. */
-static void stage(const gather *g, place from, int64_t rows, int64_t first, int64_t count, float *a)
+static void stage(const ls_conv_gather *g, place from, int64_t rows, int64_t first, int64_t count, float *a)
 {
     for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from))
         stage_patch(g, &from, first, count, a + row * count);
 }
 
-static void find_runs(pass *p)
+static void find_runs(ls_conv_pass *p)
 {
     for (int64_t t = p->taps - 1; t >= 0; t--) {
-        const tap *next = &p->tap[t + 1];
+        const ls_conv_tap *next = &p->tap[t + 1];
         p->tap[t].run = 1;
         if (t + 1 < p->taps && next->offset[0] == p->tap[t].offset[0] && next->offset[1] == p->tap[t].offset[1] &&
             next->offset[2] == p->tap[t].offset[2] + 1)
@@ -172,12 +139,11 @@ static void find_runs(pass *p)
 
 /* ---- finished sums ---- */
 
-/* The sums of `n` channels of one position: what is there, bias, rounding, activation, as finish_row of matmul.c. */
-static void finish(const gather *g, int64_t element, int64_t first, int64_t n, float *sum, float *row)
+void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int64_t n, float *sum, float *row)
 {
     void *y = (void *)at(g->y, g->type, element), *pre = g->pre ? (void *)at(g->pre, g->type, element) : NULL;
     if (g->accumulate) {
-        take(g->device, g->type, g->y, element, n, row);
+        ls_conv_take(g->device, g->type, g->y, element, n, row);
         for (int64_t i = 0; i < n; i++)
             sum[i] = row[i] + sum[i];
     }
@@ -196,7 +162,7 @@ static void finish(const gather *g, int64_t element, int64_t first, int64_t n, f
 
 static void gather_tile(void *context, int64_t item)
 {
-    const gather *g = context;
+    const ls_conv_gather *g = context;
     const int64_t thread = ls_team_thread_number(), panel = g->kernels->width, columns = ceil_div(g->width, TILE_COLUMNS);
     const int64_t first_position = item / columns * TILE_ROWS, rows = least(TILE_ROWS, g->positions - first_position);
     const int64_t first = item % columns * TILE_COLUMNS, width = least(TILE_COLUMNS, g->width - first);
@@ -215,11 +181,11 @@ static void gather_tile(void *context, int64_t item)
         for (int axis = 0; axis < 3; axis++)
             number = number * g->result[axis] + from.q[axis] * g->pass.out_step[axis] + g->pass.out_offset[axis];
         const int64_t channel = g->group * g->width + first;
-        finish(g, number * g->result_channels + channel, channel, width, sum + row * g->sum_row, g->row + thread * TILE_COLUMNS);
+        ls_conv_finish(g, number * g->result_channels + channel, channel, width, sum + row * g->sum_row, g->row + thread * TILE_COLUMNS);
     }
 }
 
-static ls_status take_memory(gather *g, int64_t most_taps, ls_arena *scratch)
+static ls_status take_memory(ls_conv_gather *g, int64_t most_taps, ls_arena *scratch)
 {
     const int64_t threads = ls_team_threads(g->device->team);
     g->staged = ls_arena_array(scratch, float, TILE_ROWS * LS_PRODUCT_CHUNK * threads);
@@ -227,23 +193,26 @@ static ls_status take_memory(gather *g, int64_t most_taps, ls_arena *scratch)
     g->row = ls_arena_array(scratch, float, TILE_COLUMNS * threads);
     g->sum_row = least(TILE_COLUMNS, ceil_div(g->width, g->kernels->width) * g->kernels->width);
     g->panels = ls_arena_array(scratch, float, most_taps * g->depth * (g->width + LS_PRODUCT_MAX_WIDTH));
-    g->pass.tap = ls_arena_array(scratch, tap, most_taps);
+    g->pass.tap = ls_arena_array(scratch, ls_conv_tap, most_taps);
     return ls_arena_status(scratch);
 }
 
-static void run_pass(gather *g)
+static ls_status run_pass(ls_conv_gather *g, ls_arena *scratch)
 {
+    if (ls_conv_padded_fits(g))
+        return ls_conv_padded(g, scratch);
     g->positions = g->batch * product3(g->pass.q);
     const int64_t items = ceil_div(g->positions, TILE_ROWS) * ceil_div(g->width, TILE_COLUMNS);
     if (g->positions)
         ls_team_run(g->device->team, items, gather_tile, g);
+    return LS_OK;
 }
 
 /* ---- forward ---- */
 
-static tap tap_of(const ls_grid *grid, int64_t number)
+static ls_conv_tap tap_of(const ls_grid *grid, int64_t number)
 {
-    tap t = {.number = number};
+    ls_conv_tap t = {.number = number};
     for (int axis = 2; axis >= 0; axis--) {
         t.offset[axis] = number % grid->window[axis] * grid->dilation[axis] - grid->padding[axis];
         number /= grid->window[axis];
@@ -251,7 +220,7 @@ static tap tap_of(const ls_grid *grid, int64_t number)
     return t;
 }
 
-static void forward_pass(const ls_grid *grid, pass *p)
+static void forward_pass(const ls_grid *grid, ls_conv_pass *p)
 {
     for (int axis = 0; axis < 3; axis++) {
         p->q[axis] = grid->out[axis];
@@ -261,7 +230,7 @@ static void forward_pass(const ls_grid *grid, pass *p)
     }
 }
 
-static void all_taps(const ls_grid *grid, pass *p)
+static void all_taps(const ls_grid *grid, ls_conv_pass *p)
 {
     p->taps = product3(grid->window);
     for (int64_t t = 0; t < p->taps; t++)
@@ -274,33 +243,33 @@ static ls_status conv_f32(ls_device *device, const ls_grid *grid, const void *x,
                           void *y, void *pre, ls_arena *scratch)
 {
     const int64_t taps = product3(grid->window);
-    gather g = {.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
+    ls_conv_gather g = {.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
                 .source_channels = grid->channels, .result_channels = grid->outputs, .depth = grid->channels / grid->groups,
                 .width = grid->outputs / grid->groups, .x = x, .y = y, .pre = pre, .bias = bias, .activation = activation};
     memcpy(g.source, grid->in, sizeof g.source);
     memcpy(g.result, grid->out, sizeof g.result);
     g.k = taps * g.depth;
-    const ls_status status = take_memory(&g, taps, scratch);
+    ls_status status = take_memory(&g, taps, scratch);
     if (status != LS_OK)
         return status;
     all_taps(grid, &g.pass);
     const int64_t panel = g.kernels->width;
-    for (g.group = 0; g.group < grid->groups; g.group++) {
+    for (g.group = 0; g.group < grid->groups && status == LS_OK; g.group++) {
         for (int64_t j = 0; j < g.width; j += panel)
             g.kernels->pack(grid->type, true, g.k, least(panel, g.width - j), at(w, grid->type, (g.group * g.width + j) * g.k), g.k, g.panels + j * g.k);
-        run_pass(&g);
+        status = run_pass(&g, scratch);
     }
-    return LS_OK;
+    return status;
 }
 
 /* ---- gradient in x ---- */
 
 /* The taps that positions of class `rest` (their place modulo the stride) are seen by. */
-static void taps_of_class(const ls_grid *grid, const int64_t rest[3], pass *p)
+static void taps_of_class(const ls_grid *grid, const int64_t rest[3], ls_conv_pass *p)
 {
     p->taps = 0;
     for (int64_t number = product3(grid->window) - 1; number >= 0; number--) { /* so that what they see ascends */
-        tap t = tap_of(grid, number);
+        ls_conv_tap t = tap_of(grid, number);
         bool whole = true;
         for (int axis = 0; axis < 3; axis++) {
             const int64_t shift = rest[axis] - t.offset[axis];
@@ -320,7 +289,7 @@ static void taps_of_class(const ls_grid *grid, const int64_t rest[3], pass *p)
 }
 
 /* B of a class: rows (tap, output), columns channels. */
-static void pack_class(gather *g, const ls_grid *grid, const void *w)
+static void pack_class(ls_conv_gather *g, const ls_grid *grid, const void *w)
 {
     const int64_t panel = g->kernels->width, all = product3(grid->window) * g->width;
     g->k = g->pass.taps * g->depth;
@@ -333,30 +302,28 @@ static void pack_class(gather *g, const ls_grid *grid, const void *w)
 
 static ls_status conv_input_f32(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch)
 {
-    gather g = {.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
+    ls_conv_gather g = {.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
                 .source_channels = grid->outputs, .result_channels = grid->channels, .depth = grid->outputs / grid->groups,
                 .width = grid->channels / grid->groups, .x = dy, .y = dx, .accumulate = accumulate};
     memcpy(g.source, grid->out, sizeof g.source);
     memcpy(g.result, grid->in, sizeof g.result);
-    const ls_status status = take_memory(&g, product3(grid->window), scratch);
-    if (status != LS_OK)
-        return status;
+    ls_status status = take_memory(&g, product3(grid->window), scratch);
     int64_t rest[3];
     for (g.group = 0; g.group < grid->groups; g.group++)
         for (rest[0] = 0; rest[0] < grid->stride[0]; rest[0]++)
             for (rest[1] = 0; rest[1] < grid->stride[1]; rest[1]++)
-                for (rest[2] = 0; rest[2] < grid->stride[2]; rest[2]++) {
+                for (rest[2] = 0; rest[2] < grid->stride[2] && status == LS_OK; rest[2]++) {
                     taps_of_class(grid, rest, &g.pass);
                     pack_class(&g, grid, w);
-                    run_pass(&g);
+                    status = run_pass(&g, scratch);
                 }
-    return LS_OK;
+    return status;
 }
 
 /* ---- gradient in w ---- */
 
 typedef struct {
-    gather patches;         /* of x: only its geometry is used */
+    ls_conv_gather patches;         /* of x: only its geometry is used */
     const void *dy;
     float *dw;
     int64_t outputs, width; /* all; of one group */
@@ -368,7 +335,7 @@ typedef struct {
 /* Columns [column, column + n) of the patches of `rows` positions, zeros up to whole panels. */
 static void stage_columns(const weights *w, place from, int64_t rows, int64_t group, int64_t column, int64_t n, float *columns)
 {
-    gather of_group = w->patches;
+    ls_conv_gather of_group = w->patches;
     of_group.group = group;
     const int64_t whole = ceil_div(n, of_group.kernels->width) * of_group.kernels->width;
     for (int64_t row = 0; row < rows; row++, next_place(&of_group.pass, &from), columns += w->columns_row) {
@@ -380,7 +347,7 @@ static void stage_columns(const weights *w, place from, int64_t rows, int64_t gr
 /* dy of `rows` positions, channels [channel, channel + m), as [m / A_ROWS][rows][A_ROWS]: what the kernel reads in turn. */
 static void stage_dy(const weights *w, int64_t first, int64_t rows, int64_t channel, int64_t m, float *dy)
 {
-    const gather *g = &w->patches;
+    const ls_conv_gather *g = &w->patches;
     float wide[TILE_COLUMNS];
     for (int64_t begin = 0; begin < m; begin += TILE_COLUMNS / A_ROWS * A_ROWS) {
         const int64_t n = least(TILE_COLUMNS / A_ROWS * A_ROWS, m - begin), whole = n / A_ROWS * A_ROWS;
@@ -389,7 +356,7 @@ static void stage_dy(const weights *w, int64_t first, int64_t rows, int64_t chan
             const float *from = (const float *)w->dy + element;
             float *to = dy + begin * rows + row * A_ROWS;
             if (g->type != LS_F32) {
-                take(g->device, g->type, w->dy, element, n, wide);
+                ls_conv_take(g->device, g->type, w->dy, element, n, wide);
                 from = wide;
             }
             for (int64_t o = 0; o < whole; o += A_ROWS)
@@ -404,7 +371,7 @@ static void stage_dy(const weights *w, int64_t first, int64_t rows, int64_t chan
 static void weight_item(void *context, int64_t item)
 {
     const weights *w = context;
-    const gather *g = &w->patches;
+    const ls_conv_gather *g = &w->patches;
     const int64_t thread = ls_team_thread_number(), width = g->kernels->width, group = item / w->items_a_group;
     const int64_t block = w->block, column = item % w->items_a_group * block, n = least(block, g->k - column);
     float *columns = w->columns + thread * LS_PRODUCT_CHUNK * w->columns_row, *dy = w->dy_staged + thread * LS_PRODUCT_CHUNK * w->dy_row;
@@ -427,16 +394,24 @@ static ls_status conv_weight_f32(ls_device *device, const ls_grid *grid, const v
 {
     const int64_t taps = product3(grid->window), threads = ls_team_threads(device->team);
     weights w = {.dy = dy, .dw = dw, .outputs = grid->outputs, .width = grid->outputs / grid->groups};
-    gather *g = &w.patches;
-    *g = (gather){.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
+    ls_conv_gather *g = &w.patches;
+    *g = (ls_conv_gather){.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
                   .source_channels = grid->channels, .depth = grid->channels / grid->groups, .x = x};
     memcpy(g->source, grid->in, sizeof g->source);
     g->k = taps * g->depth;
+    g->width = w.width;
+    g->pass.tap = ls_arena_array(scratch, ls_conv_tap, taps);
+    if (!g->pass.tap)
+        return ls_arena_status(scratch);
+    all_taps(grid, &g->pass);
+    memcpy(g->result, grid->out, sizeof g->result);
+    g->result_channels = grid->outputs;
+    if (ls_conv_padded_fits(g))
+        return ls_conv_padded_weight(g, dy, dw, scratch);
     const int64_t share = ceil_div(g->k, g->kernels->width) * grid->groups / ENOUGH_ITEMS;
     const int64_t block = least(share > 1 ? share : 1, WEIGHT_PANELS) * g->kernels->width;
     w.block = block;
     w.items_a_group = ceil_div(g->k, block);
-    g->pass.tap = ls_arena_array(scratch, tap, taps);
     w.columns_row = block + 16; /* an odd number of cache lines: rows fall into different sets */
     w.dy_row = ceil_div(w.width, A_ROWS) * A_ROWS;
     w.columns = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * w.columns_row * threads);
@@ -445,7 +420,6 @@ static ls_status conv_weight_f32(ls_device *device, const ls_grid *grid, const v
     const ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
-    all_taps(grid, &g->pass);
     g->positions = g->batch * product3(g->pass.q);
     if (g->positions)
         ls_team_run(device->team, grid->groups * w.items_a_group, weight_item, &w);
@@ -465,12 +439,12 @@ static void walk(const plain *p)
 {
     const ls_grid *g = p->grid;
     const int64_t taps = product3(g->window), depth = g->channels / g->groups, width = g->outputs / g->groups;
-    pass all;
+    ls_conv_pass all;
     forward_pass(g, &all);
     place from = {0};
     for (int64_t o = 0; o < g->batch * product3(g->out); o++, next_place(&all, &from))
         for (int64_t t = 0; t < taps; t++) {
-            const tap one = tap_of(g, t);
+            const ls_conv_tap one = tap_of(g, t);
             const int64_t number = seen(g->in, &all, &from, &one);
             for (int64_t output = 0; output < g->outputs && number >= 0; output++)
                 for (int64_t c = 0; c < depth; c++) {

@@ -1,0 +1,56 @@
+/* A convolution as a product whose left operand is gathered: what conv.c and conv_padded.c share. Its gradients are
+ * such convolutions as well. */
+#pragma once
+#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/product.h"
+
+enum { LS_CONV_TILE_ROWS = 96, LS_CONV_TILE_COLUMNS = 512 };
+
+typedef struct {
+    int64_t offset[3]; /* from the position's origin in the source */
+    int64_t number;    /* in the window, row by row */
+    int64_t run;       /* this tap and those behind it that see neighbours on the last axis, in order */
+} ls_conv_tap;
+
+/* Position q of a pass lies at q * out_step + out_offset in the result, and sees the source at q * step + tap offset.
+ */
+typedef struct {
+    int64_t q[3], step[3], out_step[3], out_offset[3];
+    int64_t taps;
+    ls_conv_tap *tap;
+} ls_conv_pass;
+
+typedef struct {
+    ls_device *device;
+    const ls_product_kernels *kernels;
+    ls_type type;
+    int64_t batch, source[3], result[3];                    /* grids */
+    int64_t source_channels, result_channels, depth, width; /* all; of one group */
+    ls_conv_pass pass;
+    int64_t positions; /* of the pass, over the batch */
+    int64_t group, k;  /* k = taps * depth */
+    const void *x;
+    void *y, *pre;
+    bool accumulate;
+    const float *bias;
+    ls_activation activation;
+    float *panels;   /* [ceil(width / panel)][k][panel] */
+    int64_t sum_row; /* floats from one row of `sum` to the next: no more than needed, so that it stays in cache */
+    float *staged, *sum, *row; /* one for each thread: [96, chunk], [96, 512], [512] */
+} ls_conv_gather;
+
+/* floats = x[element, element + count); element < 0: zeros. */
+void ls_conv_take(ls_device *device, ls_type type, const void *x, int64_t element, int64_t count, float *floats);
+/* The sums of n channels of one position, from element of the result and channel `first` on: what is there, bias,
+ * rounding, activation, as finish_row of matmul.c. row: room for n floats. */
+void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int64_t n, float *sum, float *row);
+
+/* ---- conv_padded.c ---- */
+
+/* Stride 1, result as large as the source, one group, and not so few positions a row that padding costs more than
+ * staging. */
+bool ls_conv_padded_fits(const ls_conv_gather *g);
+/* The pass; panels are packed. */
+ls_status ls_conv_padded(const ls_conv_gather *g, ls_arena *scratch);
+/* dw [width, k] += the gradient in w; g has geometry and x alone. */
+ls_status ls_conv_padded_weight(const ls_conv_gather *g, const void *dy, float *dw, ls_arena *scratch);
