@@ -12,6 +12,7 @@ static const ls_command *const commands[] = {
     &ls_command_train,
     &ls_command_data,
     &ls_command_generate,
+    &ls_command_rejection,
     &ls_command_eval,
     &ls_command_ckpt,
     &ls_command_prove,

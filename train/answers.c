@@ -2,6 +2,7 @@
 #include "train/answers.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_digit(char c)
@@ -201,6 +202,75 @@ bool ls_answer_right(ls_answer_rule rule, const char *reply, size_t reply_bytes,
         return right_by_mark(reply, reply_bytes, gold, gold_bytes);
     return rule == LS_ANSWER_GSM8K ? ls_gsm8k_right(reply, reply_bytes, gold, gold_bytes)
                                    : ls_gsm8k_right_leniently(reply, reply_bytes, gold, gold_bytes);
+}
+
+static size_t skip_blanks(const char *text, size_t bytes, size_t at)
+{
+    while (at < bytes && (text[at] == ' ' || text[at] == '$'))
+        at++;
+    return at;
+}
+
+/* Digits with a decimal part, copied to *to. */
+static size_t copy_number(const char *text, size_t bytes, size_t at, char **to)
+{
+    const size_t begin = at;
+    for (; at < bytes && (is_digit(text[at]) || (text[at] == '.' && at + 1 < bytes && is_digit(text[at + 1]))); at++)
+        *(*to)++ = text[at];
+    return at > begin ? at : 0;
+}
+
+/* The equation that begins at text[at], copied to *to; where it ends, 0: there is none, and *to is as before. */
+static size_t copy_equation(const char *text, size_t bytes, size_t at, char **to)
+{
+    char *const begin = *to;
+    bool combined = false;
+    *to += text[at] == '-' ? (**to = '-', 1) : 0;
+    at += text[at] == '-';
+    for (;;) {
+        at = copy_number(text, bytes, at, to);
+        const size_t sign = at ? skip_blanks(text, bytes, at) : bytes;
+        if (sign >= bytes)
+            break;
+        if (text[sign] == '=' && combined) {
+            *(*to)++ = '=';
+            at = skip_blanks(text, bytes, sign + 1);
+            if (at < bytes && text[at] == '-')
+                *(*to)++ = text[at++];
+            at = copy_number(text, bytes, at, to);
+            if (!at)
+                break;
+            *(*to)++ = ';';
+            return at;
+        }
+        if (!strchr("+-*/x", text[sign]))
+            break;
+        *(*to)++ = text[sign] == 'x' ? '*' : text[sign];
+        combined = true;
+        at = skip_blanks(text, bytes, sign + 1);
+    }
+    *to = begin;
+    return 0;
+}
+
+char *ls_equations(const char *text, size_t bytes)
+{
+    char *all = malloc(2 * bytes + 2), *to = all;
+    if (!all)
+        return NULL;
+    for (size_t at = 0; at < bytes;) {
+        const bool number = is_digit(text[at]) || is_sign(text, at);
+        const size_t end = number ? copy_equation(text, bytes, at, &to) : 0;
+        at = end ? end : at + 1;
+        while (!end && number && at < bytes && (is_digit(text[at]) || text[at] == '.'))
+            at++; /* the tail of a number begins no equation */
+    }
+    if (to == all) {
+        memcpy(all, text, bytes);
+        to += bytes;
+    }
+    *to = '\0';
+    return all;
 }
 
 void ls_wilson_interval(int64_t right, int64_t of, double *low, double *high)

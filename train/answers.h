@@ -26,6 +26,10 @@ typedef enum { LS_ANSWER_MARKED, LS_ANSWER_GSM8K, LS_ANSWER_LENIENT } ls_answer_
 #define LS_ANSWER_RULES "marked|gsm8k|lenient"
 bool ls_answer_right(ls_answer_rule rule, const char *reply, size_t reply_bytes, const char *gold, size_t gold_bytes);
 
+/* The equations of a text in their order, without blanks: "47+38=85;85*2=170;". An equation is numbers with + - * / (x for *)
+ * between them, = and a number; <<16-3=13>>13 gives it once. A text without any stands for itself. malloc'ed; NULL: no memory. */
+char *ls_equations(const char *text, size_t bytes);
+
 /* The last number of `text`; false: there is none. */
 bool ls_rational_last(const char *text, size_t bytes, ls_rational *value);
 /* The number that begins at text[0], sign included; how many bytes it takes, 0: none begins there. */

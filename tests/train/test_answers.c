@@ -148,6 +148,30 @@ Test(answers, the_marked_number_as_a_rational)
                      "\"%s\" against \"%s\"", rows[i].reply, rows[i].gold);
 }
 
+Test(answers, equations_in_their_order)
+{
+    static const struct {
+        const char *text, *equations;
+    } rows[] = {
+        {"47+38=85;85*2=170#170", "47+38=85;85*2=170;"},
+        {"She has 16 - 3 = <<16-3=13>>13 eggs, then 13 x $2 = $26.", "16-3=13;13*2=26;"},
+        {"1.5 + 2.25 = 3.75", "1.5+2.25=3.75;"},
+        {"2*3*4=24", "2*3*4=24;"},
+        {"5-8=-3 and -3*2=-6", "5-8=-3;-3*2=-6;"},
+        {"x = 5", "x = 5"},
+        {"12 = 12", "12 = 12"},
+        {"3+", "3+"},
+        {"", ""},
+        {"3+4", "3+4"},
+        {"3+4=", "3+4="},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *got = ls_equations(rows[i].text, strlen(rows[i].text));
+        cr_expect_str_eq(got, rows[i].equations, "\"%s\": \"%s\"", rows[i].text, got);
+        free(got);
+    }
+}
+
 /* "A: 18" is how these models write "#### 18". Their authors' verdict is text equality; the rationals may only add to it. */
 Test(answers, they_agree_with_the_verdicts_on_real_model_answers)
 {
