@@ -18,6 +18,15 @@ def image_peers(shape):
     return {"PyTorch eager": command, "channels last": command + " --channels-last", "PyTorch compiled": command + " --compile"}
 
 
+def generation(precision, batch, *peers):
+    sides = {"PyTorch loop": "", "transformers": " --transformers"}
+    return {"title": f"Generation with the 124M GPT-2 shape, {precision}, batch {batch}",
+            "about": "Greedy, a prompt of 16 tokens and 64 new ones a row; ours counts prompts in. PyTorch: a loop over a key/value cache, or transformers' own generate().",
+            "ours": f"{{bench}}/models_bench_generate {precision} batch={batch} threads={{threads}}",
+            "peers": {side: f"{{python}} bench/models/peer_generate.py {precision} {batch}{sides[side]}" for side in peers},
+            "targets": {"generate": ">= 2"} if batch == 1 else {}}
+
+
 TEXT = ("A training step (forward, backward, clipping, AdamW) as the loop takes it, with loader and metrics; PyTorch with fused attention and AdamW, "
         "eager and compiled, on random ids in memory. G is the number of grains of a step; PyTorch has none, its one figure stands beside both. "
         "The share is of the rate that the same process reaches in a product of 1024 x 1024 matrices just before and after its steps.")
@@ -65,4 +74,7 @@ COMPARISONS = [
      "ours": "mpirun --bind-to core -n 2 {bench}/dist_bench_price 4 2 && mpirun --bind-to core -n 2 {bench}/dist_bench_price 8 1", "targets": {"price": "<= 1.05"}},
     {"title": "Start", "about": "From mpirun to the begin of step 1 of the 12M Llama shape, two ranks.",
      "ours": "bench/dist/bench_start.sh bench/train/llama-12m.yaml 2 1", "targets": {"first step": "<= 1 s"}},
+    generation("f32", 1, "PyTorch loop", "transformers"),
+    generation("bf16", 1, "PyTorch loop"),
+    generation("f32", 16, "PyTorch loop"),
 ]
