@@ -271,8 +271,10 @@ static void multiply_tile(void *context, int64_t item)
                    p->row + thread * TILE_COLUMNS);
 }
 
+/* Of parts as even as may be, none above `most`: always whole units (a tile begins at a strip and a panel), so at least one. */
 static int64_t even_part(int64_t all, int64_t most, int64_t unit)
 {
+    most = most < unit ? unit : most / unit * unit;
     return least(ceil_div(ceil_div(all, ceil_div(all, most)), unit) * unit, most);
 }
 

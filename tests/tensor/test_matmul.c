@@ -26,6 +26,8 @@ static const shape shapes[] = {
     {1, 2, 3, 0, .bias = true},
     {1, 3, 130, 301, .trans_b = true, .bias = true, .activation = LS_ACT_GELU_TANH}, /* few rows: few_rows.h */
     {1, 1, 64, 257, .trans_b = true},
+    {1, 60, 257, 32, .trans_b = true}, /* halves of 160 columns are no whole panels */
+    {1, 52, 290, 40, .bias = true},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
