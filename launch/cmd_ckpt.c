@@ -90,7 +90,8 @@ static const struct argp parser = {
            "verify   reads every byte and says what is damaged\n"
            "hash     one hash of names, shapes and bits: the same whatever the number of ranks\n"
            "import   makes a folder for `generate`, `eval` and `model.from` out of a Hugging Face folder (config.json and\n"
-           "         safetensors: gpt2, llama, mistral, qwen2, qwen3), or of a llama2.c model file with its --tokenizer\n"
+           "         safetensors: gpt2, llama, mistral, qwen2, qwen3), or of a llama2.c model file with its --tokenizer; tensors without\n"
+           "         a config (.safetensors, .pt, .npz) come in as they are, for info and hash\n"
            "export   makes a Hugging Face folder that transformers loads: config.json, model.safetensors, tokenizer.json",
 };
 

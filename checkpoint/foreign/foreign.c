@@ -48,6 +48,13 @@ const char *ls_foreign_describe(const ls_foreign_tensor *tensor, char text[LS_FO
     return text;
 }
 
+ls_status ls_foreign_parse(ls_foreign *set)
+{
+    const ls_foreign_file *file = &set->file[set->files - 1];
+    const bool zip = file->size >= 4 && !memcmp(file->bytes, "PK\x03\x04", 4);
+    return zip ? ls_zip_parse(set) : ls_safetensors_parse(set);
+}
+
 /* ---- files ---- */
 
 static ls_status add_file(ls_foreign *set, const ls_foreign_file *file, const char *path)
@@ -157,7 +164,7 @@ ls_status ls_foreign_open(ls_foreign **set, const char *path)
         return ls_fail(LS_EMEM, "%s: no memory to read it", path);
     ls_status status = is_folder(path) ? ls_safetensors_open_folder(filled, path) : ls_foreign_map(filled, path);
     if (status == LS_OK && !is_folder(path))
-        status = ls_safetensors_parse(filled);
+        status = ls_foreign_parse(filled);
     return finish(set, filled, status);
 }
 
@@ -169,7 +176,7 @@ ls_status ls_foreign_open_bytes(ls_foreign **set, const char *name, const void *
         return ls_fail(LS_EMEM, "%s: no memory to read it", name);
     ls_status status = ls_foreign_lend(filled, name, bytes, size);
     if (status == LS_OK)
-        status = ls_safetensors_parse(filled);
+        status = ls_foreign_parse(filled);
     return finish(set, filled, status);
 }
 

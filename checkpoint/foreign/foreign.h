@@ -1,4 +1,6 @@
-/* Tensors by name in the files of other frameworks: safetensors, alone or in several files that an index joins.
+/* Tensors by name in the files of other frameworks: safetensors, alone or in several files that an index joins;
+ * torch.save's
+ * (.pt, .bin) and numpy.savez's (.npz).
  *
  * A file is mapped and stays where it is: opening reads its header alone, and whoever takes a part of a tensor touches
  * the pages of that part. Nothing a file says is believed before it is checked: sizes, offsets, shapes and types are
@@ -12,8 +14,9 @@
 #define LS_FOREIGN_TYPES(X)                                                                                            \
     X(F64, 8)                                                                                                          \
     X(F32, 4)                                                                                                          \
-    X(F16, 2) X(BF16, 2) X(F8_E4M3, 1) X(F8_E5M2, 1) X(I64, 8) X(I32, 4) X(I16, 2) X(I8, 1) X(U64, 8) X(U32, 4)        \
-        X(U16, 2) X(U8, 1) X(BOOL, 1)
+    X(F16, 2)                                                                                                          \
+    X(BF16, 2) X(F8_E4M3, 1) X(F8_E5M2, 1) X(I64, 8) X(I32, 4) X(I16, 2) X(I8, 1) X(U64, 8) X(U32, 4) X(U16, 2)        \
+        X(U8, 1) X(BOOL, 1)
 
 typedef enum {
 #define X(name, bytes) LS_FOREIGN_##name,
@@ -36,7 +39,8 @@ typedef struct {
 
 typedef struct ls_foreign ls_foreign;
 
-/* `path`: a .safetensors file, or a folder with model.safetensors or model.safetensors.index.json.
+/* `path`: a file of those kinds, known by its first bytes, or a folder with model.safetensors,
+ * model.safetensors.index.json or pytorch_model.bin.
  * LS_ENOTFOUND: nothing of that kind; LS_EIO; LS_EFORMAT: what does not fit, by file and tensor; LS_EMEM. */
 ls_status ls_foreign_open(ls_foreign **set, const char *path);
 /* The same for a file that is in memory and outlives the set; `name` stands for its path. */

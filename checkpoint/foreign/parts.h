@@ -2,6 +2,7 @@
 #pragma once
 #include "checkpoint/disk.h"
 #include "checkpoint/foreign/foreign.h"
+#include "checkpoint/foreign/zip.h"
 
 typedef struct {
     char *path;
@@ -31,5 +32,10 @@ bool ls_foreign_measure(ls_foreign_tensor *tensor, int64_t *bytes);
 
 /* Adds the tensors of the newest file, which is safetensors. */
 ls_status ls_safetensors_parse(ls_foreign *set);
+/* The same for a ZIP archive, of torch.save or numpy.savez; and for one array of the latter. */
+ls_status ls_zip_parse(ls_foreign *set);
+ls_status ls_numpy_add(ls_foreign *set, const ls_zip_member *member);
+/* By its first bytes. */
+ls_status ls_foreign_parse(ls_foreign *set);
 /* Opens FOLDER/model.safetensors or the files of FOLDER/model.safetensors.index.json. */
 ls_status ls_safetensors_open_folder(ls_foreign *set, const char *folder);

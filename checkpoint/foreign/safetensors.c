@@ -262,6 +262,12 @@ ls_status ls_safetensors_open_folder(ls_foreign *set, const char *folder)
         status = join(path, folder, "model.safetensors.index.json");
     if (status == LS_OK && ls_disk_exists(path))
         return open_index(set, path, folder);
+    if (status == LS_OK)
+        status = join(path, folder, "pytorch_model.bin"); /* of models from before 2023 */
+    if (status == LS_OK && ls_disk_exists(path)) {
+        status = ls_foreign_map(set, path);
+        return status == LS_OK ? ls_foreign_parse(set) : status;
+    }
     return status == LS_OK ? ls_fail(LS_ENOTFOUND,
                                      "%s: neither model.safetensors nor model.safetensors.index.json in it; weights "
                                      "are read from safetensors",

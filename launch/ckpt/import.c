@@ -174,23 +174,29 @@ static ls_status add_parameters(const import *i, ls_state_tree *tree)
     return status;
 }
 
-static ls_status put_checkpoint(const import *i)
+ls_status ls_ckpt_save(ls_state_tree *tree, const char *folder, const char *recipe)
 {
     ls_world *world;
     ls_status status = ls_world_open(&world, NULL);
     if (status != LS_OK)
         return status;
-    ls_state_tree *tree = ls_state_create();
-    ls_checkpoint_options options = {.keep = 1, .numerics = "imported", .recipe = i->recipe};
+    ls_checkpoint_options options = {.keep = 1, .numerics = "imported", .recipe = recipe};
     if (ls_world_ranks(world) > 1)
         status = ls_fail(LS_EARG, "run it alone, not under mpirun or srun with %d ranks", ls_world_ranks(world));
-    else
-        status = tree ? add_parameters(i, tree) : ls_fail(LS_EMEM, "no memory for the state tree");
     if (status == LS_OK)
-        status = ls_checkpoint_save(world, tree, i->partial, 0, &options);
+        status = ls_checkpoint_save(world, tree, folder, 0, &options);
+    ls_world_close(world);
+    return status;
+}
+
+static ls_status put_checkpoint(const import *i)
+{
+    ls_state_tree *tree = ls_state_create();
+    ls_status status = tree ? add_parameters(i, tree) : ls_fail(LS_EMEM, "no memory for the state tree");
+    if (status == LS_OK)
+        status = ls_ckpt_save(tree, i->partial, i->recipe);
     if (tree)
         ls_state_free(tree);
-    ls_world_close(world);
     return status;
 }
 
@@ -239,16 +245,25 @@ static ls_status choose_tokenizer(import *i, const char *model, const char **tok
     return LS_OK;
 }
 
+ls_status ls_ckpt_plan(char partial[LS_PATH], const char *out)
+{
+    if (!*out || out[strlen(out) - 1] == '/' || snprintf(partial, LS_PATH, "%s.partial", out) >= LS_PATH - 64)
+        return ls_fail(LS_EARG, "\"%s\" cannot be made: give a name without '/' at its end", out);
+    ls_status status = check_free(out);
+    return status == LS_OK ? check_free(partial) : status;
+}
+
 ls_status ls_ckpt_import(const char *model, const char *tokenizer, const char *out)
 {
     import i = {.foreign = ls_foreign_is_model(model)};
-    if (!*out || out[strlen(out) - 1] == '/' || snprintf(i.partial, sizeof i.partial, "%s.partial", out) >= LS_PATH - 64)
-        return ls_fail(LS_EARG, "\"%s\" cannot be made: give a name without '/' at its end", out);
+    if (!i.foreign && !tokenizer && ls_ckpt_is_tensors(model))
+        return ls_ckpt_import_tensors(model, out);
     if (!i.foreign && !tokenizer)
-        return ls_fail(LS_EARG, "%s: neither a folder with config.json nor a .safetensors file beside one; for a file of llama2.c give --tokenizer FILE as well", model);
-    ls_status status = check_free(out);
-    if (status == LS_OK)
-        status = check_free(i.partial);
+        return ls_fail(LS_EARG,
+                       "%s: neither a folder with config.json, nor tensors (.safetensors, .pt, .npz); for a file of "
+                       "llama2.c give --tokenizer FILE as well",
+                       model);
+    ls_status status = ls_ckpt_plan(i.partial, out);
     if (status == LS_OK)
         status = i.foreign ? read_foreign(&i, model) : read_llama2c(&i, model);
     if (status == LS_OK)

@@ -1,4 +1,5 @@
-/* safetensors: what is in a file comes out, rounded as IEEE says; what lies is refused by name. */
+/* safetensors, and the files of torch.save and numpy.savez: what is in a file comes out, rounded as IEEE says; what
+ * lies is refused by name. */
 #include "checkpoint/foreign/foreign.h"
 #include "checkpoint/foreign/safetensors_writer.h"
 
@@ -280,7 +281,7 @@ Test(foreign, a_folder_of_several_files_goes_by_its_index)
     cr_expect(strstr(ls_fail_sentence(), "2.safetensors: tensor \"b\""), "%s", ls_fail_sentence());
 }
 
-/* ---- tests/fuzz/fuzz_safetensors.c on seeds that are damaged in the same ways every time ---- */
+/* ---- tests/fuzz/fuzz_foreign.c on seeds that are damaged in the same ways every time ---- */
 
 static uint64_t state = 0x9e3779b97f4a7c15u;
 
@@ -333,5 +334,131 @@ Test(foreign, any_bytes_are_refused_or_make_whole_tensors)
         LLVMFuzzerTestOneInput(bytes, size);
         for (int n = 0; n < 20000; n++)
             damage(bytes, size);
+    }
+}
+
+/* ---- torch.save and numpy.savez: files of other projects, unchanged ---- */
+
+static ls_foreign *open_fixture(const char *name)
+{
+    char path[4096];
+    ls_foreign *set;
+    snprintf(path, sizeof path, "%s/tests/data/checkpoint-fixtures/%s", getenv("LS_SOURCE"), name);
+    cr_assert_eq(ls_foreign_open(&set, path), LS_OK, "%s", ls_fail_sentence());
+    return set;
+}
+
+static void expect_integers(const char *file, const char *name, const char *described, int64_t first, int64_t count)
+{
+    char text[LS_FOREIGN_DESCRIPTION];
+    ls_foreign *set = open_fixture(file);
+    const ls_foreign_tensor *t = ls_foreign_find(set, name);
+    cr_assert_not_null(t, "%s: %s", file, name);
+    cr_expect_str_eq(ls_foreign_describe(t, text), described);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t x;
+        memcpy(&x, (const char *)t->data + 8 * i, sizeof x);
+        cr_expect_eq(x, first + i, "%s: %s[%lld] is %lld", file, name, (long long)i, (long long)x);
+    }
+    ls_foreign_close(set);
+}
+
+Test(foreign, files_of_other_projects_are_read)
+{
+    expect_integers("test.pt", "test", "I64 [2, 4]", 1, 8);
+    expect_integers("test_with_key.pt", "model_state_dict/test", "I64 [2, 4]", 1, 8);
+    expect_integers("test.npz", "x", "I64 [10]", 0, 10);
+    expect_integers("test.npz", "x_plus_one", "I64 [10]", 1, 10);
+    expect_integers("jfk-codes.safetensors", "codes", "I64 [1, 2, 828]", 0, 0);
+    ls_foreign *set = open_fixture("tiny_state_dict_with_one_key.pt");
+    float x[100];
+    const ls_foreign_tensor *t = ls_foreign_find(set, "test_key");
+    cr_assert(t && t->count == 100 && t->ndim == 2 && ls_foreign_count(set) == 1);
+    cr_assert_eq(ls_foreign_floats(t, 0, 100, x), LS_OK);
+    for (int i = 0; i < 100; i++)
+        cr_expect(isfinite(x[i]) && fabsf(x[i]) < 100);
+    ls_foreign_close(set);
+}
+
+/* A copy of a fixture with one stretch of text replaced by another of the same length. */
+static ls_status open_changed(const char *name, const char *from, const char *to)
+{
+    static uint8_t bytes[1 << 16];
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tests/data/checkpoint-fixtures/%s", getenv("LS_SOURCE"), name);
+    FILE *in = fopen(path, "rb");
+    cr_assert_not_null(in);
+    const size_t size = fread(bytes, 1, sizeof bytes, in), length = strlen(from);
+    fclose(in);
+    cr_assert_eq(length, strlen(to));
+    uint8_t *at = memmem(bytes, size, from, length);
+    cr_assert_not_null(at, "%s", from);
+    memcpy(at, to, length);
+    ls_foreign *set;
+    ls_status status = ls_foreign_open_bytes(&set, "x.pt", bytes, size);
+    ls_foreign_close(set);
+    return status;
+}
+
+Test(foreign, archives_that_lie_are_refused_and_nothing_is_run)
+{
+    static const struct {
+        const char *file, *from, *to, *says;
+    } cases[] = {
+        {"test.pt", "ctorch._utils\n_rebuild_tensor_v2", "cos\nsystem_is_not_called_here_12",
+         "\"test\" is made by os system_is_not"},
+        {"test.pt", "ctorch\nLongStorage", "ctorch\nLungStorage", "storage of kind torch LungStorage"},
+        {"test.pt", "ctorch\nLongStorage", "ctorch\nByteStorage", "are of another size"},
+        {"test.pt", "little", "big!!!", "not little-endian"},
+        {"test.pt", "K\x08tq", "K\x09tq", "are of another size"},
+        {"test.pt", "K\x02K\x04\x86", "K\x03K\x04\x86", "is not inside its storage of 8"},
+        {"test.pt", "K\x04K\x01\x86", "K\x01K\x02\x86", "a view with strides"},
+        {"test.pt",
+         "\x80\x02"
+         "cc",
+         "\x80\x02"
+         "ic",
+         "an opcode that tensors in dictionaries do not need"},
+        {"test.pt", "\x89h", "\x89j", "nothing was put to"},
+        {"test.pt",
+         "tq\x0cRq\x0d"
+         "s.",
+         "tq\x0cRq\x0d"
+         "u.",
+         "an opcode lacks its mark"},
+        {"test.npz", "'<i8'", "'>i8'", "its header is {'descr': '>i8'"},
+        {"test.npz", "'<i8'", "'|O8'", "its header is"},
+        {"test.npz", "(10,)", "(11,)", "not as long as its header says"},
+        {"test.npz", "(10,)", "(-1,)", "its header is"},
+        {"test.npz", "\x93NUMPY", "\x93NUMPI", "compressed or damaged"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cr_expect_eq(open_changed(cases[i].file, cases[i].from, cases[i].to), LS_EFORMAT, "case %zu", i);
+        cr_expect(strstr(ls_fail_sentence(), cases[i].says) && strstr(ls_fail_sentence(), "x.pt"), "case %zu: %s", i,
+                  ls_fail_sentence());
+    }
+}
+
+Test(foreign, any_bytes_of_an_archive_are_refused_or_make_whole_tensors)
+{
+    static const char *const names[] = {"test.pt", "test_with_key.pt", "test.npz"};
+    static uint8_t seed[1 << 14];
+    for (size_t n = 0; n < 3; n++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/tests/data/checkpoint-fixtures/%s", getenv("LS_SOURCE"), names[n]);
+        FILE *in = fopen(path, "rb");
+        cr_assert_not_null(in);
+        const size_t size = fread(seed, 1, sizeof seed, in);
+        fclose(in);
+        LLVMFuzzerTestOneInput(seed, size);
+        for (int i = 0; i < 20000; i++) {
+            const size_t kept = below(16) ? size : below(size + 1);
+            uint8_t *bytes = malloc(kept + 1);
+            memcpy(bytes, seed, kept);
+            for (uint64_t changes = 1 + below(4); changes > 0 && kept; changes--)
+                bytes[below(kept)] = below(2) ? (uint8_t)below(256) : (uint8_t)"qhRtsQ(u.}]\xff\x00"[below(13)];
+            LLVMFuzzerTestOneInput(bytes, kept);
+            free(bytes);
+        }
     }
 }

@@ -5,7 +5,7 @@ ls_test(checkpoint/test_joining SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkp
 ls_test(checkpoint/test_damage SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
 ls_test(checkpoint/test_rounds SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
 ls_test(checkpoint/test_hash SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
-ls_test(checkpoint/test_foreign SOURCES fuzz/fuzz_safetensors.c KNOWS ls_checkpoint m)
+ls_test(checkpoint/test_foreign SOURCES fuzz/fuzz_foreign.c KNOWS ls_checkpoint m)
 
 # tests/checkpoint/faults.c stands in for these calls.
 set(ls_faults ${ls_checkpoint_fixture} checkpoint/faults.c)

@@ -122,6 +122,25 @@ static void hash_of(const char *name, char hash[32])
     snprintf(hash, 32, "%.31s", text);
 }
 
+/* Files of other projects, of which nothing says what network they are. */
+Test(ckpt, tensors_come_in_as_they_are)
+{
+    static const struct {
+        const char *file, *lists;
+    } fixtures[] = {
+        {"jfk-codes.safetensors", "i64 [1, 2, 828] codes"},
+        {"test.pt", "i64 [2, 4] test"},
+        {"test_with_key.pt", "model_state_dict/test"},
+        {"tiny_state_dict_with_one_key.pt", "f32 [10, 10] test_key"},
+        {"test.npz", "x_plus_one"},
+    };
+    for (size_t i = 0; i < sizeof fixtures / sizeof *fixtures; i++) {
+        cr_assert_eq(fixture_run("rm -rf $FOLDER/t; $LOCKSTEP ckpt import $LS_SOURCE/tests/data/checkpoint-fixtures/%s --out $FOLDER/t", fixtures[i].file), 0, "%s", text);
+        cr_assert_eq(fixture_run("$LOCKSTEP ckpt info $FOLDER/t | tr -s ' '"), 0, "%s", text);
+        cr_expect(strstr(text, fixtures[i].lists), "%s: %s", fixtures[i].file, text);
+    }
+}
+
 /* Out and in again is the same model to the bit, and what is in between says what it is. */
 Test(ckpt, what_is_exported_reads_back_to_itself)
 {

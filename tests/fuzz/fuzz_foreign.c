@@ -1,6 +1,6 @@
-/* Any bytes as a safetensors file: either they are refused with a sentence that names the file, or every tensor lies
- * whole inside them and can be read. Built into tests/checkpoint/test_foreign.c, which replays seeds and damages them,
- * and by the preset `fuzz` with clang's libFuzzer (tests/fuzz/CMakeLists.txt). */
+/* Any bytes as a file of tensors (safetensors, torch.save, numpy.savez): either they are refused with a sentence that
+ * names the file, or every tensor lies whole inside them and can be read. Built into tests/checkpoint/test_foreign.c,
+ * which replays seeds and damages them, and by the preset `fuzz` with clang's libFuzzer (tests/fuzz/CMakeLists.txt). */
 #include "checkpoint/foreign/foreign.h"
 
 #include <stdlib.h>
@@ -28,25 +28,20 @@ static void use(const ls_foreign *set, const ls_foreign_tensor *tensor, const ui
     float *numbers = malloc((size_t)tensor->count * sizeof *numbers + 1);
     require(numbers != NULL);
     ls_status status = ls_foreign_floats(tensor, 0, tensor->count, numbers);
-    require(status == LS_OK || (status == LS_EFORMAT && strstr(ls_fail_sentence(), "fuzz.safetensors")));
+    require(status == LS_OK || (status == LS_EFORMAT && strstr(ls_fail_sentence(), "fuzz.file")));
     free(numbers);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     ls_foreign *set;
-    ls_status status = ls_foreign_open_bytes(&set, "fuzz.safetensors", data, size);
+    ls_status status = ls_foreign_open_bytes(&set, "fuzz.file", data, size);
     if (status != LS_OK) {
-        require(status == LS_EFORMAT && !set && strstr(ls_fail_sentence(), "fuzz.safetensors"));
+        require(status == LS_EFORMAT && !set && strstr(ls_fail_sentence(), "fuzz.file"));
         return 0;
     }
-    size_t bytes = 0;
-    for (int i = 0; i < ls_foreign_count(set); i++) {
-        const ls_foreign_tensor *tensor = ls_foreign_at(set, i);
-        use(set, tensor, data, size);
-        bytes += (size_t)tensor->count * ls_foreign_type_size(tensor->type);
-    }
-    require(bytes + 8 <= size);
+    for (int i = 0; i < ls_foreign_count(set); i++)
+        use(set, ls_foreign_at(set, i), data, size);
     ls_foreign_close(set);
     return 0;
 }
