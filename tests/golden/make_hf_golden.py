@@ -8,7 +8,7 @@ golden.json what transformers computes with it.
     llama3    rope_type llama3, untied head, grouped queries; F32; by the keys of transformers before 5 (rope_scaling)
     qwen2     biases on query, key and value, tied; BF16 in several files with an index
     qwen3     head_dim that is not hidden_size / heads, query and key norms; F16
-    mistral   sliding window; F32
+    mistral   sliding window; F32, as torch.save wrote models before safetensors (pytorch_model.bin)
 
 tests/train/test_foreign_weights.c holds lockstep against them: logits (float64 here), greedy tokens, and the losses of
 three AdamW steps. Each model is read back from the files first, so what is rounded in them is rounded here too.
@@ -65,6 +65,9 @@ def make(name, config, dtype, shard):
                 p.add_(torch.randn_like(p) * 0.2)
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if name == "mistral":
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
     if name == "llama3":
         old_keys(folder / "config.json")
 
