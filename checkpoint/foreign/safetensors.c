@@ -269,8 +269,8 @@ ls_status ls_safetensors_open_folder(ls_foreign *set, const char *folder)
         return status == LS_OK ? ls_foreign_parse(set) : status;
     }
     return status == LS_OK ? ls_fail(LS_ENOTFOUND,
-                                     "%s: neither model.safetensors nor model.safetensors.index.json in it; weights "
-                                     "are read from safetensors",
+                                     "%s: neither model.safetensors nor model.safetensors.index.json nor "
+                                     "pytorch_model.bin in it",
                                      folder)
                            : status;
 }
