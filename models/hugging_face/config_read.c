@@ -73,12 +73,15 @@ static const struct {
     {"attention_bias", LLAMA | QWEN3, "false", "no bias behind attention"},
     {"mlp_bias", LLAMA, "false", "no bias in a SwiGLU"},
     {"use_mrope", QWEN2 | QWEN3, "false", "no positions of more than one axis"},
+    {"rope_interleaved", LLAMA, "false", "weights there are in the order of halves"},
     {"is_encoder_decoder", ALL, "false", "decoders only"},
 };
 
 /* Of training, generation and files; not of the network. */
 static const char *const other_keys[] = {
+    "_attn_implementation_autoset",
     "_name_or_path",
+    "_num_labels",
     "architectures",
     "attention_dropout",
     "attn_pdrop",
@@ -92,6 +95,7 @@ static const char *const other_keys[] = {
     "gradient_checkpointing",
     "id2label",
     "is_decoder",
+    "is_llama_config",
     "label2id",
     "max_length",
     "n_ctx",
@@ -117,8 +121,11 @@ static const char *const other_keys[] = {
     "top_p",
     "torch_dtype",
     "torchscript",
+    "transformers.js_config",
     "transformers_version",
     "unk_token_id",
+    "unsloth_fixed",
+    "unsloth_version",
     "use_cache",
 };
 
