@@ -16,6 +16,7 @@ static const ls_command *const commands[] = {
     &ls_command_eval,
     &ls_command_ckpt,
     &ls_command_prove,
+    &ls_command_report,
     &ls_command_recipes,
     NULL,
 };

@@ -12,6 +12,9 @@ add_test(NAME launch/recipe/fuzz_recipe COMMAND fuzz_recipe 3000
   "{task: &x sft, run: *x, data: {sizes: [1, 2Ki, -3], train: [x, y], lr: 3e-4}} # a comment\n"
   "task: sft\ndata:\n  groups:\n    - {match: \"blocks/*\", scale: 0.1}\n    - {match: head, still: true, note: 'a: b'}\n")
 set_tests_properties(launch/recipe/fuzz_recipe PROPERTIES TIMEOUT 120)
+foreach(test html metrics logs page)
+  ls_test(launch/report/test_${test} SOURCES launch/report/folder_fixture.c KNOWS ls_launch)
+endforeach()
 ls_test(launch/test_recipe KNOWS ls_launch)
 ls_test(launch/test_keys KNOWS ls_launch)
 
