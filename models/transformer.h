@@ -46,8 +46,8 @@ ls_status ls_transformer_create_with(ls_transformer **model, const ls_transforme
 ls_parameter *ls_transformer_add(ls_transformer *model, int ndim, const int64_t *shape, double std, const char *name);
 /* Two networks in one: the second is the first as it began, with neither gradients nor optimiser state. Without adapters (lora) it is a
  * frozen copy, whose parameters "reference/..." are among ls_transformer_parameters of the first; with them it is the first one's
- * own frozen weights, without the adapters. The first must outlive it. */
-ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options);
+ * own frozen weights, without the adapters. The first must outlive it, and has room for `more` parameters. */
+ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options, int more);
 void ls_transformer_free(ls_transformer *model);
 int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters); /* array owned by the model */
 

@@ -225,10 +225,10 @@ static ls_status without_adapters(const ls_transformer *model, ls_transformer **
     return LS_OK;
 }
 
-ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options)
+ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options, int more)
 {
     *reference = NULL;
-    ls_status status = ls_transformer_create_with(model, options, options->lora.rank ? 0 : most_parameters(options));
+    ls_status status = ls_transformer_create_with(model, options, more + (options->lora.rank ? 0 : most_parameters(options)));
     if (status == LS_OK && options->lora.rank)
         return without_adapters(*model, reference);
     if (status == LS_OK)

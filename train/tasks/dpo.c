@@ -66,7 +66,7 @@ static ls_status dpo_init(ls_run *run, const void *options, void **self)
         return ls_fail(LS_EMEM, "no memory for task dpo");
     task->options = *(const dpo_options *)options;
     const dpo_options *o = &task->options;
-    status = ls_transformer_create_with_reference(&task->policy, &task->reference, &model);
+    status = ls_transformer_create_with_reference(&task->policy, &task->reference, &model, 0);
     if (status == LS_OK && o->label_smoothing > 0 && (o->loss == LS_DPO_IPO || o->loss == LS_DPO_HINGE))
         status =
             ls_fail(LS_ERECIPE, "dpo.label_smoothing is %g, but dpo.loss: %s does not know it; use sigmoid or robust",

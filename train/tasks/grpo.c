@@ -125,7 +125,7 @@ static ls_status grpo_init(ls_run *run, const void *options, void **self)
     task->options = *(const grpo_options *)options;
     task->run = run;
     task->step_rows = ls_run_rows_per_step(run);
-    status = task->options.beta > 0 ? ls_transformer_create_with_reference(&task->policy, &task->reference, &model)
+    status = task->options.beta > 0 ? ls_transformer_create_with_reference(&task->policy, &task->reference, &model, 0)
                                     : ls_transformer_create(&task->policy, &model);
     if (status == LS_OK)
         status = ls_rollout_open(&task->rollout, run, &task->options.rollout, task->policy, task->reference,
@@ -282,7 +282,7 @@ static ls_tensor *grpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
     grpo *task = self;
     const grpo_options *o = &task->options;
     memset(task->sums, 0, sizeof task->sums);
-    ls_tensor *cost = ls_policy_costs(&task->rollout, task->policy, tape, &task->rollout.batch);
+    ls_tensor *cost = ls_policy_costs(&task->rollout, task->policy, tape, &task->rollout.batch, NULL, false);
     if (ls_tape_status(tape) == LS_OK) {
         count_rows(task, grain->number);
         count_tokens(task, cost->data);

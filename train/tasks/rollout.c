@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/* A row in exchange: this head, then ids, log-probabilities, and those of the reference, each [tokens]. */
+/* A row in exchange: this head, then ids, log-probabilities, those of the reference, and values, each [tokens]. */
 typedef struct {
     int32_t prompt, length, ended, right;
     float reward;
@@ -60,12 +60,14 @@ static bool buffer_make(ls_rollout *r)
     r->ids = calloc(cells, sizeof *r->ids);
     r->logp = calloc(cells, sizeof *r->logp);
     r->reference_logp = calloc(cells, sizeof *r->reference_logp);
+    r->value = calloc(cells, sizeof *r->value);
     r->prompt = calloc(rows, sizeof *r->prompt);
     r->length = calloc(rows, sizeof *r->length);
     r->ended = calloc(rows, sizeof *r->ended);
     r->right = calloc(rows, sizeof *r->right);
     r->reward = calloc(rows, sizeof *r->reward);
-    return r->ids && r->logp && r->reference_logp && r->prompt && r->length && r->ended && r->right && r->reward;
+    return r->ids && r->logp && r->reference_logp && r->value && r->prompt && r->length && r->ended && r->right &&
+           r->reward;
 }
 
 static bool work_make(ls_rollout *r)
@@ -76,7 +78,7 @@ static bool work_make(ls_rollout *r)
     w->most_mine = (w->prompts + r->run->ranks - 1) / r->run->ranks;
     const size_t prompts = (size_t)w->most_mine, rows = prompts * (size_t)r->options.group,
                  most = (size_t)r->options.max_tokens;
-    w->record_bytes = sizeof(record) + (size_t)T * (sizeof(int32_t) + 2 * sizeof(float));
+    w->record_bytes = sizeof(record) + (size_t)T * (sizeof(int32_t) + 3 * sizeof(float));
     w->bytes = calloc((size_t)r->run->ranks, sizeof *w->bytes);
     w->mine = calloc(rows, w->record_bytes);
     w->all = calloc((size_t)r->rows, w->record_bytes);
@@ -218,7 +220,8 @@ ls_status ls_rollout_state(ls_rollout *r, ls_state_tree *tree)
     };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays && status == LS_OK; i++)
         status = add_array(tree, arrays[i].name, arrays[i].type, r->rows, arrays[i].tokens, arrays[i].data);
-    return status;
+    return status == LS_OK && r->value_head ? add_array(tree, "rollout/value", LS_F32, r->rows, r->tokens, r->value)
+                                            : status;
 }
 
 /* ---- rows as the model takes them ---- */
@@ -247,11 +250,16 @@ void ls_rollout_batch(ls_rollout *r, int64_t count, const int64_t *row)
         put_row(b, i, r->ids + row[i] * r->tokens, r->prompt[row[i]], r->length[row[i]]);
 }
 
-ls_tensor *ls_policy_costs(const ls_rollout *r, ls_transformer *model, ls_tape *tape, const ls_policy_rows *b)
+ls_tensor *ls_policy_costs(const ls_rollout *r, ls_transformer *model, ls_tape *tape, const ls_policy_rows *b,
+                           ls_tensor **value, bool stop)
 {
     const ls_token_rows rows = {
         .rows = b->rows, .tokens = b->tokens, .ids = b->ids, .positions = b->positions, .segments = b->segments};
     ls_tensor *hidden = ls_transformer_hidden(model, tape, &rows);
+    if (value) {
+        ls_tensor *states = ls_cast(tape, stop ? ls_stop_gradient(tape, hidden) : hidden, LS_F32);
+        *value = ls_sum(tape, ls_mul(tape, states, ls_use(tape, r->value_head)), -1);
+    }
     if (r->options.temperature != 1)
         hidden = ls_scale(tape, hidden, 1 / r->options.temperature, 0);
     return ls_cross_entropy_groups(tape, hidden, ls_transformer_head(model, tape), b->labels, b->rows * b->tokens,
@@ -396,13 +404,20 @@ static ls_status measure_rows(ls_rollout *r, ls_transformer *model, int64_t firs
     ls_tape *tape = r->run->tape;
     ls_tape_reset(tape, 0, 0, 0);
     ls_no_grad_begin(tape);
-    const ls_tensor *costs = ls_policy_costs(r, model, tape, b);
+    const bool values = r->value_head && !reference;
+    ls_tensor *value = NULL;
+    const ls_tensor *costs = ls_policy_costs(r, model, tape, b, values ? &value : NULL, false);
     ls_no_grad_end(tape);
     const ls_status status = ls_tape_status(tape);
     for (int64_t i = 0; i < count && status == LS_OK; i++) {
-        float *logp = logp_of(r, record_at(r, r->work->mine, first + i)) + (reference ? r->tokens : 0);
-        for (int64_t t = 0; t < b->tokens; t++)
-            logp[t] = b->labels[i * b->tokens + t] < 0 ? 0 : -((const float *)costs->data)[i * b->tokens + t];
+        float *logp = logp_of(r, record_at(r, r->work->mine, first + i)), *to = logp + (reference ? r->tokens : 0);
+        for (int64_t t = 0; t < b->tokens; t++) {
+            const int64_t cell = i * b->tokens + t;
+            const bool counts = b->labels[cell] >= 0;
+            to[t] = counts ? -((const float *)costs->data)[cell] : 0;
+            if (values)
+                logp[2 * r->tokens + t] = counts ? ((const float *)value->data)[cell] : 0;
+        }
     }
     return status;
 }
@@ -449,6 +464,8 @@ static void take_records(ls_rollout *r)
                 memcpy(r->logp + to * r->tokens, logp_of(r, row), (size_t)r->tokens * sizeof *r->logp);
                 memcpy(r->reference_logp + to * r->tokens, logp_of(r, row) + r->tokens,
                        (size_t)r->tokens * sizeof *r->logp);
+                memcpy(r->value + to * r->tokens, logp_of(r, row) + 2 * r->tokens,
+                       (size_t)r->tokens * sizeof *r->value);
                 r->prompt[to] = row->prompt;
                 r->length[to] = row->length;
                 r->ended[to] = row->ended;

@@ -41,6 +41,7 @@ typedef struct {
     ls_run *run;
     ls_rollout_options options;
     ls_transformer *policy, *reference; /* reference NULL: none */
+    const ls_parameter *value_head;     /* [width]: values of states are recorded too; NULL: they are not. Set after the opening */
     int64_t rows, tokens; /* of an iteration, positions of a row */
 
     /* State, the same on every rank. */
@@ -48,6 +49,7 @@ typedef struct {
     int32_t *ids;         /* [rows, tokens] */
     int32_t *prompt, *length, *ended, *right; /* [rows] tokens of the prompt, of prompt and answer; 0 or 1 */
     float *logp, *reference_logp; /* [rows, tokens] of the token that follows; 0 elsewhere */
+    float *value;         /* [rows, tokens] of the state before that token */
     float *reward;        /* [rows] */
 
     double seconds;       /* that the last drawing took on this rank */
@@ -64,7 +66,8 @@ ls_status ls_rollout_draw(ls_rollout *rollout);
 
 /* Rows `row[count]` of the buffer into rollout->batch. */
 void ls_rollout_batch(ls_rollout *rollout, int64_t count, const int64_t *row);
-/* Minus the log-probability of each cell's label at the rollout's temperature: [rows * tokens] f32, 0 without a label. */
-ls_tensor *ls_policy_costs(const ls_rollout *rollout, ls_transformer *model, ls_tape *tape, const ls_policy_rows *batch);
+/* Minus the log-probability of each cell's label at the rollout's temperature: [rows * tokens] f32, 0 without a label. *value
+ * [NULL: not wanted]: value_head's product with each cell's hidden state, [rows * tokens] f32; `stop`: their gradient ends there. */
+ls_tensor *ls_policy_costs(const ls_rollout *rollout, ls_transformer *model, ls_tape *tape, const ls_policy_rows *batch, ls_tensor **value, bool stop);
 /* Greedy answers to the prompts of a held-out grain: how many are right, how many ended by themselves, and their tokens. */
 ls_status ls_rollout_judge_held_out(ls_rollout *rollout, const ls_grain *grain, double *right, double *ended, double *tokens);

@@ -24,22 +24,25 @@ TestSuite(prove_rollouts, .init = begin, .fini = fixture_clean, .timeout = 200);
 Test(prove_rollouts, rollouts_keep_their_bits)
 {
     static const struct {
-        const char *task, *arguments;
+        const char *name, *task, *arguments;
     } rows[] = {
-        {"grpo: {group: 2, max_tokens: 9, epochs: 3, beta: 0.1, missing_end: 0.5, slots: 3}",
+        {"grpo", "grpo: {group: 2, max_tokens: 9, epochs: 3, beta: 0.1, missing_end: 0.5, slots: 3}",
          "--ranks 1,3 --threads 2"},
-        {"grpo: {group: 4, max_tokens: 7, minibatches: 2, loss: grpo, missing_end: 1}",
+        {"grpo", "grpo: {group: 4, max_tokens: 7, minibatches: 2, loss: grpo, missing_end: 1}",
          "--ranks 2,4 --threads 1 precision=bf16"},
+        {"ppo",
+         "ppo: {group: 2, max_tokens: 9, epochs: 1, minibatches: 3, kl_coef: 0.05, kl_target: 0.01, missing_end: 0.5}",
+         "--ranks 3,4 --threads 2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/recipe.yaml", folder);
         FILE *out = fopen(path, "w");
         fprintf(out,
-                "task: grpo\nrun: %s/run\nseed: 3\ndata: {train: %s/q}\nbatch: {grain: 2, grains: 4, tokens: 40}\n"
+                "task: %s\nrun: %s/run\nseed: 3\ndata: {train: %s/q}\nbatch: {grain: 2, grains: 4, tokens: 40}\n"
                 "model: {style: llama, layers: 1, width: 16, heads: 2}\noptimizer: {lr: 5e-3, clip_norm: "
                 "0.5}\nmax_steps: 100\n%s\n",
-                folder, folder, rows[i].task);
+                rows[i].name, folder, folder, rows[i].task);
         fclose(out);
         const int code = fixture_run("$LOCKSTEP prove $FOLDER/recipe.yaml --steps 5 %s", rows[i].arguments);
         cr_expect_eq(code, 0, "%s: %d\n%s", rows[i].arguments, code, text);

@@ -1,0 +1,88 @@
+/* Task ppo from outside, on the base of test_grpo.c: a first ratio of exactly one, learning with values that come to
+ * explain the rewards, none from shuffled rewards, and going on in the middle of an iteration. Its parts are
+ * test_policy_loss.c's and test_value_loss.c's. */
+#include "tests/train/run_fixture.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A base that answers every question with #7 or #8, as often the one as the other; #7 is right. */
+static void begin(void)
+{
+    ls_fixture_begin();
+    ls_expect(ls_shell("for i in $(seq 1 40); do for n in 7 8; do echo \"{\\\"prompt\\\": \\\"q$i\\\", "
+                       "\\\"response\\\": \\\"#$n\\\"}\"; done; done > both.jsonl; "
+                       "grep '#7' both.jsonl > right.jsonl; "
+                       "lockstep data tokenizer -v 257 -f prompt,response -o tokenizer.json both.jsonl && "
+                       "for d in both right; do lockstep data pack -t tokenizer.json --prompt prompt --response "
+                       "response -o $d $d.jsonl || exit 1; done"),
+              0, NULL);
+    ls_expect(
+        ls_shell("cat > sft.yaml <<'END'\n"
+                 "task: sft\nrun: base\nseed: 2\nmodel: {style: llama, layers: 1, width: 32, heads: 2, context: 24}\n"
+                 "data: {train: both, epochs: 0}\nbatch: {grain: 8, grains: 2, tokens: 24}\noptimizer: {lr: 1e-2, "
+                 "weight_decay: 0}\nmax_steps: 60\nEND\n"
+                 "sed 's/^task: .*/task: ppo/; s/^run: .*/run: run/; s/^model: {/model: {from: base, /; s/^data: "
+                 ".*/data: {train: right, eval: right}/; "
+                 "s/grain: 8/grain: 4/; s/grains: 2/grains: 4/; s/lr: 1e-2/lr: 3e-3, schedule: constant/; "
+                 "s/^max_steps: .*/max_steps: 32/' sft.yaml > ppo.yaml && "
+                 "echo 'ppo: {group: 1, max_tokens: 4, slots: 5, value_coef: 0.5, clip_value: 1}' >> ppo.yaml && "
+                 "lockstep train sft.yaml"),
+        0, NULL);
+}
+
+TestSuite(ppo, .init = begin, .fini = ls_fixture_end, .timeout = 100);
+
+/* The number behind "key": in line `line` (from 1) of those lines of RUN/metrics.jsonl that have it; 0: the last. */
+static double metric(const char *run, const char *key, int line)
+{
+    const ls_answer *answer =
+        line ? ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | sed -n %dp", key, run, line)
+             : ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | tail -n 1", key, run);
+    const char *colon = strchr(answer->output, ':');
+    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
+    return strtod(colon + 1, NULL);
+}
+
+Test(ppo, it_learns_what_is_rewarded_and_nothing_from_shuffled_rewards)
+{
+    ls_expect(ls_shell("lockstep train ppo.yaml"), 0, NULL);
+    cr_expect(metric("run", "train_ratio", 1) == 1 && metric("run", "train_ratio_off", 1) == 0 &&
+              metric("run", "train_kl_k3", 1) == 0);
+    cr_expect(metric("run", "train_ratio_off", 5) == 0 && metric("run", "train_ratio_off", 4) > 0,
+              "iterations of 4 steps");
+    cr_expect_leq(fabs(metric("run", "train_explained_variance", 1)), 1e-6, "values begin at 0");
+    const double before = metric("run", "train_accuracy", 1), after = metric("run", "eval_accuracy", 0);
+    cr_expect(before > 0.15 && before < 0.85, "the base answers both ways: %g", before);
+    cr_expect_gt(after, 0.9, "from %g to %g", before, after);
+    ls_expect(ls_shell("lockstep train ppo.yaml run=shuffled ppo.shuffle_rewards=true && lockstep train ppo.yaml "
+                       "run=warm ppo.warmup=100"),
+              0, NULL);
+    cr_expect_lt(metric("shuffled", "train_accuracy", 0), 0.9, "rewards of other answers teach nothing");
+    cr_expect_lt(metric("warm", "train_accuracy", 0), 0.9, "while the values alone learn, answers stay as they are");
+}
+
+Test(ppo, the_coefficient_follows_the_kl)
+{
+    ls_expect(ls_shell("lockstep train ppo.yaml ppo.kl_target=1e-6 ppo.kl_horizon=100 max_steps=12"), 0, NULL);
+    const double first = metric("run", "train_kl_coef", 1), third = metric("run", "train_kl_coef", 9);
+    cr_expect_leq(fabs(first - 0.01), 1e-9);
+    cr_expect_leq(fabs(metric("run", "train_kl_coef", 5) - 0.01 * (1 - 0.2 * 32 / 100)), 1e-9,
+                  "no KL yet: below its target");
+    cr_expect_gt(third, metric("run", "train_kl_coef", 5), "now there is some");
+}
+
+Test(ppo, it_goes_on_in_the_middle_of_an_iteration)
+{
+    char want[64], got[64];
+    ls_expect(ls_shell("lockstep train ppo.yaml run=whole ppo.kl_target=0.1 ppo.kl_horizon=100 max_steps=10"), 0, NULL);
+    ls_hash_of("whole", want);
+    ls_expect(ls_shell("for steps in 1 3 6 10; do lockstep train ppo.yaml run=parts ppo.kl_target=0.1 "
+                       "ppo.kl_horizon=100 max_steps=$steps || exit 1; done"),
+              0, NULL);
+    ls_hash_of("parts", got);
+    cr_expect_str_eq(got, want, "stopped after steps 1, 3 and 6 of iterations of 4");
+}

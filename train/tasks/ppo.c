@@ -1,0 +1,500 @@
+/* Task ppo: proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022, section 3.5) with a rule as the
+ * reward.
+ *
+ * An iteration draws answers (rollout.h) and gives token t of each the reward
+ *     r_t = - kl_coef kl_t,   and the rule's on the last one        kl_t an estimate of KL to the model as it began
+ * then generalised advantages, whitened over all tokens of the iteration, and targets for the values from those that
+ * were not; epochs x minibatches updates follow, with the losses of policy_loss.h and value_loss.h, each divided by the
+ * step's tokens. The value of the state before a token is a vector's product with the policy's own hidden state there
+ * (ppo/value), as in TRL's AutoModelForCausalLMWithValueHead; value_stop keeps its gradient out of the shared network.
+ * With kl_target the coefficient follows the KL of each iteration (Ziegler et al. 2019, section 2.2). */
+#include "base/math.h"
+#include "train/tasks/lm.h"
+#include "train/tasks/policy_loss.h"
+#include "train/tasks/rollout.h"
+#include "train/tasks/value_loss.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    ls_rollout_options rollout;
+    int64_t epochs, minibatches, warmup;
+    int kl;
+    double clip_low, clip_high, clip_value, value_coef, kl_coef, kl_target, kl_horizon, gamma, lambda;
+    bool whiten, value_stop;
+} ppo_options;
+
+#define AT(field) offsetof(ppo_options, field)
+static const ls_option rows[] = {
+    LS_ROLLOUT_OPTION_ROWS(AT(rollout)),
+    {"epochs", LS_OPTION_INT, AT(epochs), 0, 1, 1000, "2", NULL, "passes over an iteration's answers"},
+    {"minibatches", LS_OPTION_INT, AT(minibatches), 0, 1, 1000, "2", NULL,
+     "steps of a pass; an iteration draws batch.grain x batch.grains x this many answers"},
+    {"clip_low", LS_OPTION_FLOAT, AT(clip_low), 0, 0, 1, "0.2", NULL,
+     "the ratio to the drawing policy counts down to 1 - this"},
+    {"clip_high", LS_OPTION_FLOAT, AT(clip_high), 0, 0, 100, "0.2", NULL, "and up to 1 + this"},
+    {"clip_value", LS_OPTION_FLOAT, AT(clip_value), 0, 0, 1e6, "0.2", NULL,
+     "how far a value may move from what it was when drawn"},
+    {"value_coef", LS_OPTION_FLOAT, AT(value_coef), 0, 0, 1e3, "0.1", NULL, "weight of the values' loss"},
+    {"value_stop", LS_OPTION_BOOL, AT(value_stop), 0, 0, 0, "false", NULL,
+     "values learn from hidden states but do not change them"},
+    {"warmup", LS_OPTION_INT, AT(warmup), 0, 0, 1e6, "0", NULL, "first iterations that teach the values alone"},
+    {"kl_coef", LS_OPTION_FLOAT, AT(kl_coef), 0, 0, 1e3, "0.01", NULL,
+     "KL to the model as it began, taken off each token's reward; 0: no reference is kept"},
+    {"kl", LS_OPTION_CHOICE, AT(kl), 0, 0, 0, "k1", LS_KL_CHOICES,
+     "its estimator in the reward; the log has all three"},
+    {"kl_target", LS_OPTION_FLOAT, AT(kl_target), 0, 0, 1e6, "0", NULL,
+     "KL of an answer that kl_coef is steered to; 0: it is fixed"},
+    {"kl_horizon", LS_OPTION_FLOAT, AT(kl_horizon), 0, 1, 1e12, "10000", NULL, "answers over which it is"},
+    {"gamma", LS_OPTION_FLOAT, AT(gamma), 0, 0, 1, "1", NULL, "discount of later rewards"},
+    {"lambda", LS_OPTION_FLOAT, AT(lambda), 0, 0, 1, "0.95", NULL, "of generalised advantage estimation"},
+    {"whiten", LS_OPTION_BOOL, AT(whiten), 0, 0, 0, "true", NULL,
+     "advantages to mean 0 and deviation 1 over the iteration"},
+    {0},
+};
+#undef AT
+
+/* What is added up over the answers and tokens of a step. */
+enum {
+    ANSWERS,
+    TOKENS,
+    RIGHT,
+    ENDED,
+    REWARD,
+    REWARD_SQUARES,
+    CLIPPED,
+    RATIO,
+    RATIO_OFF,
+    SURPRISAL,
+    K1,
+    K2,
+    K3,
+    TARGET,
+    TARGET_SQUARES,
+    MISS,
+    MISS_SQUARES,
+    COEFFICIENT,
+    SECONDS,
+    SUMS
+};
+
+typedef struct {
+    ppo_options options;
+    ls_run *run;
+    ls_transformer *policy, *reference;
+    ls_rollout rollout;
+    int64_t step_rows;
+    double kl_coef;                      /* state */
+    int64_t *order;                      /* [rows] of this epoch */
+    float *advantage, *target;           /* [rows, tokens] by cells of the buffer */
+    double *reward, *value, *gain, *aim; /* scratch: of one answer, and all gains in order */
+    /* the grain in work, by cells */
+    ls_grain grain;
+    int64_t *row;
+    float *old, *kept, *cell_gain, *cell_value, *cell_target, *weight, *policy_weight;
+    double sums[SUMS];
+} ppo;
+
+static void ppo_free(void *self)
+{
+    ppo *task = self;
+    if (!task)
+        return;
+    ls_rollout_close(&task->rollout);
+    ls_transformer_free(task->reference);
+    ls_transformer_free(task->policy);
+    void *const blocks[] = {task->order,       task->advantage, task->target,        task->reward,
+                            task->value,       task->gain,      task->aim,           task->row,
+                            task->old,         task->kept,      task->cell_gain,     task->cell_value,
+                            task->cell_target, task->weight,    task->policy_weight, task};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        free(blocks[i]);
+}
+
+static ls_status make_rooms(ppo *task)
+{
+    const size_t T = (size_t)task->rollout.tokens, all = (size_t)task->rollout.rows,
+                 grain = (size_t)task->run->config->batch.grain, cells = grain * T;
+    float **const floats[] = {&task->old,         &task->kept,   &task->cell_gain,    &task->cell_value,
+                              &task->cell_target, &task->weight, &task->policy_weight};
+    bool whole = (task->order = calloc(all, sizeof *task->order)) && (task->row = calloc(grain, sizeof *task->row));
+    whole = whole && (task->advantage = calloc(all * T, sizeof *task->advantage)) &&
+            (task->target = calloc(all * T, sizeof *task->target));
+    whole = whole && (task->reward = calloc(T, sizeof(double))) && (task->value = calloc(T, sizeof(double))) &&
+            (task->aim = calloc(T, sizeof(double)));
+    whole = whole && (task->gain = calloc(all * T, sizeof *task->gain));
+    for (size_t i = 0; whole && i < sizeof floats / sizeof *floats; i++)
+        whole = (*floats[i] = calloc(cells, sizeof **floats[i])) != NULL;
+    return whole ? LS_OK : ls_fail(LS_EMEM, "no memory for task ppo");
+}
+
+static ls_status ppo_init(ls_run *run, const void *options, void **self)
+{
+    ls_transformer_options model;
+    ls_status status = ls_lm_options(run, &model);
+    if (status != LS_OK)
+        return status;
+    ppo *task = calloc(1, sizeof *task);
+    if (!task)
+        return ls_fail(LS_EMEM, "no memory for task ppo");
+    task->options = *(const ppo_options *)options;
+    task->run = run;
+    task->kl_coef = task->options.kl_coef;
+    task->step_rows = ls_run_rows_per_step(run);
+    if (task->options.kl_coef > 0)
+        status = ls_transformer_create_with_reference(&task->policy, &task->reference, &model, 1);
+    else
+        status = ls_transformer_create_with(&task->policy, &model, 1);
+    if (status == LS_OK) {
+        const int64_t width = ls_transformer_config(task->policy)->width;
+        ls_parameter *head = ls_transformer_add(task->policy, 1, &width, 0, "ppo/value");
+        head->may_be_new = true;
+        status = ls_rollout_open(&task->rollout, run, &task->options.rollout, task->policy, task->reference,
+                                 task->step_rows * task->options.minibatches);
+        task->rollout.value_head = head;
+    }
+    if (status == LS_OK)
+        status = make_rooms(task);
+    if (status == LS_OK)
+        *self = task;
+    else
+        ppo_free(task);
+    return status;
+}
+
+static int ppo_parameters(void *self, ls_parameter **parameters)
+{
+    return ls_transformer_parameters(((ppo *)self)->policy, parameters);
+}
+
+static ls_status ppo_state(void *self, ls_state_tree *tree)
+{
+    ppo *task = self;
+    const ls_status status = ls_state_add_f64(tree, "ppo/kl_coef", 0, &task->kl_coef);
+    return status == LS_OK ? ls_rollout_state(&task->rollout, tree) : status;
+}
+
+static void ppo_rows(const void *options, ls_data_options *data)
+{
+    (void)options;
+    data->pack = false;
+    data->epochs = 0;
+}
+
+/* ---- an iteration ---- */
+
+static int64_t answer_tokens(const ppo *task, int64_t row)
+{
+    return task->rollout.length[row] - task->rollout.prompt[row];
+}
+
+/* Of the token that cell `cell` of the buffer predicts: how far the drawing policy was from the reference. */
+static double drift(const ppo *task, int64_t cell)
+{
+    return task->reference ? (double)task->rollout.logp[cell] - (double)task->rollout.reference_logp[cell] : 0;
+}
+
+/* Before the next drawing: the coefficient follows the KL that an answer of the last iteration had on average. */
+static void steer_coefficient(ppo *task)
+{
+    const ls_rollout *r = &task->rollout;
+    if (task->options.kl_target <= 0 || !r->iteration)
+        return;
+    double kl = 0;
+    for (int64_t row = 0; row < r->rows; row++)
+        for (int64_t t = 0; t < answer_tokens(task, row); t++)
+            kl += drift(task, row * r->tokens + r->prompt[row] - 1 + t);
+    const double error = kl / (double)r->rows / task->options.kl_target - 1;
+    const double bounded = error < -0.2 ? -0.2 : error > 0.2 ? 0.2 : error;
+    task->kl_coef *= 1 + bounded * (double)r->rows / task->options.kl_horizon;
+}
+
+/* Advantages and targets of all tokens of the iteration, in the order of rows: the same on every rank. */
+static void find_advantages(ppo *task)
+{
+    const ls_rollout *r = &task->rollout;
+    int64_t all = 0;
+    for (int64_t row = 0; row < r->rows; row++) {
+        const int64_t n = answer_tokens(task, row), first = row * r->tokens + r->prompt[row] - 1;
+        for (int64_t t = 0; t < n; t++) {
+            task->reward[t] =
+                -task->kl_coef * ls_kl_estimate((ls_kl_estimator)task->options.kl, drift(task, first + t));
+            task->reward[t] += t == n - 1 ? (double)r->reward[row] : 0;
+            task->value[t] = (double)r->value[first + t];
+        }
+        ls_gae(n, task->options.gamma, task->options.lambda, task->reward, task->value, task->gain + all, task->aim);
+        for (int64_t t = 0; t < n; t++)
+            task->target[first + t] = (float)task->aim[t];
+        all += n;
+    }
+    if (task->options.whiten)
+        ls_whiten(all, task->gain);
+    all = 0;
+    for (int64_t row = 0; row < r->rows; row++)
+        for (int64_t t = 0; t < answer_tokens(task, row); t++)
+            task->advantage[row * r->tokens + r->prompt[row] - 1 + t] = (float)task->gain[all++];
+}
+
+static ls_status ppo_prepare(void *self)
+{
+    ppo *task = self;
+    const int64_t step = task->run->step, per_iteration = task->options.epochs * task->options.minibatches;
+    task->rollout.seconds = 0;
+    if (step % per_iteration == 0) {
+        steer_coefficient(task);
+        const ls_status status = ls_rollout_draw(&task->rollout);
+        if (status != LS_OK)
+            return status;
+    }
+    find_advantages(task);
+    for (int64_t i = 0; i < task->rollout.rows; i++)
+        task->order[i] = (int64_t)ls_sampler_permute((uint64_t)task->run->config->run.seed, 1000,
+                                                     (uint32_t)(step / task->options.minibatches),
+                                                     (uint64_t)task->rollout.rows, (uint64_t)i);
+    return LS_OK;
+}
+
+/* ---- a step ---- */
+
+static int64_t row_of(const ppo *task, int64_t place)
+{
+    return task->order[task->run->step % task->options.minibatches * task->step_rows + place];
+}
+
+static int64_t ppo_count(void *self)
+{
+    const ppo *task = self;
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < task->step_rows; i++)
+        tokens += answer_tokens(task, row_of(task, i));
+    return tokens;
+}
+
+static const ls_grain *ppo_grain(void *self, int64_t number)
+{
+    ppo *task = self;
+    ls_rollout *r = &task->rollout;
+    const int64_t B = task->run->config->batch.grain;
+    const bool teaches = r->iteration > task->options.warmup;
+    for (int64_t i = 0; i < B; i++)
+        task->row[i] = row_of(task, number * B + i);
+    ls_rollout_batch(r, B, task->row);
+    const int64_t T = r->batch.tokens;
+    for (int64_t i = 0; i < B; i++)
+        for (int64_t t = 0; t < T; t++) {
+            const int64_t cell = i * T + t, from = task->row[i] * r->tokens + t;
+            const bool counts = r->batch.labels[cell] >= 0;
+            task->old[cell] = r->logp[from];
+            task->kept[cell] = r->reference_logp[from];
+            task->cell_value[cell] = r->value[from];
+            task->cell_gain[cell] = counts ? task->advantage[from] : 0;
+            task->cell_target[cell] = counts ? task->target[from] : 0;
+            task->weight[cell] = counts;
+            task->policy_weight[cell] = counts && teaches;
+        }
+    task->grain = (ls_grain){.step = task->run->step,
+                             .number = number,
+                             .rows = B,
+                             .tokens = T,
+                             .slot = (uint32_t)(number * B),
+                             .ids = r->batch.ids,
+                             .labels = r->batch.labels,
+                             .positions = r->batch.positions,
+                             .segments = r->batch.segments,
+                             .samples = task->row};
+    return &task->grain;
+}
+
+static void count_rows(ppo *task, int64_t number)
+{
+    const ls_rollout *r = &task->rollout;
+    double *sums = task->sums;
+    for (int64_t i = 0; i < task->grain.rows; i++) {
+        const int64_t row = task->row[i];
+        const double reward = (double)r->reward[row];
+        sums[ANSWERS]++;
+        sums[RIGHT] += r->right[row];
+        sums[ENDED] += r->ended[row];
+        sums[REWARD] += reward;
+        sums[REWARD_SQUARES] += reward * reward;
+    }
+    if (number == 0) {
+        sums[SECONDS] = r->seconds;
+        sums[COEFFICIENT] = task->kl_coef;
+    }
+}
+
+static void count_tokens(ppo *task, const float *cost)
+{
+    const ls_policy_rows *b = &task->rollout.batch;
+    double *sums = task->sums;
+    for (int64_t cell = 0; cell < b->rows * b->tokens; cell++) {
+        if (b->labels[cell] < 0)
+            continue;
+        const double logp = -(double)cost[cell], ratio = ls_math_exp(logp - (double)task->old[cell]),
+                     d = logp - (double)task->kept[cell];
+        const double target = (double)task->cell_target[cell], miss = target - (double)task->cell_value[cell],
+                     gain = (double)task->cell_gain[cell];
+        sums[TOKENS]++;
+        sums[RATIO] += ratio;
+        sums[RATIO_OFF] += logp != (double)task->old[cell];
+        sums[CLIPPED] +=
+            (ratio < 1 - task->options.clip_low && gain < 0) || (ratio > 1 + task->options.clip_high && gain > 0);
+        sums[SURPRISAL] -= (double)task->old[cell];
+        sums[TARGET] += target;
+        sums[TARGET_SQUARES] += target * target;
+        sums[MISS] += miss;
+        sums[MISS_SQUARES] += miss * miss;
+        if (task->reference) {
+            sums[K1] += ls_kl_estimate(LS_KL_K1, d);
+            sums[K2] += ls_kl_estimate(LS_KL_K2, d);
+            sums[K3] += ls_kl_estimate(LS_KL_K3, d);
+        }
+    }
+}
+
+static ls_tensor *ppo_loss(void *self, ls_tape *tape, const ls_grain *grain)
+{
+    ppo *task = self;
+    const ppo_options *o = &task->options;
+    ls_tensor *value;
+    memset(task->sums, 0, sizeof task->sums);
+    ls_tensor *cost = ls_policy_costs(&task->rollout, task->policy, tape, &task->rollout.batch, &value, o->value_stop);
+    if (ls_tape_status(tape) == LS_OK) {
+        count_rows(task, grain->number);
+        count_tokens(task, cost->data);
+    }
+    const ls_policy_terms policy = {.old = task->old,
+                                    .advantage = task->cell_gain,
+                                    .weight = task->policy_weight,
+                                    .clip_low = o->clip_low,
+                                    .clip_high = o->clip_high};
+    const ls_value_terms values = {
+        .old = task->cell_value, .target = task->cell_target, .weight = task->weight, .clip = o->clip_value};
+    return ls_add(tape, ls_policy_loss_sum(tape, cost, &policy),
+                  ls_scale(tape, ls_value_loss_sum(tape, value, &values), o->value_coef, 0));
+}
+
+static const double *ppo_grain_sums(void *self)
+{
+    return ((ppo *)self)->sums;
+}
+
+/* Held out: the loss of the gold answers, and greedy answers judged. */
+static ls_tensor *ppo_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)
+{
+    ppo *task = self;
+    double right = 0, ended = 0, tokens = 0;
+    if (ls_rollout_judge_held_out(&task->rollout, grain, &right, &ended, &tokens) != LS_OK)
+        ls_tape_raise(tape, LS_ERECIPE, "%s", ls_fail_sentence());
+    sums[ANSWERS] += (double)grain->rows;
+    sums[RIGHT] += right;
+    sums[ENDED] += ended;
+    sums[TOKENS] += tokens;
+    return ls_lm_loss(task->policy, tape, grain);
+}
+
+static int64_t ppo_sums(void *self)
+{
+    (void)self;
+    return SUMS;
+}
+
+static double share(double part, double of)
+{
+    return of > 0 ? part / of : 0;
+}
+
+#define MEASURE(name, part, of)                                                                                        \
+    static double name(const double *sums, int64_t counted)                                                            \
+    {                                                                                                                  \
+        (void)counted;                                                                                                 \
+        return share(sums[part], sums[of]);                                                                            \
+    }
+MEASURE(accuracy, RIGHT, ANSWERS)
+MEASURE(reward, REWARD, ANSWERS)
+MEASURE(ended, ENDED, ANSWERS)
+MEASURE(length, TOKENS, ANSWERS)
+MEASURE(clip_fraction, CLIPPED, TOKENS)
+MEASURE(ratio, RATIO, TOKENS)
+MEASURE(ratio_off, RATIO_OFF, TOKENS)
+MEASURE(entropy, SURPRISAL, TOKENS)
+MEASURE(kl_k1, K1, TOKENS)
+MEASURE(kl_k2, K2, TOKENS)
+MEASURE(kl_k3, K3, TOKENS)
+#undef MEASURE
+
+static double variance(double sum, double squares, double n)
+{
+    const double mean = share(sum, n), value = share(squares, n) - mean * mean;
+    return value > 0 ? value : 0;
+}
+
+static double reward_std(const double *sums, int64_t counted)
+{
+    (void)counted;
+    return sqrt(variance(sums[REWARD], sums[REWARD_SQUARES], sums[ANSWERS]));
+}
+
+/* 1 - Var(G - V) / Var(G) of the values when drawn. */
+static double explained_variance(const double *sums, int64_t counted)
+{
+    (void)counted;
+    const double all = variance(sums[TARGET], sums[TARGET_SQUARES], sums[TOKENS]);
+    return all > 0 ? 1 - variance(sums[MISS], sums[MISS_SQUARES], sums[TOKENS]) / all : 0;
+}
+
+static double kl_coef(const double *sums, int64_t counted)
+{
+    (void)counted;
+    return sums[COEFFICIENT];
+}
+
+static double rollout_seconds(const double *sums, int64_t counted)
+{
+    (void)counted;
+    return sums[SECONDS];
+}
+
+static const ls_measure measures[] = {
+    {.name = "accuracy", .higher_is_better = true, .value = accuracy},
+    {.name = "ended", .higher_is_better = true, .value = ended},
+    {.name = "length", .value = length},
+    {.name = "reward", .higher_is_better = true, .value = reward},
+    {.name = "reward_std", .higher_is_better = true, .value = reward_std},
+    {.name = "explained_variance", .higher_is_better = true, .value = explained_variance},
+    {.name = "clip_fraction", .value = clip_fraction},
+    {.name = "ratio", .value = ratio},
+    {.name = "ratio_off", .value = ratio_off},
+    {.name = "entropy", .value = entropy},
+    {.name = "kl_k1", .value = kl_k1},
+    {.name = "kl_k2", .value = kl_k2},
+    {.name = "kl_k3", .value = kl_k3},
+    {.name = "kl_coef", .value = kl_coef},
+    {.name = "rollout_seconds", .value = rollout_seconds},
+    {0},
+};
+
+extern const ls_task ls_task_ppo;
+const ls_task ls_task_ppo = {
+    .name = "ppo",
+    .sentence = "proximal policy optimisation: answers are judged by a rule, tokens by values that are learnt",
+    .options = rows,
+    .options_size = sizeof(ppo_options),
+    .init = ppo_init,
+    .free = ppo_free,
+    .parameters = ppo_parameters,
+    .rows = ppo_rows,
+    .state = ppo_state,
+    .prepare = ppo_prepare,
+    .count = ppo_count,
+    .grain = ppo_grain,
+    .grain_loss = ppo_loss,
+    .grain_sums = ppo_grain_sums,
+    .evaluate = ppo_evaluate,
+    .measures = measures,
+    .held_out_measures = 3,
+    .sums = ppo_sums,
+};
