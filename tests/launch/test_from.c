@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(from, .init = fixture_make, .fini = fixture_clean, .timeout = 100);
+TestSuite(from, .init = fixture_make, .fini = fixture_clean, .timeout = 220);
 
 #define MPIRUN "mpirun --oversubscribe --bind-to none -n "
 
@@ -32,7 +32,7 @@ static void begin(void)
 
 Test(from, an_exported_folder_begins_as_the_run_it_came_from)
 {
-    char run[32], one[32], three[32], bf16[32], bf16_three[32];
+    char run[32], one[32], three[32];
     begin();
     cr_assert_eq(
         fixture_run(
@@ -46,17 +46,6 @@ Test(from, an_exported_folder_begins_as_the_run_it_came_from)
     hash_of("three", three);
     cr_expect_str_eq(one, run);
     cr_expect_str_eq(three, run);
-    cr_assert_eq(fixture_run("$LOCKSTEP train $FOLDER/from.yaml max_steps=2 run=$FOLDER/bf16 precision=bf16"), 0, "%s",
-                 text);
-    cr_assert_eq(
-        fixture_run(
-            MPIRUN
-            "2 $LOCKSTEP train $FOLDER/from.yaml max_steps=2 run=$FOLDER/bf16-two precision=bf16 batch.schedule=round"),
-        0, "%s", text);
-    hash_of("bf16", bf16);
-    hash_of("bf16-two", bf16_three);
-    cr_expect_str_eq(bf16, bf16_three);
-    cr_expect_str_neq(bf16, run);
     /* the folder is not needed any more */
     cr_assert_eq(fixture_run("mv $FOLDER/hf $FOLDER/away; $LOCKSTEP train $FOLDER/from.yaml max_steps=3 "
                              "optimizer.schedule=constant run=$FOLDER/one"),
