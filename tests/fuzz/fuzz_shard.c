@@ -44,6 +44,8 @@ typedef struct {
     uint8_t mask[MOST];
     int64_t offset[MOST + 1], counted[MOST];
     uint64_t block_sum;
+    float value[MOST]; /* of pairs and outcomes */
+    bool valued;
     int64_t stored_tokens, stored_samples; /* lengths of the arrays as written */
 } lie;
 
@@ -64,6 +66,14 @@ static void make_lie(input *in, lie *l)
                                   .samples = number(in, samples), .tokens = number(in, tokens), .unmasked = number(in, 3),
                                   .vocabulary = number(in, 50), .tokenizer_hash = 7};
     l->header.index_sum = ls_shard_index_sum(l->offset, l->counted, samples, &l->block_sum, 1);
+    static const char *const kinds[] = {"text", "pairs", "outcomes"};
+    const char *kind = kinds[take(in) % 3];
+    l->valued = strcmp(kind, "text") != 0;
+    snprintf(l->header.kind, sizeof l->header.kind, "%s", kind);
+    for (int64_t i = 0; i < MOST; i++)
+        l->value[i] = (float)number(in, 0) / 3;
+    if (l->valued)
+        l->header.index_sum = ls_shard_valued_sum(l->header.index_sum, l->value, samples);
     l->header.header_sum = ls_shard_header_sum(&l->header);
 }
 
@@ -77,16 +87,18 @@ static bool write_shard(const char *path, const lie *l)
                       ls_h5_write_array(&file, "loss_mask", H5T_STD_U8LE, l->stored_tokens, l->mask) == LS_OK &&
                       ls_h5_write_array(&file, "offset", H5T_STD_I64LE, l->stored_samples + 1, l->offset) == LS_OK &&
                       ls_h5_write_array(&file, "counted", H5T_STD_I64LE, l->stored_samples, l->counted) == LS_OK &&
-                      ls_h5_write_array(&file, "block_sum", H5T_STD_U64LE, 1, &l->block_sum) == LS_OK;
+                      ls_h5_write_array(&file, "block_sum", H5T_STD_U64LE, 1, &l->block_sum) == LS_OK &&
+                      (!l->valued || ls_h5_write_array(&file, "value", H5T_IEEE_F32LE, l->stored_samples, l->value) == LS_OK);
     return ls_h5_finish(&file) == LS_OK && good;
 }
 
 static bool write_list(input *in, const char *path, const lie *l, int64_t bytes)
 {
     const ls_shard_entry entry = {l->header.samples, l->header.tokens, bytes, l->header.header_sum};
-    ls_dataset_header h = {.format = LS_DATASET_FORMAT, .kind = "text", .schema = number(in, 1), .shards = number(in, 1),
+    ls_dataset_header h = {.format = LS_DATASET_FORMAT, .schema = number(in, 1), .shards = number(in, 1),
                            .samples = number(in, l->header.samples), .tokens = number(in, l->header.tokens),
                            .unmasked = number(in, l->header.unmasked), .vocabulary = number(in, l->header.vocabulary), .tokenizer_hash = 7};
+    memcpy(h.kind, l->header.kind, sizeof h.kind);
     h.list_sum = ls_shard_list_sum(&entry, 1);
     h.header_sum = ls_dataset_header_sum(&h);
     ls_h5_output file;
@@ -121,12 +133,16 @@ static void use(const char *folder, input *in)
         if (ls_shards_text(set, s, &ids, &mask, &count) != LS_OK)
             continue;
         check(count >= 1 && count <= MOST);
+        const double value = (double)ls_shards_value(set, s);
+        check(ls_shards_form_of(set) == LS_SHARDS_TEXT ? value == 0 : value - value == 0);
         for (int64_t t = 0; t < count; t++)
             check(ids[t] >= 0 && ids[t] < ls_shards_vocabulary(set));
     }
+    const ls_shards_form form = ls_shards_form_of(set);
     ls_shards_free(set);
     const ls_data_options options = {.sources = {.count = 1, .source = {{folder, 1}}}, .tokens = 2 + take(in) % 9, .grain = 1,
-                                     .pack = take(in) & 1, .stream = take(in) & 1, .on_long = LS_LONG_TRUNCATE, .shuffle = true, .epochs = 1};
+                                     .pack = take(in) & 1, .stream = take(in) & 1,
+                                     .on_long = form == LS_SHARDS_TEXT ? LS_LONG_TRUNCATE : LS_LONG_SKIP, .shuffle = true, .epochs = 1};
     ls_data *data;
     if (ls_data_open(&data, &options) != LS_OK)
         return;
