@@ -95,7 +95,7 @@ void ls_fixture_images(void)
 void ls_fixture_pairs(void)
 {
     FILE *pairs = fopen("pairs.jsonl", "w"), *answers = fopen("outcomes.jsonl", "w");
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 160; i++) {
         const int a = i * 37 % 101, b = i * 53 % 89;
         fprintf(pairs, "{\"prompt\": \"what is %d and %d?\", \"chosen\": \"A: %d\", \"rejected\": \"B: %d%s\"}\n", a, b, a + b, a * b, i % 3 ? "" : " or so");
         fprintf(answers, "{\"q\": \"what is %d and %d?\", \"a\": \"%s: %d\", \"right\": %s}\n", a, b, i % 2 ? "A" : "B", a + b, i % 2 ? "true" : "false");
@@ -114,7 +114,7 @@ void ls_fixture_pairs(void)
           "data: {train: pairs, eval: pairs-holdout}\n"
           "batch: {grain: 2, grains: 4, tokens: 128}\n"
           "optimizer: {lr: 3e-3, warmup: 5}\n"
-          "max_steps: 60\n",
+          "max_steps: 24\n",
           out);
     fclose(out);
 }

@@ -39,8 +39,7 @@ Test(prove_alignment, preferences_keep_their_bits)
         const char *task, *arguments;
     } rows[] = {
         {"task: reward\nreward: {center: 0.01, margin: 0.1}\n", "--ranks 1,3 --threads 2"},
-        {"task: dpo\n", "--ranks 2,4 --threads 1"},
-        {"task: reward\n", "--ranks 2,4 --threads 1 precision=bf16"},
+        {"task: dpo\n", "--ranks 2,4 --threads 1 precision=bf16"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         write_recipe(rows[i].task);

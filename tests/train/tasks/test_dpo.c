@@ -15,7 +15,7 @@ static void begin(void)
     ls_fixture_begin();
     ls_fixture_pairs();
     ls_expect(ls_shell("sed 's/^task: .*/task: sft/; s/^data: .*/data: {train: answers, eval: answers-holdout}/; "
-                       "s/^run: .*/run: base/; s/^max_steps: .*/max_steps: 30/' pairs.yaml > base.yaml && "
+                       "s/^run: .*/run: base/; s/^max_steps: .*/max_steps: 10/' pairs.yaml > base.yaml && "
                        "sed 's/^task: .*/task: dpo/; s/lr: 3e-3/lr: 1e-3/; s/model: {/model: {from: base, /' "
                        "pairs.yaml > dpo.yaml && "
                        "lockstep train base.yaml"),
@@ -102,7 +102,7 @@ Test(dpo, the_reference_never_moves_and_costs_no_optimiser_state)
 {
     static const char *const name = "model/blocks/1/mlp/down/weight", *const copy =
                                                                           "model/reference/blocks/1/mlp/down/weight";
-    static const char *const base = "base/checkpoints/step-00000030";
+    static const char *const base = "base/checkpoints/step-00000010";
     ls_expect(ls_shell("lockstep train dpo.yaml max_steps=4 checkpoint.every=2"), 0, NULL);
     expect_same("run/checkpoints/step-00000004", copy, base, name, true);
     expect_same("run/checkpoints/step-00000004", name, base, name, false);
@@ -125,7 +125,7 @@ Test(dpo, every_loss_learns)
     static const char *const losses[] = {"ipo dpo.average=true", "robust dpo.label_smoothing=0.1", "hinge",
                                          "sigmoid dpo.label_smoothing=0.1", "sigmoid dpo.average=true dpo.beta=2"};
     for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
-        ls_expect(ls_shell("lockstep train dpo.yaml max_steps=25 run=loss-%zu dpo.loss=%s", i, losses[i]), 0, NULL);
+        ls_expect(ls_shell("lockstep train dpo.yaml max_steps=12 run=loss-%zu dpo.loss=%s", i, losses[i]), 0, NULL);
         char run[16];
         snprintf(run, sizeof run, "loss-%zu", i);
         cr_expect_geq(last(run, "eval_accuracy"), 0.9, "%s: %g", losses[i], last(run, "eval_accuracy"));
