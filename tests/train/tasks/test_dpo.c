@@ -22,7 +22,7 @@ static void begin(void)
               0, NULL);
 }
 
-TestSuite(dpo, .init = begin, .fini = ls_fixture_end, .timeout = 100);
+TestSuite(dpo, .init = begin, .fini = ls_fixture_end, .timeout = 240);
 
 /* The number behind "key": in the first or last line of RUN/metrics.jsonl that has it. */
 static double metric(const char *run, const char *key, const char *which)

@@ -15,7 +15,7 @@ static void begin(void)
     ls_fixture_pairs();
 }
 
-TestSuite(reward, .init = begin, .fini = ls_fixture_end, .timeout = 100);
+TestSuite(reward, .init = begin, .fini = ls_fixture_end, .timeout = 240);
 
 /* The number behind "key": in the last line of RUN/metrics.jsonl that has it. */
 static double metric(const char *run, const char *key)
