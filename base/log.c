@@ -114,17 +114,14 @@ static int write_head(char *line, size_t size, ls_log_level level, const char *p
                     names[level & 3], part);
 }
 
-void ls_log_write(ls_log_level level, const char *part, const char *format, ...)
+static void write_line(bool terminal, ls_log_level level, const char *part, const char *format, va_list args)
 {
     char line[LINE_SIZE];
     pthread_mutex_lock(&lock);
     int head = write_head(line, sizeof line / 2, level, part);
     if (head > (int)sizeof line / 2 - 1)
         head = (int)sizeof line / 2 - 1;
-    va_list args;
-    va_start(args, format);
     int body = vsnprintf(line + head, sizeof line - (size_t)head - 1, format, args);
-    va_end(args);
     size_t length = (size_t)head + (size_t)(body < 0 ? 0 : body);
     if (length > sizeof line - 2)
         length = sizeof line - 2; /* a longer line is cut */
@@ -132,7 +129,7 @@ void ls_log_write(ls_log_level level, const char *part, const char *format, ...)
 
     if (file >= 0)
         write_all(file, line, length);
-    bool seen = level >= terminal_level && (own_rank == 0 || level >= LS_LOG_WARN);
+    bool seen = terminal && level >= terminal_level && (own_rank == 0 || level >= LS_LOG_WARN);
     if (seen && progress[0])
         write_all(STDERR_FILENO, "\r\033[K", 4);
     if (seen)
@@ -140,4 +137,20 @@ void ls_log_write(ls_log_level level, const char *part, const char *format, ...)
     if (seen && progress[0])
         write_all(STDERR_FILENO, progress, strlen(progress));
     pthread_mutex_unlock(&lock);
+}
+
+void ls_log_write(ls_log_level level, const char *part, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line(true, level, part, format, args);
+    va_end(args);
+}
+
+void ls_log_keep(ls_log_level level, const char *part, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line(false, level, part, format, args);
+    va_end(args);
 }

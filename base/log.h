@@ -22,3 +22,5 @@ void ls_log_progress(const char *text);
 
 /* `part` names the speaker as the user knows it: "train", "checkpoint", "data", ... */
 __attribute__((format(printf, 3, 4))) void ls_log_write(ls_log_level level, const char *part, const char *format, ...);
+/* Into the rank's file alone: what the terminal is told in another way, or need not be told. */
+__attribute__((format(printf, 3, 4))) void ls_log_keep(ls_log_level level, const char *part, const char *format, ...);

@@ -128,6 +128,9 @@ static int run(int argc, char **argv)
         status = ls_train(world, ls_recipe_config(recipe));
 
     const int exit_code = ls_status_exit_code(status);
+    /* Whoever reads the run folder later was not at the terminal. What takes other ranks along is logged by ls_world_abort. */
+    if (status && ls_world_rank(world) == 0 && (together || status == LS_ESTOPPED || ls_world_ranks(world) == 1))
+        ls_log_keep(status == LS_ESTOPPED ? LS_LOG_INFO : LS_LOG_ERROR, "train", "%s", ls_fail_sentence());
     if (status && status != LS_ESTOPPED && !together && ls_world_ranks(world) > 1)
         ls_world_abort(world, exit_code, ls_fail_sentence());
     if (status && ls_world_rank(world) == 0)

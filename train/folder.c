@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PATH_ROOM = 4096 };
@@ -179,6 +180,20 @@ ls_status ls_folder_take_tokenizer(const ls_run *run, const char *from)
     return status;
 }
 
+/* "AMD EPYC 7763 64-Core Processor, 8 processors, 31.3 GiB" */
+static void describe_machine(char *text, size_t room)
+{
+    char line[512], *model = NULL;
+    FILE *in = fopen("/proc/cpuinfo", "r");
+    while (in && !model && fgets(line, sizeof line, in))
+        if (!strncmp(line, "model name", 10) && (model = strstr(line, ": ")))
+            model[strcspn(model, "\n")] = '\0';
+    if (in)
+        fclose(in);
+    const double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 1073741824;
+    snprintf(text, room, "%.160s, %ld processors, %.1f GiB", model ? model + 2 : "unknown processor", sysconf(_SC_NPROCESSORS_ONLN), memory);
+}
+
 /* This rank's log and its process number: who watches a run from outside finds it there. */
 static ls_status open_log(const ls_run *run)
 {
@@ -187,7 +202,17 @@ static ls_status open_log(const ls_run *run)
     const int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     ls_status status = ls_run_write_file(path, text, (size_t)length);
     snprintf(path, sizeof path, "%s/log/rank-%04d.log", run->config->run.run, run->rank);
-    return status == LS_OK ? ls_log_file(path) : status;
+    if (status == LS_OK)
+        status = ls_log_file(path);
+    char day[32] = "", machine[256];
+    const time_t now = time(NULL);
+    struct tm local;
+    if (localtime_r(&now, &local))
+        strftime(day, sizeof day, "%Y-%m-%d", &local);
+    describe_machine(machine, sizeof machine);
+    /* the lines have no date, and a folder is read where it was not made */
+    ls_log_keep(LS_LOG_INFO, "log", "opened on %s by process %ld, lockstep " LS_VERSION "; %s", day, (long)getpid(), machine);
+    return status;
 }
 
 ls_status ls_folder_begin(ls_run *run)

@@ -188,6 +188,7 @@ void ls_report_machine(FILE *out, const ls_report_run *runs, int count)
         ls_report_name(out, runs, count, r);
         fputs("<table class=\"facts\"><tbody>\n", out);
         write_row(out, "host of rank 0", run->host);
+        write_row(out, "machines", run->machines);
         write_row(out, "run", run->task_line);
         write_row(out, "data", run->data_line);
         snprintf(text, sizeof text, "%lld", (long long)run->starts);

@@ -328,8 +328,8 @@ void ls_report_free(ls_report_run *run)
         free(run->setting[i].value);
     }
     json_decref(run->samples);
-    char *const texts[] = {run->path,   run->name,      run->task_line, run->data_line,
-                           run->recipe, run->confusion, run->profile};
+    char *const texts[] = {run->path,     run->name,   run->task_line, run->data_line,
+                           run->machines, run->recipe, run->confusion, run->profile};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     free(run->series);

@@ -97,6 +97,24 @@ static ls_status add_event(ls_report_run *run, const ls_report_event *event, con
     return more[run->events++].text ? LS_OK : no_memory(run);
 }
 
+/* The machine of this line's host, if no rank has told it yet. */
+static ls_status note_machine(ls_report_run *run, const ls_report_event *event, const char *text)
+{
+    const char *machine = strstr(text, "; ");
+    const char *const before = run->machines ? run->machines : "";
+    char line[512], *joined = NULL;
+    if (strcmp(event->part, "log") || !begins(text, "opened on ") || !machine)
+        return LS_OK;
+    snprintf(line, sizeof line, "%.63s: %.300s\n", event->host, machine + 2);
+    if (strstr(before, line) || strlen(before) > 64 * sizeof line)
+        return LS_OK;
+    if (asprintf(&joined, "%s%s", before, line) < 0)
+        return no_memory(run);
+    free(run->machines);
+    run->machines = joined;
+    return LS_OK;
+}
+
 /* What a start says of itself, and how far it means to go. */
 static ls_status note_start(reader *r, ls_report_event *event, const char *text)
 {
@@ -156,6 +174,8 @@ static ls_status read_line(reader *r, const char *line, bool *open)
     if (!read_head(r, line, &event, &text))
         return *open && *line ? go_on(run, &run->event[run->events - 1], line) : LS_OK;
     ls_status status = note_start(r, &event, text);
+    if (status == LS_OK)
+        status = note_machine(run, &event, text);
     event.start =
         r->start ? r->start : (int)run->starts; /* a rank's log without dates does not say which start it was */
     run->warnings += event.level == LS_EVENT_WARN;

@@ -20,7 +20,7 @@ typedef struct {
 
 typedef enum { LS_EVENT_INFO, LS_EVENT_WARN, LS_EVENT_ERROR } ls_event_level;
 
-/* One line of a log worth telling. `day` counts from the first day of the log, or from 1970 where `dated`. */
+/* One line of a log worth telling. `day` counts from 1970 where `dated`, else from the log's first day. */
 typedef struct {
     int64_t day, second, order;
     bool dated;
@@ -67,6 +67,7 @@ typedef struct {
     char *task_line, *data_line; /* what the last start said of model, ranks, numerics; of the data */
     char host[64];               /* of rank 0 at the last start */
     bool ended_early;
+    char *machines; /* a line a host: "node07: AMD EPYC 7763, 8 processors, 31.3 GiB" */
     /* recipe.yaml */
     char *recipe;
     ls_report_setting *setting;

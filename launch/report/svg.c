@@ -7,7 +7,7 @@
 enum {
     WIDTH = 440,
     HEIGHT = 200,
-    LEFT = 54,
+    LEFT = 60,
     RIGHT = 10,
     TOP = 8,
     BOTTOM = 24,
@@ -42,7 +42,7 @@ static void tick_text(double value, double distance, char text[32])
     const double size = fabs(value);
     if (size < distance * 1e-6)
         snprintf(text, 32, "0");
-    else if (size >= 1e9 || (size < 1e-3 && distance < 1e-3))
+    else if (size >= 1e9 || distance < 1e-5)
         snprintf(text, 32, "%.3g", value);
     else if (size >= 1e6)
         snprintf(text, 32, "%gM", 1e-6 * round(value / distance) * distance);

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- head figures ---- */
 
@@ -115,12 +116,26 @@ void ls_report_comparison(FILE *out, const ls_report_run *runs, int count)
 
 /* ---- events ---- */
 
-static void write_event(FILE *out, const ls_report_event *event, bool new_start, int starts)
+/* A row between starts and between days: "start 2, 2026-11-25". */
+static void write_break(FILE *out, const ls_report_event *event, const ls_report_event *before)
+{
+    char day[32] = "";
+    const time_t at = (time_t)(event->day * 86400);
+    struct tm calendar;
+    if (before && before->start == event->start && before->day == event->day)
+        return;
+    if (event->dated && gmtime_r(&at, &calendar))
+        strftime(day, sizeof day, "%Y-%m-%d", &calendar);
+    else if (before && before->start == event->start)
+        snprintf(day, sizeof day, "a day later");
+    fprintf(out, "<tr class=\"start\"><th colspan=\"5\" scope=\"rowgroup\">start %d%s%s</th></tr>\n", event->start,
+            *day ? ", " : "", day);
+}
+
+static void write_event(FILE *out, const ls_report_event *event)
 {
     static const char *const level[] = {"info", "warning", "error"}, *const class[] = {"", "look", "bad"};
     char ranks[64];
-    if (new_start && starts > 1)
-        fprintf(out, "<tr class=\"start\"><th colspan=\"5\" scope=\"rowgroup\">start %d</th></tr>\n", event->start);
     if (event->alike > 1)
         snprintf(ranks, sizeof ranks, "%d of %d", event->alike, event->ranks);
     else
@@ -153,9 +168,10 @@ void ls_report_events(FILE *out, const ls_report_run *runs, int count)
         fputs("<div class=\"scroll\" tabindex=\"0\"><table class=\"events\"><thead><tr><th>time</th><th "
               "class=\"n\">step</th><th>rank</th><th>level</th><th>what</th></tr></thead><tbody>\n",
               out);
-        for (int64_t i = 0; i < run->events; i++)
-            write_event(out, &run->event[i], i == 0 || run->event[i].start != run->event[i - 1].start,
-                        (int)run->starts);
+        for (int64_t i = 0; i < run->events; i++) {
+            write_break(out, &run->event[i], i ? &run->event[i - 1] : NULL);
+            write_event(out, &run->event[i]);
+        }
         fputs("</tbody></table></div>\n", out);
         if (run->events_left_out)
             fprintf(out, "<p class=\"note\">%lld more between them are in the logs.</p>\n",

@@ -67,6 +67,29 @@ Test(log, a_line_too_long_is_cut_and_still_ends, .init = open_file, .fini = clos
     fclose(file);
 }
 
+Test(log, what_is_kept_is_not_seen, .init = open_file, .fini = close_file)
+{
+    char seen[64] = "/tmp/ls-test-log-seen-XXXXXX", line[4096];
+    const int fd = mkstemp(seen), terminal = dup(STDERR_FILENO);
+    cr_assert(fd >= 0 && terminal >= 0);
+    ls_log_terminal_level(LS_LOG_INFO);
+    dup2(fd, STDERR_FILENO);
+    ls_log_keep(LS_LOG_ERROR, "train", "kept %d", 1);
+    ls_log_write(LS_LOG_ERROR, "train", "told %d", 2);
+    dup2(terminal, STDERR_FILENO);
+    FILE *file = fopen(path, "r");
+    cr_assert(fgets(line, sizeof line, file) && strstr(line, "ERROR train: kept 1\n"), "%s", line);
+    cr_assert(fgets(line, sizeof line, file) && strstr(line, "ERROR train: told 2\n"), "%s", line);
+    fclose(file);
+    file = fopen(seen, "r");
+    cr_assert(fgets(line, sizeof line, file) && strstr(line, "ERROR train: told 2\n"), "%s", line);
+    cr_assert_null(fgets(line, sizeof line, file));
+    fclose(file);
+    close(fd);
+    close(terminal);
+    unlink(seen);
+}
+
 static void *speak(void *who)
 {
     for (int i = 0; i < 500; i++)

@@ -15,6 +15,7 @@ set_tests_properties(launch/recipe/fuzz_recipe PROPERTIES TIMEOUT 120)
 foreach(test html metrics logs page)
   ls_test(launch/report/test_${test} SOURCES launch/report/folder_fixture.c KNOWS ls_launch)
 endforeach()
+ls_test(launch/report/test_browser SOURCES launch/report/folder_fixture.c shell.c KNOWS ls_launch TIMEOUT 300)
 ls_test(launch/test_recipe KNOWS ls_launch)
 ls_test(launch/test_keys KNOWS ls_launch)
 
@@ -47,3 +48,5 @@ ls_test(launch/test_rejection SOURCES launch/fixture.c shell.c KNOWS ls_datasets
 add_dependencies(launch_test_rejection lockstep)
 ls_test(launch/test_generate SOURCES launch/fixture.c shell.c KNOWS ls_datasets)
 add_dependencies(launch_test_generate lockstep)
+ls_test(launch/test_report SOURCES launch/fixture.c shell.c KNOWS ls_datasets)
+add_dependencies(launch_test_report lockstep)

@@ -65,6 +65,29 @@ Test(logs, events_of_all_ranks_stand_in_their_order)
     ls_report_free(&run);
 }
 
+Test(logs, dates_and_machines_come_from_the_line_that_opens_a_log)
+{
+    ls_report_run run;
+    run_file("log/rank-0000.log", "23:59:50 rank 0/2 node07 INFO log: opened on 2026-12-31 by process 5, lockstep 1; "
+                                  "Some CPU, 8 processors, 31.3 GiB\n"
+                                  "23:59:51" START "00:00:10 rank 0/2 node07 step 14 WARN checkpoint: one\n"
+                                  "03:00:00 rank 0/2 node07 INFO log: opened on 2027-03-01 by process 6, lockstep 1; "
+                                  "Some CPU, 8 processors, 31.3 GiB\n"
+                                  "03:00:01" START);
+    run_file("log/rank-0001.log", "23:59:50 rank 1/2 node08 INFO log: opened on 2026-12-31 by process 5, lockstep 1; "
+                                  "Other CPU, 4 processors, 7.0 GiB\n"
+                                  "00:00:09 rank 1/2 node08 step 14 WARN dist: two\n");
+    run_read(&run);
+    char *page = run_page(&run, 1);
+    cr_assert(strstr(page, ">start 1, 2026-12-31<") && strstr(page, ">start 1, 2027-01-01<") &&
+              strstr(page, ">start 2, 2027-03-01<"));
+    cr_assert_str_eq(run.machines,
+                     "node07: Some CPU, 8 processors, 31.3 GiB\nnode08: Other CPU, 4 processors, 7.0 GiB\n");
+    cr_assert_str_eq(run.event[1].text, "two", "a second earlier, by another rank");
+    free(page);
+    ls_report_free(&run);
+}
+
 Test(logs, one_sentence_of_many_ranks_is_one_event)
 {
     ls_report_run run;
