@@ -85,9 +85,39 @@ ls_tensor *ls_transformer_run_block(const ls_transformer *model, ls_tape *tape, 
     return ls_add(tape, x, mlp_part(model, tape, layer, x));
 }
 
+/* Tokens by their rows, and where an id is `vocabulary`, the slot's: [n, D]. The slot has no row in the head, so it is never
+ * predicted. */
+static ls_tensor *embed_with_slots(const ls_transformer *model, ls_tape *tape, int64_t n, const int32_t *ids)
+{
+    const int32_t slot = (int32_t)model->options.vocabulary;
+    ls_arena *arena = ls_tape_arena(tape);
+    int32_t *known = ls_arena_array(arena, int32_t, n), *from = ls_arena_array(arena, int32_t, n), *zeros = ls_arena_array(arena, int32_t, n);
+    int64_t tokens = 0;
+    if (!known || !from || !zeros) {
+        ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld ids", (long long)n);
+        return ls_use(tape, model->token); /* harmless after an error */
+    }
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] != slot)
+            known[tokens++] = ids[i];
+    const int64_t slots = n - tokens;
+    for (int64_t i = 0, t = 0, s = 0; i < n; i++) {
+        from[i] = (int32_t)(ids[i] == slot ? tokens + s++ : t++);
+        zeros[i] = 0;
+    }
+    if (!slots)
+        return ls_embedding(tape, ls_use(tape, model->token), ids, LS_SHAPE(n));
+    ls_tensor *rows = ls_embedding(tape, ls_use(tape, model->slot), zeros, LS_SHAPE(slots));
+    if (tokens) {
+        ls_tensor *const both[] = {ls_embedding(tape, ls_use(tape, model->token), known, LS_SHAPE(tokens)), rows};
+        rows = ls_concat(tape, 2, both, 0);
+    }
+    return ls_gather(tape, rows, n, from);
+}
+
 ls_tensor *ls_transformer_embed(const ls_transformer *model, ls_tape *tape, int64_t n, const int32_t *ids, const int32_t *positions)
 {
-    ls_tensor *x = ls_embedding(tape, ls_use(tape, model->token), ids, LS_SHAPE(n));
+    ls_tensor *x = model->slot ? embed_with_slots(model, tape, n, ids) : ls_embedding(tape, ls_use(tape, model->token), ids, LS_SHAPE(n));
     if (model->position)
         x = ls_add(tape, x, ls_embedding(tape, ls_use(tape, model->position), positions, LS_SHAPE(n)));
     return ls_dropout(tape, x, model->options.dropout);
@@ -115,7 +145,8 @@ static ls_tensor *attend_rows(void *context, ls_tape *tape, int layer, ls_tensor
     q = ls_reshape(tape, q, LS_SHAPE(B, T, o->heads, d));
     k = ls_reshape(tape, k, LS_SHAPE(B, T, o->kv_heads, d));
     v = ls_reshape(tape, v, LS_SHAPE(B, T, o->kv_heads, d));
-    ls_tensor *h = ls_window_attention(tape, q, k, v, o->window, c->rows->segments);
+    ls_tensor *h = c->rows->mask ? ls_masked_attention(tape, q, k, v, c->rows->mask)
+                                 : ls_window_attention(tape, q, k, v, o->window, c->rows->segments);
     return ls_reshape(tape, h, LS_SHAPE(B * T, o->heads * d));
 }
 

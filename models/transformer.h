@@ -11,6 +11,7 @@
 #include "base/option.h"
 #include "models/lora.h"
 #include "models/parameters.h"
+#include "tensor/block_mask.h"
 #include "tensor/ops.h"
 
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
     int64_t window;         /* positions a query sees, itself included; 0: all before it */
     bool qkv_bias, qk_norm; /* llama style only: gpt2 has the biases and no norms */
     bool tied, sparse_embedding;
+    bool slot; /* an input row of its own for tokens that are not known yet, under the id `vocabulary`: docs/lud.md */
     double dropout, rope_base, norm_eps, init_std;
     bool rope_interleaved; /* llama2.c's pairs (2j, 2j+1); false: Hugging Face's halves */
     int rope_scaling;      /* "none|linear|llama3"; models/rope.h */
@@ -34,6 +36,8 @@ extern const ls_option ls_transformer_option_rows[]; /* the recipe's `model` sec
 /* Puts in what 0s stand for (kv_heads, hidden, head_width, rotary factors); vocabulary and context may stay 0.
  * LS_ERECIPE: what does not fit together. */
 ls_status ls_transformer_resolve(ls_transformer_options *options);
+
+#define LS_SLOT_NAME "embedding/slot/weight" /* the parameter of ls_transformer_options.slot */
 
 typedef struct ls_transformer ls_transformer;
 
@@ -51,10 +55,12 @@ ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transf
 void ls_transformer_free(ls_transformer *model);
 int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters); /* array owned by the model */
 
-/* Token rows [B, T]; positions NULL: 0..T-1; segments NULL: one a row. */
+/* Token rows [B, T]; positions NULL: 0..T-1; segments NULL: one a row. With `mask`, of T queries and keys, which lives until the
+ * tape's reset, it alone says who sees whom (segments and the model's window are not looked at); NULL: causal. */
 typedef struct {
     int64_t rows, tokens;
     const int32_t *ids, *positions, *segments;
+    const ls_block_mask *mask;
 } ls_token_rows;
 
 /* Hidden states before the head, [B*T, D]: feed them with the head to ls_cross_entropy_sum. */

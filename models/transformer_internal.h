@@ -19,6 +19,7 @@ struct ls_transformer {
     ls_adapter *adapter;           /* [list.room], of the parameter at that place; NULL: it has none, or none are used */
     bool shared;                   /* but for this struct all is another's */
     ls_parameter *token, *position, *final_norm_gain, *final_norm_bias, *head;
+    ls_parameter *slot; /* [1, D] what the id `vocabulary` begins as; NULL: there is none */
     ls_transformer_block *blocks;
     double *frequency; /* [head_width / 2] of rotary positions; NULL: none */
 };

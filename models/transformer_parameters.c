@@ -26,6 +26,7 @@ const ls_option ls_transformer_option_rows[] = {
     {"hidden", LS_OPTION_INT, AT(hidden), 0, 0, 1e7, "0", NULL, "of the MLP; 0: 4 width (gpt2), 8/3 width rounded up to 32 (llama)"},
     {"context", LS_OPTION_INT, AT(context), 0, 0, 1e7, "0", NULL, "greatest number of positions; 0: batch.tokens"},
     {"tied", LS_OPTION_BOOL, AT(tied), 0, 0, 0, "true", NULL, "output head shared with the token embedding"},
+    {"slot", LS_OPTION_BOOL, AT(slot), 0, 0, 0, "false", NULL, "an input row of its own for tokens not known yet: what task lud trains and generate --decode lud needs"},
     {"sparse_embedding", LS_OPTION_BOOL, AT(sparse_embedding), 0, 0, 0, "false", NULL, "update only the rows of the token embedding that the step's tokens have; needs tied: false"},
     {"dropout", LS_OPTION_FLOAT, AT(dropout), 0, 0, 0.99, "0", NULL, "of embeddings and of each block's two outputs"},
     {"rope_base", LS_OPTION_FLOAT, AT(rope_base), 0, 1, 1e12, "10000", NULL, "base of rotary angles"},
@@ -42,7 +43,7 @@ const ls_option ls_transformer_option_rows[] = {
 };
 #undef AT
 
-enum { PER_BLOCK = 16, FINAL_NORM = 2, EMBEDDINGS_AND_HEAD = 3 };
+enum { PER_BLOCK = 16, FINAL_NORM = 2, EMBEDDINGS_AND_HEAD = 4 /* and the slot */ };
 
 ls_status ls_transformer_resolve(ls_transformer_options *o)
 {
@@ -147,6 +148,9 @@ static void describe(ls_transformer *model)
     model->position = o->style == LS_STYLE_GPT2 ? add(model, -1, "embedding/position/weight", o->context, o->width, o->init_std) : NULL;
     ls_transformer_add_blocks(model);
     model->head = o->tied ? NULL : add(model, -1, "head/weight", o->vocabulary, o->width, o->init_std);
+    model->slot = o->slot ? add(model, -1, LS_SLOT_NAME, 1, o->width, o->init_std) : NULL;
+    if (model->slot)
+        model->slot->may_be_new = true;
 }
 
 static int most_parameters(const ls_transformer_options *options)
@@ -154,7 +158,7 @@ static int most_parameters(const ls_transformer_options *options)
     return (int)options->layers * PER_BLOCK + FINAL_NORM + EMBEDDINGS_AND_HEAD;
 }
 
-/* Everything is frozen so far; two matrices for each chosen weight are appended, which learn. */
+/* Everything but the slot is frozen; two matrices for each chosen weight are appended, which learn. */
 static ls_status add_adapters(ls_transformer *model)
 {
     const ls_lora_options *lora = &model->options.lora;
@@ -166,7 +170,7 @@ static ls_status add_adapters(ls_transformer *model)
         ls_parameter *w = &model->list.all[i];
         char layer[64];
         int block, end = 0;
-        w->frozen = true;
+        w->frozen = w != model->slot;
         if (sscanf(w->name, "blocks/%d/%n", &block, &end) != 1 || !end || w->ndim != 2)
             continue;
         snprintf(layer, sizeof layer, "%.*s", (int)(strlen(w->name) - strlen("/weight")) - end, w->name + end);

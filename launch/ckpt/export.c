@@ -39,6 +39,10 @@ static ls_status list_tensors(exported *e)
         return ls_fail(LS_EMEM, "no memory for the list of %d tensors", e->count);
     for (int i = 0; i < e->count; i++) {
         ls_status status = ls_hugging_face_place(e->options, &e->parameters[i], &e->place[i]);
+        if (status == LS_ENOTFOUND && !strcmp(e->parameters[i].name, LS_SLOT_NAME)) {
+            printf("%s is left out: it decodes nothing by itself, and Hugging Face's form has no place for it\n", LS_SLOT_NAME);
+            continue; /* its place keeps an empty name, which is no tensor's */
+        }
         if (status != LS_OK)
             return status;
         const ls_weight_place *place = &e->place[i];
