@@ -19,9 +19,12 @@ typedef struct {
     ls_draw_options draw; /* path: the file of prompts */
     int threads;
     bool ids, averaged, json;
+    bool by_lud, temperature_set; /* --decode lud */
+    ls_lud_decoding lud;
+    ls_lud_work work;
 } arguments;
 
-enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_EMA, KEY_THREADS, KEY_TEMPLATE, KEY_SAMPLES, KEY_BATCH, KEY_STOP, KEY_JSONL, KEY_FIELD };
+enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_EMA, KEY_THREADS, KEY_TEMPLATE, KEY_SAMPLES, KEY_BATCH, KEY_STOP, KEY_JSONL, KEY_FIELD, KEY_DECODE, KEY_WINDOW, KEY_THRESHOLD, KEY_POLICY, KEY_GATE, KEY_REPEATS, KEY_VERIFY };
 static const struct argp_option options[] = {
     {"prompt", 'p', "TEXT", 0, "Begin with TEXT (nothing)", 0},
     {"prompts", 'f', "FILE", 0, "One prompt a line of FILE; of a .jsonl file one object a line", 0},
@@ -38,6 +41,13 @@ static const struct argp_option options[] = {
     {"seed", KEY_SEED, "SEED", 0, "Key of the counter random numbers (0)", 0},
     {"template", KEY_TEMPLATE, "NAME", 0, "Prompts are questions, to be put as they were packed: " LS_TEMPLATE_CHOICES "; none: go on with the text as it is (what FOLDER was trained on)", 0},
     {"ids", KEY_IDS, NULL, 0, "Print the ids of the new tokens instead of text; in JSON lines beside it", 0},
+    {"decode", KEY_DECODE, "HOW", 0, "plain, or lud: several tokens a pass, of a model that task lud trained; greedy (plain)", 0},
+    {"window", KEY_WINDOW, "K", 0, "lud: most tokens a pass gives (4)", 0},
+    {"threshold", KEY_THRESHOLD, "B", 0, "lud: least probability of a token taken early (0.9); above 1: none is", 0},
+    {"policy", KEY_POLICY, "P", 0, "lud: prefix, take tokens up to the first that is not sure enough, or all, all or none (prefix)", 0},
+    {"first-gate", KEY_GATE, NULL, 0, "lud: take none early when the first token itself is not sure enough", 0},
+    {"repeats", KEY_REPEATS, NULL, 0, "lud: let a token be taken early that equals the one before it", 0},
+    {"verify", KEY_VERIFY, NULL, 0, "lud: check what was taken early in the next pass: the text is greedy decoding's", 0},
     {"ema", KEY_EMA, NULL, 0, "Take the averaged weights (ema.decay)", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads of a rank (OMP_NUM_THREADS, else all cores)", 0},
     {0},
@@ -68,7 +78,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "--stop: %s", ls_fail_sentence());
         return 0;
     case 'n': given->draw.how.max_tokens = (int64_t)number(state, "max-tokens", value, 1, 1e6); return 0;
-    case KEY_TEMPERATURE: given->draw.how.temperature = number(state, "temperature", value, 0, 100); return 0;
+    case KEY_TEMPERATURE: given->temperature_set = true; given->draw.how.temperature = number(state, "temperature", value, 0, 100); return 0;
     case KEY_TOP_P: given->draw.how.top_p = number(state, "top-p", value, 0, 1); return 0;
     case KEY_TOP_K: given->draw.how.top_k = (int64_t)number(state, "top-k", value, 0, 1e6); return 0;
     case KEY_SEED: given->draw.how.seed = (uint64_t)number(state, "seed", value, 0, 9e15); return 0;
@@ -76,7 +86,24 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_IDS: given->ids = true; return 0;
     case KEY_EMA: given->averaged = true; return 0;
     case KEY_THREADS: given->threads = (int)number(state, "threads", value, 1, 1024); return 0;
+    case KEY_DECODE:
+        if (strcmp(value, "lud") && strcmp(value, "plain"))
+            argp_error(state, "--decode=%s: expected plain or lud", value);
+        given->by_lud = !strcmp(value, "lud");
+        return 0;
+    case KEY_WINDOW: given->lud.window = (int64_t)number(state, "window", value, 1, LS_LUD_LONGEST); return 0;
+    case KEY_THRESHOLD: given->lud.threshold = number(state, "threshold", value, 0, 2); return 0;
+    case KEY_POLICY:
+        if (strcmp(value, "prefix") && strcmp(value, "all"))
+            argp_error(state, "--policy=%s: expected prefix or all", value);
+        given->lud.policy = strcmp(value, "all") ? LS_LUD_PREFIX : LS_LUD_ALL;
+        return 0;
+    case KEY_GATE: given->lud.first_gate = true; return 0;
+    case KEY_REPEATS: given->lud.repeats = true; return 0;
+    case KEY_VERIFY: given->lud.verify = true; return 0;
     case ARGP_KEY_END:
+        if (given->by_lud && given->draw.how.temperature > 0 && given->temperature_set)
+            argp_error(state, "--decode lud is greedy: the tokens of a pass are not drawn from their joint distribution; leave out --temperature");
         if (given->prompt && given->draw.path)
             argp_error(state, "--prompt and --prompts exclude each other");
         if (!given->draw.path && (given->out || given->json || given->draw.samples > 1))
@@ -145,7 +172,19 @@ static ls_status encode_prompt(const arguments *given, const ls_model_folder *fo
                                 : ls_model_folder_prompt(folder, prompt, strlen(prompt), ids);
 }
 
-static ls_status stream_one(const arguments *given, const ls_model_folder *folder)
+static ls_status stream_by_lud(arguments *given, const ls_model_folder *folder, const ls_generate_rows *rows, stream *out)
+{
+    ls_lud_decoder *decoder;
+    ls_status status = ls_lud_open(&decoder, folder->model, folder->device, 1, &given->lud);
+    if (status)
+        return status;
+    status = ls_lud_run(decoder, &given->draw.how, rows, print_token, out);
+    given->work = *ls_lud_done(decoder);
+    ls_lud_close(decoder);
+    return status;
+}
+
+static ls_status stream_one(arguments *given, const ls_model_folder *folder)
 {
     const char *prompt = given->prompt ? given->prompt : "";
     const int64_t room = given->draw.how.max_tokens;
@@ -164,8 +203,10 @@ static ls_status stream_one(const arguments *given, const ls_model_folder *folde
         memcpy(out.id, ids.id, (size_t)ids.count * sizeof *out.id);
         if (!given->ids && !given->template_name)
             fputs(prompt, stdout);
-        status = ls_generate(folder->model, folder->device, &given->draw.how, 1, ids.id, offsets, NULL, drawn, &length, print_token,
-                             &out);
+        const ls_generate_rows rows = {.prompts = 1, .samples = 1, .ids = ids.id, .offsets = offsets, .out = drawn, .lengths = &length};
+        status = given->by_lud ? stream_by_lud(given, folder, &rows, &out)
+                               : ls_generate(folder->model, folder->device, &given->draw.how, 1, ids.id, offsets, NULL, drawn, &length,
+                                             print_token, &out);
         if (!status && !out.status && !given->ids)
             out.status = print_text(&out, true);
         putchar('\n');
@@ -281,6 +322,23 @@ static ls_status choose_template(arguments *given, const ls_model_folder *folder
     return status;
 }
 
+/* On stderr: the text is on stdout. */
+static void tell_passes(const arguments *given)
+{
+    const ls_lud_work *w = &given->work;
+    if (!w->passes)
+        return;
+    fprintf(stderr, "lud: %lld tokens in %lld passes: %.3f tokens a pass (mean of rows %.3f); window %lld, threshold %g, %s%s%s%s\npasses that gave", (long long)w->tokens,
+            (long long)w->passes, (double)w->tokens / (double)w->passes, w->rows ? (double)w->row_tau / 1e6 / (double)w->rows : 0, (long long)given->lud.window, given->lud.threshold,
+            given->lud.policy == LS_LUD_ALL ? "all" : "prefix", given->lud.first_gate ? ", first gate" : "", given->lud.repeats ? ", repeats" : "",
+            given->lud.verify ? ", verified" : "");
+    for (int64_t a = 1; a <= given->lud.window; a++)
+        fprintf(stderr, "%s %lld: %.1f%%", a > 1 ? "," : "", (long long)a, 100 * (double)w->given[a] / (double)w->passes);
+    if (given->lud.verify)
+        fprintf(stderr, "; %lld tokens taken early did not stand", (long long)w->cut);
+    fputc('\n', stderr);
+}
+
 /* Ranks beyond the first have nothing to do for one prompt. */
 static ls_status draw(ls_world *world, arguments *given)
 {
@@ -288,18 +346,28 @@ static ls_status draw(ls_world *world, arguments *given)
     ls_status status = ls_model_folder_open(&folder, given->from.folder, given->threads, given->averaged, ls_world_node_ranks(world));
     if (!status)
         status = choose_template(given, &folder);
+    if (!status && given->by_lud && given->lud.window > 1 && !folder.options.slot)
+        status = ls_fail(LS_ESTATE, "%s: the model has no input row for tokens not known yet; task lud trains one (docs/lud.md), or take --decode plain",
+                         given->from.folder);
+    if (given->by_lud) {
+        given->draw.how.temperature = 0;
+        given->draw.lud = &given->lud;
+        given->draw.work = &given->work;
+    }
     status = ls_agree(world, status, "opening the model");
     if (!status && given->draw.path)
         status = draw_all(world, given, &folder);
     else if (!status && ls_world_rank(world) == 0)
         status = stream_one(given, &folder);
+    if (!status && given->by_lud && ls_world_rank(world) == 0)
+        tell_passes(given);
     ls_model_folder_close(&folder);
     return status;
 }
 
 static int run(int argc, char **argv)
 {
-    arguments given = {.draw = {.samples = 1, .batch = 16, .how = {.max_tokens = 256, .temperature = 0.8, .top_p = 0.95}}};
+    arguments given = {.lud = {.window = 4, .threshold = 0.9}, .draw = {.samples = 1, .batch = 16, .how = {.max_tokens = 256, .temperature = 0.8, .top_p = 0.95}}};
     argp_parse(&parser, argc, argv, 0, NULL, &given);
     ls_world *world;
     ls_status status = ls_world_open(&world, NULL);

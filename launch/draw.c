@@ -24,6 +24,7 @@ typedef struct {
     void *context;
     FILE *out;
     ls_engine *engine;
+    ls_lud_decoder *lud;
     FILE *lines; /* one of the two */
     ls_jsonl *objects;
     line prompts[WINDOW];
@@ -132,6 +133,11 @@ static bool watch_row(void *context, int64_t row, int32_t id)
     return ls_stop_watch_goes_on(context, row, id);
 }
 
+static ls_status run_rows(drawing *d, const ls_generate_rows *rows, ls_generate_token token, void *context)
+{
+    return d->lud ? ls_lud_run(d->lud, &d->options->how, rows, token, context) : ls_engine_run(d->engine, &d->options->how, rows, token, context);
+}
+
 static ls_status draw_mine(drawing *d)
 {
     const int64_t samples = d->options->samples;
@@ -146,10 +152,10 @@ static ls_status draw_mine(drawing *d)
                                    .lengths = d->lengths,
                                    .ends = d->ends};
     if (!d->options->stops.count)
-        return ls_engine_run(d->engine, &d->options->how, &rows, NULL, NULL);
+        return run_rows(d, &rows, NULL, NULL);
     ls_status status = ls_stop_watch_open(&d->watch, &d->options->stops, d->folder->tokenizer, d->mine_count * samples);
     if (!status)
-        status = ls_engine_run(d->engine, &d->options->how, &rows, watch_row, d->watch);
+        status = run_rows(d, &rows, watch_row, d->watch);
     ls_stop_watch_close(d->watch);
     d->watch = NULL;
     return status;
@@ -260,6 +266,19 @@ static ls_status draw_window(drawing *d)
     return status;
 }
 
+/* What all ranks did: whole numbers, so the order of adding is no matter. */
+static ls_status add_work(drawing *d)
+{
+    ls_lud_work *all = calloc((size_t)d->ranks, sizeof *all);
+    ls_status status = ls_agree(d->world, all ? LS_OK : ls_fail(LS_EMEM, "no memory to count passes"), "counting passes");
+    if (!status)
+        status = ls_all_gather_bytes(d->world, ls_lud_done(d->lud), sizeof *all, all, "counting passes");
+    for (int r = 0; r < d->ranks && !status; r++)
+        ls_lud_work_add(d->options->work, &all[r]);
+    free(all);
+    return status;
+}
+
 static ls_status open_rooms(drawing *d)
 {
     const size_t rows = (size_t)((WINDOW + d->ranks - 1) / d->ranks * d->options->samples);
@@ -269,6 +288,8 @@ static ls_status open_rooms(drawing *d)
     d->drawn = malloc(rows * (size_t)d->options->how.max_tokens * sizeof *d->drawn);
     if (!d->row_ids || !d->lengths || !d->ends || !d->drawn)
         return ls_fail(LS_EMEM, "no memory for %zu rows of %lld tokens", rows, (long long)d->options->how.max_tokens);
+    if (d->options->lud)
+        return ls_lud_open(&d->lud, d->folder->model, d->folder->device, d->options->batch, d->options->lud);
     return ls_engine_open(&d->engine, d->folder->model, d->folder->device,
                           &(ls_engine_options){.slots = d->options->batch});
 }
@@ -302,7 +323,10 @@ ls_status ls_draw_file(ls_world *world, const ls_model_folder *folder, const ls_
         status = draw_window(d);
         forget_window(d);
     }
+    if (!status && d->lud)
+        status = add_work(d);
     ls_engine_close(d->engine);
+    ls_lud_close(d->lud);
     if (d->lines)
         fclose(d->lines);
     ls_jsonl_close(d->objects);

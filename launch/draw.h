@@ -7,6 +7,7 @@
 #include "launch/model_folder.h"
 #include "launch/stop_strings.h"
 #include "models/generate/engine.h"
+#include "models/generate/lud.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@ typedef struct {
     ls_generate_options how;
     int64_t samples, batch;
     ls_stop_strings stops;
+    const ls_lud_decoding *lud; /* decoded so; NULL: by the engine */
+    ls_lud_work *work;          /* with lud: what all ranks did, added here on every rank */
 } ls_draw_options;
 
 typedef struct {

@@ -149,6 +149,12 @@ bool ls_kv_cache_fork(ls_kv_cache *cache, int64_t from, int64_t to, int64_t posi
     return true;
 }
 
+void ls_kv_cache_cut(ls_kv_cache *cache, int64_t sequence, int64_t length)
+{
+    if (length < cache->length[sequence])
+        cache->length[sequence] = length;
+}
+
 void ls_kv_cache_clear(ls_kv_cache *cache, int64_t sequence)
 {
     const int32_t *pages = cache->page_of + sequence * cache->most_pages;

@@ -21,6 +21,8 @@ bool ls_kv_cache_reserve(ls_kv_cache *cache, int64_t sequence, int64_t positions
 /* `to`, which is empty, begins with what `from` holds, and gets pages for `positions`. Whole pages are shared, the last
  * one is copied. False: too few pages are free; nothing has changed. */
 bool ls_kv_cache_fork(ls_kv_cache *cache, int64_t from, int64_t to, int64_t positions);
+/* Forgets what stands behind the first `length` positions; the pages stay the sequence's. */
+void ls_kv_cache_cut(ls_kv_cache *cache, int64_t sequence, int64_t length);
 void ls_kv_cache_clear(ls_kv_cache *cache, int64_t sequence); /* gives its pages back */
 
 /* New tokens of one sequence. */

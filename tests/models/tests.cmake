@@ -2,6 +2,7 @@
 ls_test(models/test_golden KNOWS ls_models PkgConfig::JANSSON)
 ls_test(models/test_generate KNOWS ls_models PkgConfig::JANSSON)
 ls_test(models/test_engine KNOWS ls_models PkgConfig::JANSSON)
+ls_test(models/test_lud KNOWS ls_models PkgConfig::JANSSON)
 ls_test(models/test_llama2c KNOWS ls_models PkgConfig::JANSSON)
 ls_test(models/test_parameters KNOWS ls_models PkgConfig::JANSSON)
 ls_test(models/test_lora KNOWS ls_models PkgConfig::JANSSON m)
