@@ -100,7 +100,7 @@ static ls_status end_grain(ls_run *run)
 }
 
 /* Forward and backward of one grain. *loss is its sum over counted tokens, before division; the task's sums follow. */
-static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, int64_t counted, double *loss)
+static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, double denominator, double *loss)
 {
     gradient_sink sink = {.run = run};
     int64_t begin = ls_trace_begin(run->trace);
@@ -109,7 +109,7 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, i
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     note(run, "forward", begin);
     begin = ls_trace_begin(run->trace);
-    ls_backward(run->tape, sum, 1.0 / (double)counted, take_gradient, &sink);
+    ls_backward(run->tape, sum, 1.0 / denominator, take_gradient, &sink);
     note(run, "backward", begin);
     const ls_status status = ls_tape_status(run->tape);
     if (status != LS_OK)
@@ -123,13 +123,13 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, i
     return sink.status == LS_OK ? end_grain(run) : sink.status;
 }
 
-static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
+static ls_status run_my_grains(ls_run *run, int64_t grains, double denominator)
 {
     const int64_t mine = ls_schedule_grains(run->schedule, grains, run->rank, run->ranks);
     const ls_task *task = run->config->task;
     for (int64_t k = 0; k < mine && task->grain; k++) {
         const ls_grain *grain = task->grain(run->task, ls_schedule_grain(run->schedule, grains, run->rank, run->ranks, k));
-        const ls_status status = run_grain(run, grain, grains, counted, &run->my_loss[k * run->step_width]);
+        const ls_status status = run_grain(run, grain, grains, denominator, &run->my_loss[k * run->step_width]);
         if (status != LS_OK)
             return status;
     }
@@ -140,7 +140,7 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t counted)
         ls_status status = ls_loader_next(run->loader, &grain);
         note(run, "wait for the loader", begin);
         if (status == LS_OK)
-            status = run_grain(run, grain, grains, counted, &run->my_loss[k * run->step_width]);
+            status = run_grain(run, grain, grains, denominator, &run->my_loss[k * run->step_width]);
         if (status != LS_OK)
             return status;
         ls_loader_done(run->loader, grain);
@@ -240,10 +240,13 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
 {
     int64_t rows, grains, counted;
     ls_status status = size_step(run, &rows, &grains, &counted);
+    double denominator = (double)(status == LS_OK && counted > 0 ? counted : 1);
+    if (status == LS_OK && run->config->task->denominator)
+        status = run->config->task->denominator(run->task, run->step, run->position, rows, &denominator);
     if (status == LS_OK)
         status = begin_sums(run, grains);
     if (status == LS_OK)
-        status = run_my_grains(run, grains, counted > 0 ? counted : 1);
+        status = run_my_grains(run, grains, denominator);
     int64_t begin = ls_trace_begin(run->trace);
     if (status == LS_OK)
         status = finish_sums(run);
@@ -260,7 +263,7 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
         status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, (size_t)run->step_width * sizeof *run->my_loss, run->grain_loss);
     if (status != LS_OK)
         return status;
-    metrics->loss = step_sum(run, grains, 0) / (double)(counted > 0 ? counted : 1);
+    metrics->loss = step_sum(run, grains, 0) / denominator;
     for (int64_t i = 1; i < run->step_width; i++)
         run->step_sums[i - 1] = step_sum(run, grains, i);
     metrics->counted = counted;

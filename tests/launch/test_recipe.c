@@ -74,11 +74,11 @@ Test(recipe, a_task_must_be_one_of_this_binary)
 {
     ls_recipe *recipe;
     cr_assert_eq(read_text(&recipe, "run: x\n", NULL), LS_ERECIPE);
-    cr_assert_str_eq(sentence(), ": task: required key is missing; one of: pretrain, sft, reward, dpo, classify, grpo, ppo");
+    cr_assert_str_eq(sentence(), ": task: required key is missing; one of: pretrain, sft, reward, dpo, lud, classify, grpo, ppo");
     cr_assert_eq(read_text(&recipe, "seed: 1\ntask: pretrian\n", NULL), LS_ERECIPE);
-    cr_assert_str_eq(sentence(), ":2: task: expected one of pretrain, sft, reward, dpo, classify, grpo, ppo, read \"pretrian\"; nearest: pretrain");
+    cr_assert_str_eq(sentence(), ":2: task: expected one of pretrain, sft, reward, dpo, lud, classify, grpo, ppo, read \"pretrian\"; nearest: pretrain");
     cr_assert_eq(read_text(&recipe, SMALL, "task=lavit"), LS_ERECIPE);
-    cr_assert(strstr(sentence(), "command line: task=lavit: expected one of pretrain, sft, reward, dpo, classify, grpo, ppo, read \"lavit\""), "%s", sentence());
+    cr_assert(strstr(sentence(), "command line: task=lavit: expected one of pretrain, sft, reward, dpo, lud, classify, grpo, ppo, read \"lavit\""), "%s", sentence());
     cr_assert_eq(read_text(&recipe, SMALL "model: {family: resnet}\n", NULL), LS_ERECIPE);
     cr_assert_str_eq(sentence(), ":5: model.family: expected one of transformer, read \"resnet\"; nearest: transformer");
     cr_assert_eq(read_text(&recipe, "just text\n", NULL), LS_ERECIPE);
