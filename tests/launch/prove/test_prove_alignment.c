@@ -1,4 +1,5 @@
-/* `lockstep prove` of preference learning and of low-rank adapters, in both precisions. The long form is bench/accept/bits. */
+/* `lockstep prove` of preference learning and of low-rank adapters, in both precisions. The long form is
+ * bench/accept/bits. */
 #include "tests/launch/fixture.h"
 
 #include <criterion/criterion.h>
@@ -54,7 +55,8 @@ Test(prove_alignment, adapters_keep_their_bits)
 {
     static const char *const rows[] = {
         "--ranks 1,3 --threads 2 'lora={rank: 3, targets: all, dropout: 0.1}'",
-        "--ranks 2,4 --threads 1 precision=bf16 'lora={rank: 2, targets: attention}' 'model={style: gpt2, layers: 2, width: 32, heads: 4}'",
+        "--ranks 2,4 --threads 1 precision=bf16 'lora={rank: 2, targets: attention}' 'model={style: gpt2, layers: 2, "
+        "width: 32, heads: 4}'",
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         fixture_recipe("sft");

@@ -114,8 +114,7 @@ Test(lora, what_does_not_fit_is_refused)
     ls_expect(ls_shell("lockstep train alone.yaml model.style=gpt2 model.kv_heads=4 lora.targets=gate"), 2,
               "names no layer of this model", NULL);
     ls_expect(ls_shell("test ! -e run && echo untouched"), 0, "untouched", NULL);
-    ls_expect(ls_shell("lockstep train alone.yaml max_steps=1"), 0,
-              "nobody trained", NULL);
+    ls_expect(ls_shell("lockstep train alone.yaml max_steps=1"), 0, "nobody trained", NULL);
     ls_fixture_images();
     ls_expect(ls_shell("lockstep train digits.yaml lora.rank=4 run=digits-run"), 2, "lora.rank is 4", "classify", NULL);
 }

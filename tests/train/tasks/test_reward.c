@@ -136,3 +136,17 @@ Test(reward, what_does_not_fit_is_refused)
     ls_expect(ls_shell("lockstep train pairs.yaml data.on_long=truncate"), 2, "truncate", NULL);
     ls_expect(ls_shell("test ! -e run && echo untouched"), 0, "untouched", NULL);
 }
+
+Test(reward, its_data_can_be_looked_at)
+{
+    ls_expect(ls_shell("lockstep data info --tokens 128 pairs"), 0,
+              "each a preferred answer and a rejected one; 0 with a margin", "rows of 128      packed: ", NULL);
+    ls_expect(ls_shell("lockstep data show pairs --sample 0"), 0, "-- sample 0 (preferred): ", "[A", "<|endoftext|>]",
+              NULL);
+    ls_expect(ls_shell("lockstep data show pairs --sample 1"), 0, "-- sample 1 (rejected): ", "[B", NULL);
+    ls_expect(ls_shell("lockstep data show pairs --row 0 --tokens 128"), 0, " pairs, first sample 0", "-- segment 3",
+              NULL);
+    ls_expect(ls_shell("lockstep data info outcomes"), 0, "outcomes         ", "% right", NULL);
+    ls_expect(ls_shell("lockstep data show outcomes --sample 0"), 0, ", outcome ", NULL);
+    ls_expect(ls_shell("lockstep data verify pairs pairs-holdout outcomes"), 0, "pairs-holdout: whole", NULL);
+}
