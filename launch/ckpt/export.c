@@ -4,6 +4,7 @@
 #include "checkpoint/disk.h"
 #include "checkpoint/foreign/safetensors_writer.h"
 #include "datasets/file.h"
+#include "launch/ckpt/import.h"
 #include "launch/model_folder.h"
 #include "models/hugging_face/hugging_face.h"
 
@@ -208,21 +209,10 @@ static ls_status make_folder(const exported *e, const char *out)
     return status;
 }
 
-static ls_status check_free(const char *path)
-{
-    return ls_disk_exists(path) ? ls_fail(LS_EEXIST, "%s: is there already; give another folder, or remove it", path)
-                                : LS_OK;
-}
-
 ls_status ls_ckpt_export(const char *folder, const char *out, const ls_ckpt_export_options *options)
 {
     exported e = {.type = options->type};
-    if (!*out || out[strlen(out) - 1] == '/' ||
-        snprintf(e.partial, sizeof e.partial, "%s.partial", out) >= LS_PATH - 64)
-        return ls_fail(LS_EARG, "\"%s\" cannot be made: give a name without '/' at its end", out);
-    ls_status status = check_free(out);
-    if (status == LS_OK)
-        status = check_free(e.partial);
+    ls_status status = ls_ckpt_plan(e.partial, out);
     if (status == LS_OK)
         status = ls_model_folder_open_weights(&e.folder, folder, options->averaged);
     if (status == LS_OK) {

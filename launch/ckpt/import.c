@@ -217,7 +217,7 @@ static ls_status make_folder(import *i, const char *tokenizer, const char *out)
 
 static ls_status check_free(const char *path)
 {
-    return ls_disk_exists(path) ? ls_fail(LS_EEXIST, "%s: is there already; give another --out, or remove it", path)
+    return ls_disk_exists(path) ? ls_fail(LS_EEXIST, "%s: is there already; give another name, or remove it", path)
                                 : LS_OK;
 }
 
