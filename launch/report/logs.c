@@ -176,8 +176,8 @@ static ls_status read_line(reader *r, const char *line, bool *open)
     ls_status status = note_start(r, &event, text);
     if (status == LS_OK)
         status = note_machine(run, &event, text);
-    event.start =
-        r->start ? r->start : (int)run->starts; /* a rank's log without dates does not say which start it was */
+    /* a log without dates does not say which start it is in before the start says so itself */
+    event.start = r->start ? r->start : run->starts ? (int)run->starts : 1;
     run->warnings += event.level == LS_EVENT_WARN;
     run->errors += event.level == LS_EVENT_ERROR;
     *open = status == LS_OK && is_told(&event, text);

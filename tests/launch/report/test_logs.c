@@ -91,13 +91,15 @@ Test(logs, dates_and_machines_come_from_the_line_that_opens_a_log)
 Test(logs, one_sentence_of_many_ranks_is_one_event)
 {
     ls_report_run run;
-    run_file("log/rank-0000.log", "10:00:00" START "10:00:10 rank 0/3 a step 3 ERROR world: rank 2 died\n");
+    run_file("log/rank-0000.log", "10:00:00 rank 0/3 a INFO train: weights of x\n10:00:00" START
+                                  "10:00:10 rank 0/3 a step 3 ERROR world: rank 2 died\n");
     run_file("log/rank-0001.log", "10:00:10 rank 1/3 a step 3 ERROR world: rank 2 died\n");
     run_file("log/rank-0002.log", "10:00:10 rank 2/3 a step 3 ERROR world: something else\n");
     run_read(&run);
-    cr_assert_eq(run.events, 3);
-    cr_assert_eq(run.event[1].alike, 2);
-    cr_assert_eq(run.event[2].alike, 1);
+    cr_assert_eq(run.events, 4);
+    cr_assert_eq(run.event[0].start, 1, "what a log without dates says before its first start");
+    cr_assert_eq(run.event[2].alike, 2);
+    cr_assert_eq(run.event[3].alike, 1);
     ls_report_free(&run);
 }
 
