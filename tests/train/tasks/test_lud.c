@@ -117,6 +117,31 @@ Test(lud, above_every_threshold_or_verified_it_says_what_plain_decoding_says)
               NULL);
 }
 
+/* A short form of bench/accept/lud: what is learnt is worth something, and the threshold trades it. */
+Test(lud, passes_give_more_tokens_at_the_same_text_and_fewer_as_the_threshold_rises)
+{
+    double tau[3];
+    static const char *const thresholds[] = {"0.7", "0.9", "0.999"};
+    ls_expect(
+        ls_shell(
+            "lockstep train lud.yaml max_steps=30 && head -n 40 sums.jsonl | sed 's/\"q\"/\"question\"/' > p.jsonl && "
+            "lockstep generate run --prompts p.jsonl --temperature 0 -n 24 > plain"),
+        0, NULL);
+    for (int i = 0; i < 3; i++) {
+        const ls_answer *answer = ls_shell("lockstep generate run --prompts p.jsonl --decode lud --threshold %s -n 24 "
+                                           "> got && cmp plain got && echo the same",
+                                           thresholds[i]);
+        ls_expect(answer, 0, "the same", NULL);
+        tau[i] = number_after(answer->output, "passes: ");
+    }
+    cr_expect(tau[0] >= 1.3 && tau[1] >= 1.1, "%g and %g tokens a pass", tau[0], tau[1]);
+    cr_expect(tau[0] > tau[1] && tau[1] >= tau[2] && tau[2] >= 1, "%g, %g, %g", tau[0], tau[1], tau[2]);
+    const ls_answer *raw =
+        ls_shell("lockstep train lud.yaml run=raw max_steps=1 optimizer.lr=0 && "
+                 "lockstep generate raw --prompts p.jsonl --decode lud --threshold 0.7 --verify -n 24");
+    cr_expect_lt(number_after(raw->output, "passes: "), 1.05, "slots that have learnt nothing give nothing");
+}
+
 Test(lud, what_does_not_belong_together_is_refused)
 {
     ls_expect(ls_shell("lockstep train lud.yaml model.slot=false"), 2, "model.slot: true", NULL);
