@@ -145,7 +145,10 @@ static void add_number(eval_line *l, const char *before, const char *name, doubl
         return;
     char *tag = l->tag[l->count];
     snprintf(tag, sizeof l->tag[0], "%s%s", before, name);
-    l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"%s\": %.9g", tag, value);
+    if (isfinite(value))
+        l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"%s\": %.9g", tag, value);
+    else /* JSON has no NaN */
+        l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"%s\": null", tag);
     char *cut = strchr(tag, '_');
     if (cut)
         *cut = '/';
