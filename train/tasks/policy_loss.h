@@ -1,14 +1,18 @@
 /* The clipped policy gradient of PPO, GRPO and their relatives, with a penalty on leaving a reference, as a sum over
- * tokens:
+ * tokens, rho_t = e^(lp_t - lp_old_t):
  *
- *     sum_t  w_t ( - min(rho_t A_t, clip(rho_t, 1 - low, 1 + high) A_t)  +  beta kl_t )        rho_t = e^(lp_t -
- * lp_old_t)
+ *     sum_t  w_t ( - min(rho_t A_t, clip(rho_t, 1 - low, 1 + high) A_t)  +  beta kl_t )
  *
  * Schulman et al. 2017, equation 7; Shao et al. 2024 (GRPO), equation 3; a wider upper bound as in Yu et al. 2025
  * (DAPO). With d = lp - lp_ref the estimators of KL(policy || reference) are (Schulman 2020, "Approximating KL
- * divergence") k1   d                   unbiased, but its gradient has nothing to do with that of KL k2   d^2 / 2
- * little variance, biased k3   e^(-d) - 1 + d      unbiased, never negative: what GRPO uses Where lp = lp_old, rho is
- * exactly 1 and the gradient is that of - A lp: the two equal sides of min have half of it each. */
+ * divergence")
+ *
+ *     k1   d                   unbiased, but its gradient has nothing to do with that of KL
+ *     k2   d^2 / 2             little variance, biased
+ *     k3   e^(-d) - 1 + d      unbiased, never negative: what GRPO uses
+ *
+ * Where lp = lp_old, rho is exactly 1 and the gradient is that of - A lp: the two equal sides of min have half of it
+ * each. */
 #pragma once
 #include "tensor/ops.h"
 

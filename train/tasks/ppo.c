@@ -8,13 +8,11 @@
  * step's tokens. The value of the state before a token is a vector's product with the policy's own hidden state there
  * (ppo/value), as in TRL's AutoModelForCausalLMWithValueHead; value_stop keeps its gradient out of the shared network.
  * With kl_target the coefficient follows the KL of each iteration (Ziegler et al. 2019, section 2.2). */
-#include "base/math.h"
 #include "train/tasks/lm.h"
 #include "train/tasks/policy_loss.h"
-#include "train/tasks/rollout.h"
+#include "train/tasks/policy_step.h"
 #include "train/tasks/value_loss.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,44 +54,18 @@ static const ls_option rows[] = {
 };
 #undef AT
 
-/* What is added up over the answers and tokens of a step. */
-enum {
-    ANSWERS,
-    TOKENS,
-    RIGHT,
-    ENDED,
-    REWARD,
-    REWARD_SQUARES,
-    CLIPPED,
-    RATIO,
-    RATIO_OFF,
-    SURPRISAL,
-    K1,
-    K2,
-    K3,
-    TARGET,
-    TARGET_SQUARES,
-    MISS,
-    MISS_SQUARES,
-    COEFFICIENT,
-    SECONDS,
-    SUMS
-};
+enum { TARGET = LS_POLICY_SUMS, TARGET_SQUARES, MISS, MISS_SQUARES, COEFFICIENT, SUMS };
 
 typedef struct {
     ppo_options options;
     ls_run *run;
     ls_transformer *policy, *reference;
     ls_rollout rollout;
-    int64_t step_rows;
-    double kl_coef;                      /* state */
-    int64_t *order;                      /* [rows] of this epoch */
-    float *advantage, *target;           /* [rows, tokens] by cells of the buffer */
-    double *reward, *value, *gain, *aim; /* scratch: of one answer, and all gains in order */
-    /* the grain in work, by cells */
-    ls_grain grain;
-    int64_t *row;
-    float *old, *kept, *cell_gain, *cell_value, *cell_target, *weight, *policy_weight;
+    ls_policy_step step;
+    double kl_coef;                                           /* state */
+    float *advantage, *target;                                /* [rows, tokens] by cells of the buffer */
+    double *reward, *value, *gain, *aim;                      /* scratch: of one answer, and all gains in order */
+    float *cell_value, *cell_target, *weight, *policy_weight; /* of the grain in work, by cells */
     double sums[SUMS];
 } ppo;
 
@@ -102,13 +74,13 @@ static void ppo_free(void *self)
     ppo *task = self;
     if (!task)
         return;
+    ls_policy_step_close(&task->step);
     ls_rollout_close(&task->rollout);
     ls_transformer_free(task->reference);
     ls_transformer_free(task->policy);
-    void *const blocks[] = {task->order,       task->advantage, task->target,        task->reward,
-                            task->value,       task->gain,      task->aim,           task->row,
-                            task->old,         task->kept,      task->cell_gain,     task->cell_value,
-                            task->cell_target, task->weight,    task->policy_weight, task};
+    void *const blocks[] = {
+        task->advantage,  task->target,      task->reward, task->value,         task->gain, task->aim,
+        task->cell_value, task->cell_target, task->weight, task->policy_weight, task};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
 }
@@ -116,18 +88,18 @@ static void ppo_free(void *self)
 static ls_status make_rooms(ppo *task)
 {
     const size_t T = (size_t)task->rollout.tokens, all = (size_t)task->rollout.rows,
-                 grain = (size_t)task->run->config->batch.grain, cells = grain * T;
-    float **const floats[] = {&task->old,         &task->kept,   &task->cell_gain,    &task->cell_value,
-                              &task->cell_target, &task->weight, &task->policy_weight};
-    bool whole = (task->order = calloc(all, sizeof *task->order)) && (task->row = calloc(grain, sizeof *task->row));
-    whole = whole && (task->advantage = calloc(all * T, sizeof *task->advantage)) &&
-            (task->target = calloc(all * T, sizeof *task->target));
+                 cells = (size_t)task->run->config->batch.grain * T;
+    float **const floats[] = {&task->cell_value, &task->cell_target, &task->weight, &task->policy_weight};
+    bool whole = (task->advantage = calloc(all * T, sizeof *task->advantage)) &&
+                 (task->target = calloc(all * T, sizeof *task->target));
     whole = whole && (task->reward = calloc(T, sizeof(double))) && (task->value = calloc(T, sizeof(double))) &&
             (task->aim = calloc(T, sizeof(double)));
     whole = whole && (task->gain = calloc(all * T, sizeof *task->gain));
     for (size_t i = 0; whole && i < sizeof floats / sizeof *floats; i++)
         whole = (*floats[i] = calloc(cells, sizeof **floats[i])) != NULL;
-    return whole ? LS_OK : ls_fail(LS_EMEM, "no memory for task ppo");
+    if (!whole)
+        return ls_fail(LS_EMEM, "no memory for task ppo");
+    return ls_policy_step_open(&task->step, &task->rollout, task->options.epochs, task->options.minibatches);
 }
 
 static ls_status ppo_init(ls_run *run, const void *options, void **self)
@@ -142,7 +114,6 @@ static ls_status ppo_init(ls_run *run, const void *options, void **self)
     task->options = *(const ppo_options *)options;
     task->run = run;
     task->kl_coef = task->options.kl_coef;
-    task->step_rows = ls_run_rows_per_step(run);
     if (task->options.kl_coef > 0)
         status = ls_transformer_create_with_reference(&task->policy, &task->reference, &model, 1);
     else
@@ -152,7 +123,7 @@ static ls_status ppo_init(ls_run *run, const void *options, void **self)
         ls_parameter *head = ls_transformer_add(task->policy, 1, &width, 0, "ppo/value");
         head->may_be_new = true;
         status = ls_rollout_open(&task->rollout, run, &task->options.rollout, task->policy, task->reference,
-                                 task->step_rows * task->options.minibatches);
+                                 ls_run_rows_per_step(run) * task->options.minibatches);
         task->rollout.value_head = head;
     }
     if (status == LS_OK)
@@ -185,11 +156,6 @@ static void ppo_rows(const void *options, ls_data_options *data)
 
 /* ---- an iteration ---- */
 
-static int64_t answer_tokens(const ppo *task, int64_t row)
-{
-    return task->rollout.length[row] - task->rollout.prompt[row];
-}
-
 /* Of the token that cell `cell` of the buffer predicts: how far the drawing policy was from the reference. */
 static double drift(const ppo *task, int64_t cell)
 {
@@ -204,7 +170,7 @@ static void steer_coefficient(ppo *task)
         return;
     double kl = 0;
     for (int64_t row = 0; row < r->rows; row++)
-        for (int64_t t = 0; t < answer_tokens(task, row); t++)
+        for (int64_t t = 0; t < ls_policy_answer_tokens(&task->step, row); t++)
             kl += drift(task, row * r->tokens + r->prompt[row] - 1 + t);
     const double error = kl / (double)r->rows / task->options.kl_target - 1;
     const double bounded = error < -0.2 ? -0.2 : error > 0.2 ? 0.2 : error;
@@ -217,7 +183,7 @@ static void find_advantages(ppo *task)
     const ls_rollout *r = &task->rollout;
     int64_t all = 0;
     for (int64_t row = 0; row < r->rows; row++) {
-        const int64_t n = answer_tokens(task, row), first = row * r->tokens + r->prompt[row] - 1;
+        const int64_t n = ls_policy_answer_tokens(&task->step, row), first = row * r->tokens + r->prompt[row] - 1;
         for (int64_t t = 0; t < n; t++) {
             task->reward[t] =
                 -task->kl_coef * ls_kl_estimate((ls_kl_estimator)task->options.kl, drift(task, first + t));
@@ -233,126 +199,65 @@ static void find_advantages(ppo *task)
         ls_whiten(all, task->gain);
     all = 0;
     for (int64_t row = 0; row < r->rows; row++)
-        for (int64_t t = 0; t < answer_tokens(task, row); t++)
+        for (int64_t t = 0; t < ls_policy_answer_tokens(&task->step, row); t++)
             task->advantage[row * r->tokens + r->prompt[row] - 1 + t] = (float)task->gain[all++];
 }
 
 static ls_status ppo_prepare(void *self)
 {
     ppo *task = self;
-    const int64_t step = task->run->step, per_iteration = task->options.epochs * task->options.minibatches;
     task->rollout.seconds = 0;
-    if (step % per_iteration == 0) {
+    if (ls_policy_step_draws(&task->step)) {
         steer_coefficient(task);
         const ls_status status = ls_rollout_draw(&task->rollout);
         if (status != LS_OK)
             return status;
     }
     find_advantages(task);
-    for (int64_t i = 0; i < task->rollout.rows; i++)
-        task->order[i] = (int64_t)ls_sampler_permute((uint64_t)task->run->config->run.seed, 1000,
-                                                     (uint32_t)(step / task->options.minibatches),
-                                                     (uint64_t)task->rollout.rows, (uint64_t)i);
+    ls_policy_step_order(&task->step);
     return LS_OK;
 }
 
 /* ---- a step ---- */
 
-static int64_t row_of(const ppo *task, int64_t place)
-{
-    return task->order[task->run->step % task->options.minibatches * task->step_rows + place];
-}
-
 static int64_t ppo_count(void *self)
 {
-    const ppo *task = self;
-    int64_t tokens = 0;
-    for (int64_t i = 0; i < task->step_rows; i++)
-        tokens += answer_tokens(task, row_of(task, i));
-    return tokens;
+    return ls_policy_step_tokens(&((ppo *)self)->step);
 }
 
 static const ls_grain *ppo_grain(void *self, int64_t number)
 {
     ppo *task = self;
-    ls_rollout *r = &task->rollout;
-    const int64_t B = task->run->config->batch.grain;
+    const ls_rollout *r = &task->rollout;
     const bool teaches = r->iteration > task->options.warmup;
-    for (int64_t i = 0; i < B; i++)
-        task->row[i] = row_of(task, number * B + i);
-    ls_rollout_batch(r, B, task->row);
-    const int64_t T = r->batch.tokens;
-    for (int64_t i = 0; i < B; i++)
-        for (int64_t t = 0; t < T; t++) {
-            const int64_t cell = i * T + t, from = task->row[i] * r->tokens + t;
-            const bool counts = r->batch.labels[cell] >= 0;
-            task->old[cell] = r->logp[from];
-            task->kept[cell] = r->reference_logp[from];
+    const ls_grain *grain = ls_policy_step_grain(&task->step, number);
+    for (int64_t i = 0; i < grain->rows; i++)
+        for (int64_t t = 0; t < grain->tokens; t++) {
+            const int64_t cell = i * grain->tokens + t, from = task->step.row[i] * r->tokens + t;
+            const bool counts = grain->labels[cell] >= 0;
             task->cell_value[cell] = r->value[from];
-            task->cell_gain[cell] = counts ? task->advantage[from] : 0;
+            task->step.gain[cell] = counts ? task->advantage[from] : 0;
             task->cell_target[cell] = counts ? task->target[from] : 0;
             task->weight[cell] = counts;
             task->policy_weight[cell] = counts && teaches;
         }
-    task->grain = (ls_grain){.step = task->run->step,
-                             .number = number,
-                             .rows = B,
-                             .tokens = T,
-                             .slot = (uint32_t)(number * B),
-                             .ids = r->batch.ids,
-                             .labels = r->batch.labels,
-                             .positions = r->batch.positions,
-                             .segments = r->batch.segments,
-                             .samples = task->row};
-    return &task->grain;
+    return grain;
 }
 
-static void count_rows(ppo *task, int64_t number)
+static void count_values(ppo *task, const ls_grain *grain)
 {
-    const ls_rollout *r = &task->rollout;
     double *sums = task->sums;
-    for (int64_t i = 0; i < task->grain.rows; i++) {
-        const int64_t row = task->row[i];
-        const double reward = (double)r->reward[row];
-        sums[ANSWERS]++;
-        sums[RIGHT] += r->right[row];
-        sums[ENDED] += r->ended[row];
-        sums[REWARD] += reward;
-        sums[REWARD_SQUARES] += reward * reward;
-    }
-    if (number == 0) {
-        sums[SECONDS] = r->seconds;
-        sums[COEFFICIENT] = task->kl_coef;
-    }
-}
-
-static void count_tokens(ppo *task, const float *cost)
-{
-    const ls_policy_rows *b = &task->rollout.batch;
-    double *sums = task->sums;
-    for (int64_t cell = 0; cell < b->rows * b->tokens; cell++) {
-        if (b->labels[cell] < 0)
+    for (int64_t cell = 0; cell < grain->rows * grain->tokens; cell++) {
+        if (grain->labels[cell] < 0)
             continue;
-        const double logp = -(double)cost[cell], ratio = ls_math_exp(logp - (double)task->old[cell]),
-                     d = logp - (double)task->kept[cell];
-        const double target = (double)task->cell_target[cell], miss = target - (double)task->cell_value[cell],
-                     gain = (double)task->cell_gain[cell];
-        sums[TOKENS]++;
-        sums[RATIO] += ratio;
-        sums[RATIO_OFF] += logp != (double)task->old[cell];
-        sums[CLIPPED] +=
-            (ratio < 1 - task->options.clip_low && gain < 0) || (ratio > 1 + task->options.clip_high && gain > 0);
-        sums[SURPRISAL] -= (double)task->old[cell];
+        const double target = (double)task->cell_target[cell], miss = target - (double)task->cell_value[cell];
         sums[TARGET] += target;
         sums[TARGET_SQUARES] += target * target;
         sums[MISS] += miss;
         sums[MISS_SQUARES] += miss * miss;
-        if (task->reference) {
-            sums[K1] += ls_kl_estimate(LS_KL_K1, d);
-            sums[K2] += ls_kl_estimate(LS_KL_K2, d);
-            sums[K3] += ls_kl_estimate(LS_KL_K3, d);
-        }
     }
+    if (grain->number == 0)
+        sums[COEFFICIENT] = task->kl_coef;
 }
 
 static ls_tensor *ppo_loss(void *self, ls_tape *tape, const ls_grain *grain)
@@ -363,11 +268,12 @@ static ls_tensor *ppo_loss(void *self, ls_tape *tape, const ls_grain *grain)
     memset(task->sums, 0, sizeof task->sums);
     ls_tensor *cost = ls_policy_costs(&task->rollout, task->policy, tape, &task->rollout.batch, &value, o->value_stop);
     if (ls_tape_status(tape) == LS_OK) {
-        count_rows(task, grain->number);
-        count_tokens(task, cost->data);
+        ls_policy_count_rows(&task->step, task->sums);
+        ls_policy_count_tokens(&task->step, cost->data, o->clip_low, o->clip_high, task->reference, task->sums);
+        count_values(task, grain);
     }
-    const ls_policy_terms policy = {.old = task->old,
-                                    .advantage = task->cell_gain,
+    const ls_policy_terms policy = {.old = task->step.old,
+                                    .advantage = task->step.gain,
                                     .weight = task->policy_weight,
                                     .clip_low = o->clip_low,
                                     .clip_high = o->clip_high};
@@ -382,18 +288,9 @@ static const double *ppo_grain_sums(void *self)
     return ((ppo *)self)->sums;
 }
 
-/* Held out: the loss of the gold answers, and greedy answers judged. */
 static ls_tensor *ppo_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)
 {
-    ppo *task = self;
-    double right = 0, ended = 0, tokens = 0;
-    if (ls_rollout_judge_held_out(&task->rollout, grain, &right, &ended, &tokens) != LS_OK)
-        ls_tape_raise(tape, LS_ERECIPE, "%s", ls_fail_sentence());
-    sums[ANSWERS] += (double)grain->rows;
-    sums[RIGHT] += right;
-    sums[ENDED] += ended;
-    sums[TOKENS] += tokens;
-    return ls_lm_loss(task->policy, tape, grain);
+    return ls_policy_evaluate(&((ppo *)self)->rollout, tape, grain, sums);
 }
 
 static int64_t ppo_sums(void *self)
@@ -402,48 +299,12 @@ static int64_t ppo_sums(void *self)
     return SUMS;
 }
 
-static double share(double part, double of)
-{
-    return of > 0 ? part / of : 0;
-}
-
-#define MEASURE(name, part, of)                                                                                        \
-    static double name(const double *sums, int64_t counted)                                                            \
-    {                                                                                                                  \
-        (void)counted;                                                                                                 \
-        return share(sums[part], sums[of]);                                                                            \
-    }
-MEASURE(accuracy, RIGHT, ANSWERS)
-MEASURE(reward, REWARD, ANSWERS)
-MEASURE(ended, ENDED, ANSWERS)
-MEASURE(length, TOKENS, ANSWERS)
-MEASURE(clip_fraction, CLIPPED, TOKENS)
-MEASURE(ratio, RATIO, TOKENS)
-MEASURE(ratio_off, RATIO_OFF, TOKENS)
-MEASURE(entropy, SURPRISAL, TOKENS)
-MEASURE(kl_k1, K1, TOKENS)
-MEASURE(kl_k2, K2, TOKENS)
-MEASURE(kl_k3, K3, TOKENS)
-#undef MEASURE
-
-static double variance(double sum, double squares, double n)
-{
-    const double mean = share(sum, n), value = share(squares, n) - mean * mean;
-    return value > 0 ? value : 0;
-}
-
-static double reward_std(const double *sums, int64_t counted)
-{
-    (void)counted;
-    return sqrt(variance(sums[REWARD], sums[REWARD_SQUARES], sums[ANSWERS]));
-}
-
 /* 1 - Var(G - V) / Var(G) of the values when drawn. */
 static double explained_variance(const double *sums, int64_t counted)
 {
     (void)counted;
-    const double all = variance(sums[TARGET], sums[TARGET_SQUARES], sums[TOKENS]);
-    return all > 0 ? 1 - variance(sums[MISS], sums[MISS_SQUARES], sums[TOKENS]) / all : 0;
+    const double all = ls_policy_variance(sums[TARGET], sums[TARGET_SQUARES], sums[LS_POLICY_TOKENS]);
+    return all > 0 ? 1 - ls_policy_variance(sums[MISS], sums[MISS_SQUARES], sums[LS_POLICY_TOKENS]) / all : 0;
 }
 
 static double kl_coef(const double *sums, int64_t counted)
@@ -452,28 +313,12 @@ static double kl_coef(const double *sums, int64_t counted)
     return sums[COEFFICIENT];
 }
 
-static double rollout_seconds(const double *sums, int64_t counted)
-{
-    (void)counted;
-    return sums[SECONDS];
-}
-
 static const ls_measure measures[] = {
-    {.name = "accuracy", .higher_is_better = true, .value = accuracy},
-    {.name = "ended", .higher_is_better = true, .value = ended},
-    {.name = "length", .value = length},
-    {.name = "reward", .higher_is_better = true, .value = reward},
-    {.name = "reward_std", .higher_is_better = true, .value = reward_std},
+    LS_POLICY_ANSWER_MEASURES,
     {.name = "explained_variance", .higher_is_better = true, .value = explained_variance},
-    {.name = "clip_fraction", .value = clip_fraction},
-    {.name = "ratio", .value = ratio},
-    {.name = "ratio_off", .value = ratio_off},
-    {.name = "entropy", .value = entropy},
-    {.name = "kl_k1", .value = kl_k1},
-    {.name = "kl_k2", .value = kl_k2},
-    {.name = "kl_k3", .value = kl_k3},
+    LS_POLICY_TOKEN_MEASURES,
     {.name = "kl_coef", .value = kl_coef},
-    {.name = "rollout_seconds", .value = rollout_seconds},
+    {.name = "rollout_seconds", .value = ls_policy_rollout_seconds},
     {0},
 };
 
@@ -495,6 +340,6 @@ const ls_task ls_task_ppo = {
     .grain_sums = ppo_grain_sums,
     .evaluate = ppo_evaluate,
     .measures = measures,
-    .held_out_measures = 3,
+    .held_out_measures = LS_POLICY_HELD_OUT_MEASURES,
     .sums = ppo_sums,
 };
