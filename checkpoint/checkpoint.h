@@ -7,7 +7,9 @@
 
 typedef struct {
     int keep;             /* newest ones kept after a commit, >= 1 */
+    int64_t keep_every;   /* those of every so manieth step stay for ever; 0: none do */
     int64_t best;         /* step of the best one so far, kept as well and found as checkpoints/best; 0: none */
+    int64_t buffer;       /* bytes of copies in memory at most; 0: 8 MiB. A saver has its own */
     const char *numerics; /* stored */
     const char *recipe;   /* text of the resolved recipe, stored */
 } ls_checkpoint_options;
@@ -16,6 +18,45 @@ typedef struct {
  * checkpoints are untouched and the same status and sentence come back on all ranks. */
 ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *run, int64_t step,
                              const ls_checkpoint_options *options);
+
+/* The same while the program goes on: one save at a time, its disk work on a thread of its own. Of the world, only the
+ * thread that owns it is used, in the calls marked collective: what a rank has to say travels in the caller's own votes.
+ *
+ *     ls_saver_begin(...)                     takes copies of what is LS_STATE_TASK; the rest is taken in the background
+ *     ...                                     work that reads the tree's memory
+ *     ls_saver_wait_taken(saver)              before parameters or moments change
+ *     votes[rank] = ls_saver_vote(saver)      at times that all ranks share, until nothing is in flight; gathered
+ *     ls_saver_poll(saver, votes, 1, &over)
+ */
+typedef struct ls_saver ls_saver;
+typedef struct {
+    int64_t buffer;  /* bytes of copies that wait for the disk, at most; 0: 64 MiB */
+    double patience; /* seconds without a byte written after which a save is given up; 0: 120 */
+} ls_saver_options;
+typedef struct {
+    int64_t step, bytes;    /* of this rank */
+    double seconds, waited; /* from begin to the end, and how long of that the calls below took */
+} ls_saver_report;
+
+/* Local. LS_EMEM, LS_EARG. */
+ls_status ls_saver_open(ls_saver **saver, ls_world *world, const ls_saver_options *options);
+/* Local. A save in flight is lost (its .partial stays, which no reader takes), a commit in flight is waited for. */
+void ls_saver_close(ls_saver *saver);
+/* Collective, when nothing is in flight. LS_OK and nothing in flight afterwards: this very state was saved already. */
+ls_status ls_saver_begin(ls_saver *saver, ls_state_tree *tree, const char *run, int64_t step, const ls_checkpoint_options *options);
+/* Step of the save in flight, -1: none. The same on all ranks. */
+int64_t ls_saver_in_flight(const ls_saver *saver);
+/* Local. Returns when all that this rank brings is copied or written, or the save is given up; at once if none is. */
+void ls_saver_wait_taken(ls_saver *saver);
+/* Local: 2 bits. */
+uint8_t ls_saver_vote(ls_saver *saver);
+/* Collective. Rank r's vote is votes[r] >> shift, its 2 bits. *over: the save in flight has ended, and this is how: on
+ * a failure as ls_checkpoint_save. Not over: LS_OK. */
+ls_status ls_saver_poll(ls_saver *saver, const uint8_t *votes, int shift, bool *over);
+/* Collective. Waits for the save in flight; its end. LS_OK when there is none. */
+ls_status ls_saver_finish(ls_saver *saver);
+/* Of the last save. */
+ls_saver_report ls_saver_last(const ls_saver *saver);
 
 /* RUN/checkpoints/best (checkpoint/best.h): the step it names, 0: none. A save keeps it in step by itself; after a crash
  * between a commit and that, a run that goes on calls the second on rank 0. */

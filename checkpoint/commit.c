@@ -43,42 +43,29 @@ static ls_status set_aside(const ls_commit *commit, const char *path)
     return ls_disk_rename(path, aside);
 }
 
-/* A folder of the final name: whole and the same state, whole and another state, or damaged. */
-static ls_status meet_old(const ls_commit *commit, uint64_t hash, bool *whole)
-{
-    ls_manifest *old = NULL;
-    ls_status status = ls_joining_read(commit->final, &old);
-    if (status == LS_OK)
-        status = ls_verify_files(commit->final, old, 0, 1);
-    uint64_t old_hash = status == LS_OK ? ls_manifest_hash(old, -1) : 0;
-    ls_manifest_free(old);
-    if (status == LS_OK && old_hash == hash) {
-        *whole = true;
-        return LS_OK;
-    }
-    if (status == LS_OK)
-        return ls_fail(
-            LS_EEXIST,
-            "%s: there is a whole checkpoint of this step with another state (hash %016llx, here %016llx); move "
-            "it away, or use another run folder",
-            commit->final, (unsigned long long)old_hash, (unsigned long long)hash);
-    return ls_verify_is_damage(status) ? set_aside(commit, commit->final) : status;
-}
-
-ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest, uint64_t hash, bool *whole)
+ls_status ls_commit_meet(const ls_commit *commit, bool *whole, uint64_t *hash)
 {
     *whole = false;
+    *hash = 0;
     ls_status status = ls_disk_make_folder(commit->parent);
     if (status == LS_OK && ls_disk_exists(commit->partial)) /* 1 */
         status = set_aside(commit, commit->partial);
-    if (status == LS_OK && ls_disk_exists(commit->final)) /* 1 */
-        status = meet_old(commit, hash, whole);
-    if (status != LS_OK || *whole)
+    if (status != LS_OK || !ls_disk_exists(commit->final))
         return status;
-    status = ls_disk_room(commit->parent, bytes, largest); /* 2 */
+    ls_manifest *old = NULL;
+    status = ls_joining_read(commit->final, &old);
     if (status == LS_OK)
-        status = ls_disk_make_folder(commit->partial); /* 2 */
-    return status;
+        status = ls_verify_files(commit->final, old, 0, 1);
+    *whole = status == LS_OK;
+    *hash = *whole ? ls_manifest_hash(old, -1) : 0;
+    ls_manifest_free(old);
+    return ls_verify_is_damage(status) ? set_aside(commit, commit->final) : status; /* 1 */
+}
+
+ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest)
+{
+    const ls_status status = ls_disk_room(commit->parent, bytes, largest);         /* 2 */
+    return status == LS_OK ? ls_disk_make_folder(commit->partial) : status; /* 2 */
 }
 
 /* The joining file, of which the reader will believe every byte. */
@@ -141,29 +128,31 @@ static ls_status discard(const ls_commit *commit, const ls_folder_row *row)
     return status == LS_OK ? ls_disk_remove_folder(removed) : status;
 }
 
-ls_status ls_commit_keep(const ls_commit *commit, int keep, int64_t best)
+ls_status ls_commit_keep(const ls_commit *commit, const ls_commit_kept *kept)
 {
     ls_folder_row *rows;
     int count, whole = 0;
-    ls_status first_failure = ls_best_point(commit->run, best), status = ls_folder_list(commit->run, &rows, &count);
+    ls_status first_failure = ls_best_point(commit->run, kept->best), status = ls_folder_list(commit->run, &rows, &count);
     if (status != LS_OK)
         return status;
-    int64_t oldest_kept = INT64_MAX, named = ls_best_step(commit->run); /* another than `best` if that could not be written */
+    /* `named`: another than `best` if that could not be written */
+    int64_t oldest_kept = INT64_MAX, named = ls_best_step(commit->run);
     for (int i = 0; i < count; i++) {
         char path[LS_PATH];
-        bool is_removed = strcmp(rows[i].suffix, ".removed") == 0;
-        bool is_best = !rows[i].suffix[0] && rows[i].step > 0 && (rows[i].step == best || rows[i].step == named);
-        if (is_best && whole >= keep)
+        const int64_t step = rows[i].step;
+        const bool is_committed = !rows[i].suffix[0], is_removed = strcmp(rows[i].suffix, ".removed") == 0;
+        const bool is_best = step > 0 && (step == kept->best || step == named);
+        const bool is_due = kept->every > 0 && step % kept->every == 0;
+        if (is_committed && (is_best || is_due) && whole >= kept->newest)
             continue;
-        if (whole >= keep ? rows[i].step < oldest_kept || is_removed : is_removed) {
+        if (whole >= kept->newest ? step < oldest_kept || is_removed : is_removed) {
             status = discard(commit, &rows[i]);
             if (status != LS_OK && status != LS_ENOTFOUND && first_failure == LS_OK)
                 first_failure = status;
-        } else if (whole < keep && !rows[i].suffix[0] &&
-                   ls_folder_step_path(path, commit->run, rows[i].step, "") == LS_OK &&
+        } else if (whole < kept->newest && is_committed && ls_folder_step_path(path, commit->run, step, "") == LS_OK &&
                    ls_verify_quickly(path) == LS_OK) {
             whole++;
-            oldest_kept = rows[i].step;
+            oldest_kept = step;
         }
     }
     free(rows);

@@ -11,13 +11,21 @@ typedef struct {
 
 /* Names only. */
 ls_status ls_commit_plan(ls_commit *commit, const char *run, int64_t step);
-/* Lines 1 and 2. `bytes` in all, `largest` of them in one file. *whole: a whole checkpoint of this step is there
- * already with the state hash `hash`, nothing is to be done. LS_EEXIST: there is one, of another state. LS_ESPACE. */
-ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest, uint64_t hash, bool *whole);
+/* Line 1. *whole: a whole checkpoint of this step is there already, of the state with the hash *hash. */
+ls_status ls_commit_meet(const ls_commit *commit, bool *whole, uint64_t *hash);
+/* Line 2. `bytes` in all, `largest` of them in one file. LS_ESPACE. */
+ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest);
 /* Lines 6 to 10. */
 ls_status ls_commit_finish(const ls_commit *commit, ls_manifest *manifest);
 /* Takes .partial away; what cannot be removed is left under that name, which no reader takes. */
 void ls_commit_abandon(const ls_commit *commit);
-/* Lines 12 and 13: `best` names the checkpoint of step `best` (0: leave it); then everything of ours older than the `keep`
- * newest whole checkpoints goes, damaged and half-written ones too, but never the one that `best` names. */
-ls_status ls_commit_keep(const ls_commit *commit, int keep, int64_t best);
+
+/* What stays. */
+typedef struct {
+    int newest;    /* so many whole ones */
+    int64_t every; /* those of every so manieth step; 0: of none */
+    int64_t best;  /* that of this step, which `best` shall name; 0: what it names already */
+} ls_commit_kept;
+/* Lines 12 and 13: `best` is set; then everything of ours older than the newest whole checkpoints that stay goes, damaged
+ * and half-written ones too, but never one that `kept` names otherwise, nor what `best` names. */
+ls_status ls_commit_keep(const ls_commit *commit, const ls_commit_kept *kept);

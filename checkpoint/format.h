@@ -1,4 +1,4 @@
-/* The checkpoint's format and how it is committed. The code is judged by this page.
+/* The checkpoint's format and how it is committed, while training goes on. The code is judged by this page.
  *
  *     RUN/checkpoints/
  *         step-00000100/               a checkpoint: exists under this name only when it is whole
@@ -38,7 +38,8 @@
  * Attributes of the root: schema, step, save, numerics.
  *
  * All sums are XXH3-64 with a seed, so that a page of zeros, which a failed write may leave, never verifies, and they
- * cover headers. They are taken from memory while the bytes are on their way to the disk: a bad write shows.
+ * cover headers. They are taken from memory while the bytes are on their way to the disk: a bad write shows. A chunk's hash
+ * is taken of the state itself, a file's sum of the copies that are written: a copy that went bad shows when it is read.
  *
  * How it is read. The joining file is read into memory whole and checked against its own sum before HDF5 sees a byte
  * of it. After that no HDF5 is needed: slices are read with pread at their listed offsets, from listed files only, in
@@ -52,22 +53,34 @@
  * One hash of the logical state (`ckpt hash`): the tensor hashes of base/hash.h, chained in order of name. Names,
  * types, shapes and bits go in; who held what does not.
  *
- * Commit, line by line, and what a reader sees if power fails after each:
+ * Commit, line by line, and what a reader sees if power fails after each. B: on a thread of its own while training goes
+ * on; the others come at a step's border, between the collectives of two steps:
  *
- *  1  rank 0: an old .partial, or a damaged folder of this step, is renamed to .damaged-K         the older checkpoints
- *  2  rank 0: is there room for all ranks' bytes?  mkdir step-N.partial; tells all the save id    the older, a .partial
- *  3  each rank: writes rank-R.h5 into it                                                         the same
- *  4  each rank: fsync(rank-R.h5)                                                                 the same
- *  5  all: report bytes, XXH3, save id; any failure: rank 0 removes .partial, all return it       the same
- *  6  rank 0: writes checkpoint.h5, listing exactly those reports                                 the same
- *  7  rank 0: fsync(checkpoint.h5)                                                                the same
- *  8  rank 0: fsync(step-N.partial): the names of the files are on the disk too                   the same
- *  9  rank 0: rename(step-N.partial, step-N)                                                      the older, or the new
- * 10  rank 0: fsync(checkpoints): the new name is on the disk                                     the new one
- * 11  rank 0: tells all                                                                           the new one
+ *  1  rank 0: an old .partial, or a damaged folder of this step, is renamed to .damaged-K     the older checkpoints
+ *  2  rank 0: is there room for all ranks' bytes?  mkdir step-N.partial; tells all the id   the older, a .partial
+ *  3  each rank: writes rank-R.h5 into it                                                  B  the same
+ *  4  each rank: fsync(rank-R.h5)                                                          B  the same
+ *  5  all: report bytes, XXH3, save id, hashes; any failure: rank 0 removes .partial          the same
+ *  6  rank 0: writes checkpoint.h5, listing exactly those reports                          B  the same
+ *  7  rank 0: fsync(checkpoint.h5)                                                         B  the same
+ *  8  rank 0: fsync(step-N.partial): the names of the files are on the disk too            B  the same
+ *  9  rank 0: rename(step-N.partial, step-N)                                               B  the older, or the new
+ * 10  rank 0: fsync(checkpoints): the new name is on the disk                              B  the new one
+ * 11  rank 0: tells all                                                                       the new one
  * 12  rank 0, if this or an older one is the best and `best` names another: removes an old
- *     best.partial, symlink(step-B, best.partial), rename(best.partial, best), fsync(checkpoints) the new one
- * 13  rank 0: removes what `keep` no longer covers: each is first renamed to .removed             the new one
+ *     best.partial, symlink(step-B, best.partial), rename(best.partial, best), fsync(checkpoints) B the new one
+ * 13  rank 0: removes what `keep` no longer covers: each is first renamed to .removed      B  the new one
+ *
+ * How a save runs beside training. The state is constant from the end of one step to the optimiser of the next. When a save
+ * begins, what a task remembers (LS_STATE_TASK: scalars, rollouts) is copied at once; weights, moments and averages are taken
+ * by the thread during forward and backward, copied into a pool of at most `checkpoint.buffer` bytes, and written from there.
+ * Before anything of them changes, training waits for what is not yet taken, and for nothing else: not for the disk, if
+ * the pool holds what the disk has not. So the file has the bits of line 1's moment, whenever it is written. At each
+ * step's border every rank votes: busy, ready, failed. All see the same votes and so do the same: all ready, line 5 and
+ * then rank 0's thread commits; one failed, or its disk took no byte for two minutes: that save is over, training is not.
+ * Between two borders a save sends nothing, so it can neither sit in a collective nor come between those of a step. One
+ * save is in flight at the most; the next one waits, as do the end of the run, a signal, and the save of a new best.
+ * A rank whose call to the disk never comes back is left its thread and its pool, and .partial is left as it is.
  *
  * At 9 the folder's files are all on the disk, so whichever name the power cut leaves is true. If 10 fails the save is
  * reported as failed although its folder is whole: that is safe, and the next start may choose it.

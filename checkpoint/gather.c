@@ -42,8 +42,8 @@ static void take_slice(ls_share *share, const ls_state_entry *entry, int64_t ten
 {
     share->slice[share->slices++] =
         (ls_slice_row){.tensor = tensor, .file = rank, .begin = entry->begin, .held = entry->held};
-    ls_hash_chunks(entry->type, entry->data, entry->held, entry->begin / LS_CHUNK, share->chunk + share->chunks);
     share->chunks += ls_chunks_of(entry->held);
+    share->first_chunk[share->slices] = share->chunks;
 }
 
 static bool brings(const ls_state_entry *entry, int rank)
@@ -57,19 +57,22 @@ ls_status ls_share_take(ls_share *share, ls_state_tree *tree, int rank, int kind
     size_t count = (size_t)ls_state_count(tree);
     int64_t chunks = 0;
     share->entry = calloc(count + 1, sizeof *share->entry);
+    share->data = calloc(count + 1, sizeof *share->data);
     share->slice = calloc(count + 1, sizeof *share->slice);
-    for (int i = 0; share->entry && i < (int)count; i++) {
+    share->first_chunk = calloc(count + 1, sizeof *share->first_chunk);
+    for (int i = 0; share->entry && share->data && i < (int)count; i++) {
         const ls_state_entry *entry = ls_state_at(tree, i);
         if (!is_asked_for(entry, kind))
             continue;
         ls_status status = check_entry(entry);
         if (status != LS_OK)
             return status;
+        share->data[share->tensors] = entry->data;
         share->entry[share->tensors++] = entry;
         chunks += brings(entry, rank) ? ls_chunks_of(entry->held) : 0;
     }
     share->chunk = calloc((size_t)chunks + 1, sizeof *share->chunk);
-    if (!share->entry || !share->slice || !share->chunk)
+    if (!share->entry || !share->data || !share->slice || !share->first_chunk || !share->chunk)
         return ls_fail(LS_EMEM, "no memory to list %zu tensors", count);
     for (int64_t t = 0; t < share->tensors; t++) {
         if (brings(share->entry[t], rank))
@@ -78,11 +81,45 @@ ls_status ls_share_take(ls_share *share, ls_state_tree *tree, int rank, int kind
     return LS_OK;
 }
 
+ls_status ls_share_copy(ls_share *share, ls_state_kind kind)
+{
+    size_t bytes = 0;
+    for (int64_t s = 0; s < share->slices; s++) {
+        const ls_state_entry *entry = share->entry[share->slice[s].tensor];
+        bytes += entry->kind == kind ? (size_t)entry->held * ls_type_size(entry->type) : 0;
+    }
+    char *to = share->copies = malloc(bytes + 1);
+    if (!to)
+        return ls_fail(LS_EMEM, "no memory for a copy of %zu bytes of the task's state", bytes);
+    for (int64_t s = 0; s < share->slices; s++) {
+        const ls_state_entry *entry = share->entry[share->slice[s].tensor];
+        const size_t size = entry->kind == kind ? (size_t)entry->held * ls_type_size(entry->type) : 0;
+        if (!size)
+            continue;
+        memcpy(to, entry->data, size);
+        share->data[share->slice[s].tensor] = to;
+        to += size;
+    }
+    return LS_OK;
+}
+
+void ls_share_hash(ls_share *share)
+{
+    for (int64_t s = 0; s < share->slices; s++) {
+        const ls_slice_row *slice = &share->slice[s];
+        ls_hash_chunks(share->entry[slice->tensor]->type, share->data[slice->tensor], slice->held, slice->begin / LS_CHUNK,
+                       share->chunk + share->first_chunk[s]);
+    }
+}
+
 void ls_share_free(ls_share *share)
 {
     free(share->entry);
+    free(share->data);
     free(share->slice);
+    free(share->first_chunk);
     free(share->chunk);
+    free(share->copies);
     *share = (ls_share){0};
 }
 
@@ -158,41 +195,29 @@ static ls_status check_replicas(ls_world *world, const ls_share *share)
     return status;
 }
 
-/* Everything that all ranks bring, rank after rank. */
-typedef struct {
-    int64_t *counts; /* [ranks][2]: slices, chunks */
-    size_t *bytes;   /* [ranks] */
-    ls_slice_row *slice;
-    uint64_t *chunk;
-    int64_t slices, chunks;
-} everything;
-
-static ls_status gather_everything(ls_world *world, const ls_share *share, everything *e)
+/* The slices that all ranks bring, rank after rank; malloc'ed. */
+static ls_status gather_slices(ls_world *world, const ls_share *share, ls_slice_row **all, int64_t *slices)
 {
-    size_t ranks = (size_t)ls_world_ranks(world);
-    const int64_t mine[2] = {share->slices, share->chunks};
-    e->counts = calloc(2 * ranks, sizeof *e->counts);
-    e->bytes = calloc(ranks, sizeof *e->bytes);
-    ls_status status = ls_agree(world, e->counts && e->bytes ? LS_OK : ls_fail(LS_EMEM, "no memory"), phase);
+    const size_t ranks = (size_t)ls_world_ranks(world);
+    int64_t *counts = calloc(ranks, sizeof *counts);
+    size_t *bytes = calloc(ranks, sizeof *bytes);
+    *all = NULL;
+    *slices = 0;
+    ls_status status = ls_agree(world, counts && bytes ? LS_OK : ls_fail(LS_EMEM, "no memory"), phase);
     if (status == LS_OK)
-        status = ls_all_gather_bytes(world, mine, sizeof mine, e->counts, phase);
-    if (status != LS_OK)
-        return status;
-    for (size_t rank = 0; rank < ranks; rank++) {
-        e->slices += e->counts[2 * rank];
-        e->chunks += e->counts[2 * rank + 1];
+        status = ls_all_gather_bytes(world, &share->slices, sizeof share->slices, counts, phase);
+    for (size_t rank = 0; status == LS_OK && rank < ranks; rank++) {
+        *slices += counts[rank];
+        bytes[rank] = (size_t)counts[rank] * sizeof **all;
     }
-    e->slice = calloc((size_t)e->slices + 1, sizeof *e->slice);
-    e->chunk = calloc((size_t)e->chunks + 1, sizeof *e->chunk);
-    status = ls_agree(world, e->slice && e->chunk ? LS_OK : ls_fail(LS_EMEM, "no memory for all hashes"), phase);
-    for (size_t rank = 0; rank < ranks; rank++)
-        e->bytes[rank] = (size_t)e->counts[2 * rank] * sizeof *e->slice;
+    if (status == LS_OK) {
+        *all = calloc((size_t)*slices + 1, sizeof **all);
+        status = ls_agree(world, *all ? LS_OK : ls_fail(LS_EMEM, "no memory for all slices"), phase);
+    }
     if (status == LS_OK)
-        status = ls_all_gather_varying(world, share->slice, e->slice, e->bytes, phase);
-    for (size_t rank = 0; rank < ranks; rank++)
-        e->bytes[rank] = (size_t)e->counts[2 * rank + 1] * sizeof *e->chunk;
-    if (status == LS_OK)
-        status = ls_all_gather_varying(world, share->chunk, e->chunk, e->bytes, phase);
+        status = ls_all_gather_varying(world, share->slice, *all, bytes, phase);
+    free(counts);
+    free(bytes);
     return status;
 }
 
@@ -206,27 +231,19 @@ static int by_tensor_and_begin(const void *a, const void *b)
     return (x->file > y->file) - (x->file < y->file);
 }
 
-/* Slices sorted, each one's hashes to their place: chunk `begin / LS_CHUNK` of their tensor. */
-static ls_status join(const ls_share *share, const everything *e, ls_manifest **out)
+static ls_status join(const ls_share *share, const ls_slice_row *all, int64_t slices, ls_manifest **out)
 {
     int64_t chunks = 0;
     for (int64_t t = 0; t < share->tensors; t++)
         chunks += ls_chunks_of(ls_state_elements(share->entry[t]));
-    ls_manifest *m = ls_manifest_create(0, share->tensors, e->slices, chunks);
+    ls_manifest *m = ls_manifest_create(0, share->tensors, slices, chunks);
     if (!m)
         return ls_fail(LS_EMEM, "no memory for the list of %lld tensors", (long long)share->tensors);
     for (int64_t t = 0; t < share->tensors; t++)
         fill_row(&m->tensor[t], share->entry[t]);
-    memcpy(m->slice, e->slice, (size_t)e->slices * sizeof *m->slice);
-    qsort(m->slice, (size_t)e->slices, sizeof *m->slice, by_tensor_and_begin);
+    memcpy(m->slice, all, (size_t)slices * sizeof *m->slice);
+    qsort(m->slice, (size_t)slices, sizeof *m->slice, by_tensor_and_begin);
     ls_status status = ls_manifest_index(m, LS_ESTATE); /* no slice leaves its tensor from here on */
-    const uint64_t *next = e->chunk;
-    for (int64_t s = 0; status == LS_OK && s < e->slices; s++) {
-        const ls_slice_row *slice = &e->slice[s];
-        int64_t count = ls_chunks_of(slice->held);
-        memcpy(m->chunk + m->first_chunk[slice->tensor] + slice->begin / LS_CHUNK, next, (size_t)count * sizeof *next);
-        next += count;
-    }
     if (status == LS_OK)
         *out = m;
     else
@@ -234,7 +251,7 @@ static ls_status join(const ls_share *share, const everything *e, ls_manifest **
     return status;
 }
 
-ls_status ls_share_gather(ls_world *world, ls_status mine, const ls_share *share, ls_manifest **manifest)
+ls_status ls_share_join(ls_world *world, ls_status mine, const ls_share *share, ls_manifest **manifest)
 {
     *manifest = NULL;
     ls_status status = ls_agree(world, mine, phase);
@@ -244,18 +261,48 @@ ls_status ls_share_gather(ls_world *world, ls_status mine, const ls_share *share
     status = ls_same_everywhere(world, &hash, sizeof hash, "the state's names, types and shapes");
     if (status == LS_OK)
         status = check_replicas(world, share);
-    everything e = {0};
+    ls_slice_row *all = NULL;
+    int64_t slices;
     if (status == LS_OK)
-        status = gather_everything(world, share, &e);
+        status = gather_slices(world, share, &all, &slices);
     if (status == LS_OK)
-        status = ls_agree(world, join(share, &e, manifest), phase);
+        status = ls_agree(world, join(share, all, slices, manifest), phase);
     if (status != LS_OK) {
         ls_manifest_free(*manifest);
         *manifest = NULL;
     }
-    free(e.counts);
-    free(e.bytes);
-    free(e.slice);
-    free(e.chunk);
+    free(all);
+    return status;
+}
+
+/* Rank after rank, each one's in order of its tensors, as ls_share_take went: to their place in the manifest. */
+static void place_hashes(ls_manifest *m, const uint64_t *all, int ranks)
+{
+    for (int rank = 0; rank < ranks; rank++) {
+        for (int64_t s = 0; s < m->slices; s++) {
+            const ls_slice_row *slice = &m->slice[s];
+            if (slice->file != rank)
+                continue;
+            const int64_t count = ls_chunks_of(slice->held);
+            memcpy(m->chunk + m->first_chunk[slice->tensor] + slice->begin / LS_CHUNK, all, (size_t)count * sizeof *all);
+            all += count;
+        }
+    }
+}
+
+ls_status ls_share_gather_hashes(ls_world *world, const ls_share *share, ls_manifest *m)
+{
+    const int ranks = ls_world_ranks(world);
+    size_t *bytes = calloc((size_t)ranks, sizeof *bytes);
+    uint64_t *all = calloc((size_t)m->chunks + 1, sizeof *all);
+    ls_status status = ls_agree(world, bytes && all ? LS_OK : ls_fail(LS_EMEM, "no memory for all hashes"), phase);
+    for (int64_t s = 0; status == LS_OK && s < m->slices; s++)
+        bytes[m->slice[s].file] += (size_t)ls_chunks_of(m->slice[s].held) * sizeof *all;
+    if (status == LS_OK)
+        status = ls_all_gather_varying(world, share->chunk, all, bytes, phase);
+    if (status == LS_OK)
+        place_hashes(m, all, ranks);
+    free(bytes);
+    free(all);
     return status;
 }

@@ -10,8 +10,12 @@ ls_status ls_state_hash(ls_world *world, ls_state_tree *tree, int kind, uint64_t
 {
     ls_share share;
     ls_manifest *manifest;
-    ls_status mine = ls_share_take(&share, tree, ls_world_rank(world), kind);
-    ls_status status = ls_share_gather(world, mine, &share, &manifest);
+    const ls_status mine = ls_share_take(&share, tree, ls_world_rank(world), kind);
+    if (mine == LS_OK)
+        ls_share_hash(&share);
+    ls_status status = ls_share_join(world, mine, &share, &manifest);
+    if (status == LS_OK)
+        status = ls_share_gather_hashes(world, &share, manifest);
     if (status == LS_OK) {
         for (int i = 0; hashes && i < ls_state_count(tree); i++) {
             int64_t tensor = ls_manifest_find(manifest, ls_state_at(tree, i)->name);

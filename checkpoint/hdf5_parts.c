@@ -1,11 +1,13 @@
 /* See hdf5_parts.h. All numbers are little-endian in the file, and so is every machine lockstep runs on. */
 #include "checkpoint/hdf5_parts.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slices are written as they stand in memory");
 
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local char complaint[256];
 
 static herr_t deepest(unsigned depth, const H5E_error2_t *error, void *unused)
@@ -27,9 +29,15 @@ static herr_t keep_first(hid_t stack, void *unused)
 
 void ls_hdf5_start(void)
 {
+    pthread_mutex_lock(&turn);
     complaint[0] = '\0';
     H5Eset_auto2(H5E_DEFAULT, keep_first, NULL);
     H5PLset_loading_state(0);
+}
+
+void ls_hdf5_end(void)
+{
+    pthread_mutex_unlock(&turn);
 }
 
 ls_status ls_hdf5_fail(ls_status code, const char *what)

@@ -5,9 +5,11 @@
 
 #include <hdf5.h>
 
-/* Before each use of HDF5: its complaints are kept instead of printed, and filter plug-ins are turned off (a file may
- * ask for one, and loading code because a file says so is not for us). */
+/* Before each use of HDF5: waits until no other thread uses it (a save goes on while training does), its complaints are
+ * kept instead of printed, and filter plug-ins are turned off (a file may ask for one, and loading code because a file
+ * says so is not for us). Not twice by one thread; ls_hdf5_end lets the next one in. */
 void ls_hdf5_start(void);
+void ls_hdf5_end(void);
 /* The first complaint since then, at its deepest, as our sentence: "what: HDF5: complaint". */
 ls_status ls_hdf5_fail(ls_status code, const char *what);
 

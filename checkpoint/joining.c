@@ -245,6 +245,7 @@ ls_status ls_joining_draw(ls_manifest *m, ls_memory_file *file)
             status = ls_hdf5_fail(LS_EMEM, LS_CHECKPOINT_JOINING);
     }
     H5Pclose(link);
+    ls_hdf5_end();
     if (status != LS_OK) {
         ls_memory_file_free(file);
         return status;
@@ -364,15 +365,25 @@ static bool get_tables(hid_t h5, size_t most, ls_manifest *m)
     return ok;
 }
 
-static ls_status read_manifest(const char *path, ls_memory_file *file, ls_manifest *m)
+static ls_status read_tables(const char *path, ls_memory_file *file, ls_manifest *m)
 {
     hid_t h5;
+    ls_hdf5_start();
     ls_status status = ls_memory_file_open(file, &h5);
-    if (status != LS_OK)
+    if (status != LS_OK) {
+        ls_hdf5_end();
         return ls_fail_at(status, "%s", path);
+    }
     if (!get_tables(h5, file->size, m))
         status = ls_fail(LS_ECORRUPT, "%s: a table is missing or not as it should be", path);
     H5Fclose(h5);
+    ls_hdf5_end();
+    return status;
+}
+
+static ls_status read_manifest(const char *path, ls_memory_file *file, ls_manifest *m)
+{
+    const ls_status status = read_tables(path, file, m);
     if (status != LS_OK)
         return status;
     m->first_slice = calloc((size_t)m->tensors + 1, sizeof *m->first_slice);
@@ -388,7 +399,6 @@ ls_status ls_joining_read(const char *folder, ls_manifest **manifest)
     *manifest = NULL;
     if (snprintf(path, sizeof path, "%s/" LS_CHECKPOINT_JOINING, folder) >= (int)sizeof path)
         return ls_fail(LS_EARG, "a path of more than %d bytes", LS_PATH - 1);
-    ls_hdf5_start();
     ls_memory_file file = {0};
     ls_manifest *m = calloc(1, sizeof *m);
     ls_status status = m ? read_bytes(path, &file) : ls_fail(LS_EMEM, "%s: no memory", path);

@@ -12,12 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PIECE = 1 << 20, STRETCH = 16 << 20 }; /* bytes: of a write, and between two words with the disk */
+enum { STRETCH = 16 << 20 }; /* bytes between two words with the disk */
 
 /* A part of the file and where its bytes are. */
 typedef struct {
     const char *bytes;
     int64_t size;
+    ls_type type;        /* of a slice, and the number of its first chunk in the tensor */
+    int64_t first_chunk;
+    uint64_t *chunk;     /* where its chunks' hashes go; NULL: a part of the drawing */
 } extent;
 
 struct ls_rank_file {
@@ -25,8 +28,9 @@ struct ls_rank_file {
     char path[LS_PATH];
     int rank, fd;
     extent *extent;          /* in file order, without gaps */
-    int64_t extents, next;   /* next: the one being written */
-    int64_t in_extent, at;   /* bytes of it, and of the file, that are written */
+    int64_t extents, next;   /* next: the one being taken */
+    int64_t in_extent;       /* bytes of it that are taken */
+    int64_t at;              /* bytes of the file that are written */
     int64_t started, waited; /* bytes that the disk was told to write, and those of them that it has written */
     ls_hasher *hasher;       /* of the bytes as they leave memory */
 };
@@ -64,6 +68,7 @@ static ls_status draw(ls_rank_file *file, ls_share *share, int64_t step, uint64_
     }
     H5Pclose(list);
     H5Pclose(link);
+    ls_hdf5_end();
     return status;
 }
 
@@ -88,13 +93,16 @@ static ls_status lay_out(ls_rank_file *file, const ls_share *share)
     qsort(order, count, sizeof *order, by_offset);
     int64_t at = 0;
     for (size_t s = 0; s < count; s++) {
-        const ls_state_entry *entry = share->entry[order[s]->tensor];
-        int64_t size = order[s]->held * (int64_t)ls_type_size(entry->type);
-        file->extent[file->extents++] = (extent){file->drawing.bytes + at, order[s]->offset - at};
-        file->extent[file->extents++] = (extent){entry->data, size};
-        at = order[s]->offset + size;
+        const int64_t tensor = order[s]->tensor, begin = order[s]->offset;
+        const ls_type type = share->entry[tensor]->type;
+        const int64_t size = order[s]->held * (int64_t)ls_type_size(type);
+        file->extent[file->extents++] = (extent){.bytes = file->drawing.bytes + at, .size = begin - at};
+        file->extent[file->extents++] =
+            (extent){.bytes = share->data[tensor], .size = size, .type = type, .first_chunk = order[s]->begin / LS_CHUNK,
+                     .chunk = share->chunk + share->first_chunk[order[s] - share->slice]};
+        at = begin + size;
     }
-    file->extent[file->extents++] = (extent){file->drawing.bytes + at, (int64_t)file->drawing.size - at};
+    file->extent[file->extents++] = (extent){.bytes = file->drawing.bytes + at, .size = (int64_t)file->drawing.size - at};
 done:
     free(order);
     return status;
@@ -126,11 +134,16 @@ int64_t ls_rank_file_bytes(const ls_rank_file *file)
     return (int64_t)file->drawing.size;
 }
 
-ls_status ls_rank_file_create(ls_rank_file *file, const char *folder)
+ls_status ls_rank_file_place(ls_rank_file *file, const char *folder)
 {
     if (snprintf(file->path, sizeof file->path, "%s/" LS_CHECKPOINT_RANK_FILE, folder, file->rank) >=
         (int)sizeof file->path)
         return ls_fail(LS_EARG, "a path of more than %d bytes", LS_PATH - 1);
+    return LS_OK;
+}
+
+ls_status ls_rank_file_create(ls_rank_file *file)
+{
     return ls_disk_create(file->path, &file->fd);
 }
 
@@ -139,7 +152,7 @@ ls_status ls_rank_file_create(ls_rank_file *file, const char *folder)
  * the end is short. Not every file system can; fsync has the last word. */
 static ls_status drain(ls_rank_file *file)
 {
-    int64_t from = file->started, before = from - file->waited;
+    const int64_t from = file->started, before = from - file->waited;
     unsigned wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     if ((sync_file_range(file->fd, from, file->at - from, SYNC_FILE_RANGE_WRITE) != 0 ||
          (before > 0 && sync_file_range(file->fd, file->waited, before, wait) != 0)) &&
@@ -150,39 +163,53 @@ static ls_status drain(ls_rank_file *file)
     return LS_OK;
 }
 
-/* The next bytes of the file, hashed while they are in the cache. */
-static ls_status write_piece(ls_rank_file *file)
+/* The chunks of a slice that end in its bytes [from, to), which have just been copied: hashed where they still are in the
+ * cache. */
+static void hash_chunks(const extent *e, int64_t from, int64_t to)
 {
-    const extent *e = &file->extent[file->next];
-    int64_t size = e->size - file->in_extent < PIECE ? e->size - file->in_extent : PIECE;
-    const char *bytes = e->bytes + file->in_extent;
-    ls_hasher_add(file->hasher, bytes, (size_t)size);
-    ls_status status = ls_disk_write(file->fd, file->path, bytes, (size_t)size, file->at);
+    const int64_t size = (int64_t)ls_type_size(e->type), chunk = LS_CHUNK * size;
+    const int64_t first = from / chunk, past = to == e->size ? (to + chunk - 1) / chunk : to / chunk;
+    if (!e->chunk || past <= first)
+        return;
+    const int64_t end = past * chunk < e->size ? past * chunk : e->size;
+    ls_hash_chunks(e->type, e->bytes + first * chunk, (end - first * chunk) / size, e->first_chunk + first, e->chunk + first);
+}
+
+int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room)
+{
+    int64_t taken = 0;
+    while (file->next < file->extents && taken < room) {
+        const extent *e = &file->extent[file->next];
+        const int64_t left = e->size - file->in_extent, size = left < room - taken ? left : room - taken;
+        if (size > 0)
+            memcpy(piece + taken, e->bytes + file->in_extent, (size_t)size);
+        hash_chunks(e, file->in_extent, file->in_extent + size);
+        taken += size;
+        file->in_extent += size;
+        if (file->in_extent == e->size) {
+            file->in_extent = 0;
+            file->next++;
+        }
+    }
+    return taken;
+}
+
+ls_status ls_rank_file_put(ls_rank_file *file, const char *piece, int64_t size)
+{
+    ls_hasher_add(file->hasher, piece, (size_t)size);
+    const ls_status status = ls_disk_write(file->fd, file->path, piece, (size_t)size, file->at);
     if (status != LS_OK)
         return status;
     file->at += size;
-    file->in_extent += size;
-    if (file->in_extent == e->size) {
-        file->in_extent = 0;
-        file->next++;
-    }
     return file->at - file->started >= STRETCH ? drain(file) : LS_OK;
 }
 
-ls_status ls_rank_file_write(ls_rank_file *file, int64_t budget, bool *done)
+ls_status ls_rank_file_end(ls_rank_file *file)
 {
-    int64_t begin = file->at;
-    ls_status status = LS_OK;
-    *done = false;
-    while (status == LS_OK && file->next < file->extents && file->at - begin < budget)
-        status = write_piece(file);
-    if (status != LS_OK || file->next < file->extents)
-        return status;
-    status = ls_disk_sync(file->fd, file->path);
+    ls_status status = ls_disk_sync(file->fd, file->path);
     if (close(file->fd) != 0 && status == LS_OK)
         status = ls_disk_fail(file->path, "close");
     file->fd = -1;
-    *done = status == LS_OK;
     return status;
 }
 

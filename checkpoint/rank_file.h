@@ -1,19 +1,27 @@
-/* A rank's file: drawn in memory by HDF5 (headers and the place of each slice), then written front to back in pieces.
+/* A rank's file: drawn in memory by HDF5 (headers and the place of each slice), then taken from memory and put on the disk
+ * front to back in pieces.
  *
- * Draw and write are apart so that the places are known, and may be listed, before a byte of data is on the disk; and
- * writing is in rounds of bounded work so that no rank is silent for long: between rounds all ranks say that they are
- * alive, and one that failed stops the others. A background writer would call the same rounds from its own thread. */
+ * Draw and write are apart so that the places are known, and may be listed, before a byte of data is on the disk. Take and
+ * put are apart so that the state may change as soon as its last byte is taken, however slow the disk is. Both run in the
+ * background (checkpoint/writer.h); neither allocates. */
 #pragma once
 #include "checkpoint/gather.h"
 
 typedef struct ls_rank_file ls_rank_file;
 
-/* Fills in share->slice[].offset. The entries' memory must stay until the last round. */
+/* Fills in share->slice[].offset. The share, and the memory that its data point to, must stay until all is taken. */
 ls_status ls_rank_file_draw(ls_rank_file **file, ls_share *share, int64_t step, uint64_t save, int rank, int ranks);
 int64_t ls_rank_file_bytes(const ls_rank_file *file);
-ls_status ls_rank_file_create(ls_rank_file *file, const char *folder);
-/* Writes up to `budget` bytes. *done: all is written and synced. */
-ls_status ls_rank_file_write(ls_rank_file *file, int64_t budget, bool *done);
-/* The row of the list; when done. */
+/* The folder it will be in. */
+ls_status ls_rank_file_place(ls_rank_file *file, const char *folder);
+ls_status ls_rank_file_create(ls_rank_file *file);
+/* Copies the file's next bytes, at most `room`, into `piece`, and hashes the chunks that end there into the share. Returns
+ * how many; fewer than `room`: those were the last. */
+int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room);
+/* Writes the next piece, in the order in which they were taken. */
+ls_status ls_rank_file_put(ls_rank_file *file, const char *piece, int64_t size);
+/* After the last piece: syncs and closes. */
+ls_status ls_rank_file_end(ls_rank_file *file);
+/* The row of the list; after the end. */
 ls_file_row ls_rank_file_row(const ls_rank_file *file);
 void ls_rank_file_free(ls_rank_file *file);

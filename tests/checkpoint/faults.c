@@ -42,6 +42,7 @@ static change dirty[MOST], made[MOST], renamed[MOST];
 static int dirties, mades, renames;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
 static fault kind;
 static bool armed;
 static int at, count, error;
@@ -60,7 +61,10 @@ void faults_arm(fault new_kind, int new_at, int new_error)
 
 int faults_disarm(void)
 {
+    pthread_mutex_lock(&lock);
     armed = false;
+    pthread_cond_broadcast(&released);
+    pthread_mutex_unlock(&lock);
     return count;
 }
 
@@ -141,10 +145,14 @@ static bool strike(const char *name)
     if (!armed)
         return false;
     int now = count++;
-    if (now < at || kind == FAULT_NONE || (now > at && kind != FAULT_ERROR_ALL))
+    if (now < at || kind == FAULT_NONE || (now > at && kind != FAULT_ERROR_ALL && kind != FAULT_HANG))
         return false;
     if (now == at)
         struck = name;
+    while (kind == FAULT_HANG && armed)
+        pthread_cond_wait(&released, &lock);
+    if (kind == FAULT_HANG)
+        return false;
     if (kind == FAULT_ERROR || kind == FAULT_ERROR_ALL) {
         errno = error;
         return true;

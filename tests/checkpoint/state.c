@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Sharded and replicated, every type, 0 to 5 dimensions, rows that do not fit chunks, one that is empty. */
 static const ls_state_entry rows[TENSORS] = {
@@ -135,13 +136,67 @@ const char *state_difference(const state *s)
     return NULL;
 }
 
+static ls_checkpoint_options options_of(const job *j)
+{
+    return (ls_checkpoint_options){.keep = j->keep ? j->keep : 3,
+                                   .keep_every = j->keep_every,
+                                   .best = j->best,
+                                   .buffer = 64 << 10,
+                                   .numerics = "cpu test",
+                                   .recipe = "task: test\n"};
+}
+
 ls_status save_body(ls_world *world, void *context)
 {
     job *j = context;
     state s;
     state_make(&s, j->seed, ls_world_rank(world), ls_world_ranks(world));
-    ls_checkpoint_options options = {.keep = j->keep ? j->keep : 3, .best = j->best, .numerics = "cpu test", .recipe = "task: test\n"};
+    const ls_checkpoint_options options = options_of(j);
     ls_status status = ls_checkpoint_save(world, s.tree, j->run, j->step, &options);
+    state_free(&s);
+    return status;
+}
+
+static void overwrite(const state *s, bool task)
+{
+    for (int t = 0; t < TENSORS; t++) {
+        const ls_state_entry *entry = ls_state_find(s->tree, rows[t].name);
+        if ((entry->kind == LS_STATE_TASK) == task)
+            memset(entry->data, 0x5a, (size_t)entry->held * ls_type_size(entry->type));
+    }
+}
+
+ls_status save_under_way(ls_world *world, ls_saver *saver, const state *s)
+{
+    uint8_t votes[16];
+    ls_status status = LS_OK;
+    overwrite(s, true);
+    for (bool over = ls_saver_in_flight(saver) < 0; status == LS_OK && !over;) {
+        ls_saver_wait_taken(saver);
+        overwrite(s, false);
+        const uint8_t mine = (uint8_t)(ls_saver_vote(saver) << 3);
+        status = ls_all_gather_bytes(world, &mine, 1, votes, "test");
+        if (status == LS_OK)
+            status = ls_saver_poll(saver, votes, 3, &over);
+        usleep(300);
+    }
+    return status;
+}
+
+ls_status save_async_body(ls_world *world, void *context)
+{
+    const job *j = context;
+    state s;
+    state_make(&s, j->seed, ls_world_rank(world), ls_world_ranks(world));
+    const ls_checkpoint_options options = options_of(j);
+    const ls_saver_options how = {.buffer = j->buffer ? j->buffer : 64 << 10, .patience = j->patience};
+    ls_saver *saver;
+    ls_status status = ls_agree(world, ls_saver_open(&saver, world, &how), "test");
+    if (status == LS_OK)
+        status = ls_saver_begin(saver, s.tree, j->run, j->step, &options);
+    if (status == LS_OK)
+        status = save_under_way(world, saver, &s);
+    ls_saver_close(saver);
     state_free(&s);
     return status;
 }

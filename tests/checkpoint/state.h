@@ -28,9 +28,16 @@ typedef struct {
     int64_t step;
     uint64_t seed, hash; /* hash: rank 0's ls_state_hash */
     int keep;
+    int64_t keep_every, buffer; /* ls_checkpoint_options.keep_every; ls_saver_options.buffer, 0: 64 KiB, so in several pieces */
+    double patience;            /* ls_saver_options.patience */
     int64_t best;   /* ls_checkpoint_options.best */
     int64_t loaded; /* step that was found */
 } job;
 ls_status save_body(ls_world *world, void *job);
+/* The same while the state changes as training changes it: the task's as soon as the save has begun, the rest once it is
+ * taken, with a vote at each border. */
+ls_status save_async_body(ls_world *world, void *job);
+/* From after ls_saver_begin to the end of the save. */
+ls_status save_under_way(ls_world *world, ls_saver *saver, const state *s);
 ls_status load_body(ls_world *world, void *job); /* LS_ENUMERIC names a tensor whose bits are wrong */
 ls_status hash_body(ls_world *world, void *job);

@@ -14,21 +14,27 @@
 
 enum { OLD = 1, NEW = 2, RANKS = 2 };
 
-/* In a process of its own: saves step 1, then step 2 with keep = 1 and a fault in wait, each the best so far if `best`. Prints
- * the calls it counted. */
-static int crash(const char *run, fault kind, int at, bool best, int *calls)
+/* What is tried: each save the best so far if `best`, the second one while the state changes if `async`. */
+typedef struct {
+    fault kind;
+    bool best, async;
+    const char *name;
+} attempt;
+
+/* In a process of its own: saves step 1, then step 2 with keep = 1 and a fault in wait. Prints the calls it counted. */
+static int crash(const char *run, const attempt *a, int at, int *calls)
 {
     int pipe_ends[2];
     cr_assert_eq(pipe(pipe_ends), 0);
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        job old = {.run = run, .step = OLD, .seed = OLD, .keep = 1, .best = best ? OLD : 0},
-            new = {.run = run, .step = NEW, .seed = NEW, .keep = 1, .best = best ? NEW : 0};
+        job old = {.run = run, .step = OLD, .seed = OLD, .keep = 1, .best = a->best ? OLD : 0},
+            new = {.run = run, .step = NEW, .seed = NEW, .keep = 1, .best = a->best ? NEW : 0};
         if (on_ranks(RANKS, save_body, &old) != LS_OK)
             _exit(1);
-        faults_arm(kind, at, 0);
-        ls_status status = on_ranks(RANKS, save_body, &new);
+        faults_arm(a->kind, at, 0);
+        ls_status status = on_ranks(RANKS, a->async ? save_async_body : save_body, &new);
         int counted = faults_disarm();
         if (status != LS_OK || write(pipe_ends[1], &counted, sizeof counted) != sizeof counted)
             _exit(2);
@@ -69,54 +75,54 @@ static int64_t look_at_best(const char *run, int64_t newest, int at)
     return step;
 }
 
-static void crash_everywhere(fault kind, bool best, const char *name)
+static void crash_everywhere(const attempt *a)
 {
     int points = 0, first_new = -1, first_best = -1, calls;
     for (int at = 0;; at++) {
         const char *run = new_folder();
-        int code = crash(run, kind, at, best, &calls);
+        int code = crash(run, a, at, &calls);
         cr_assert(code == 0 || code == FAULT_EXIT, "call %d: exit code %d", at, code);
         int64_t found = look(run, at);
         if (found == NEW && first_new < 0)
             first_new = at;
         cr_assert(first_new < 0 || found == NEW, "call %d: the new checkpoint is gone again", at);
-        if (best && look_at_best(run, found, at) == NEW && first_best < 0)
+        if (a->best && look_at_best(run, found, at) == NEW && first_best < 0)
             first_best = at;
         if (code == 0)
             break;
         points++;
-        job again = {.run = run, .step = NEW, .seed = NEW, .keep = 1, .best = best ? NEW : 0};
-        cr_assert_eq(on_ranks(RANKS, save_body, &again), LS_OK, "call %d: %s", at, sentence);
+        job again = {.run = run, .step = NEW, .seed = NEW, .keep = 1, .best = a->best ? NEW : 0};
+        cr_assert_eq(on_ranks(RANKS, a->async ? save_async_body : save_body, &again), LS_OK, "call %d: %s", at, sentence);
         cr_assert_eq(look(run, at), NEW);
-        cr_assert(!best || look_at_best(run, NEW, at) == NEW);
+        cr_assert(!a->best || look_at_best(run, NEW, at) == NEW);
     }
     cr_assert_eq(points, calls, "every call was a point");
     cr_assert_gt(points, 35);
     cr_assert_gt(first_new, 25);
     cr_assert_lt(first_new, points);
-    cr_assert(!best || (first_best > first_new + 2 && first_best < points - 2), "the link's calls were points: %d", first_best);
-    fprintf(stderr, "%s at each of %d calls: the older checkpoint before call %d, the newer from there on\n", name,
-            points, first_new);
+    cr_assert(!a->best || (first_best > first_new + 2 && first_best < points - 2), "the link's calls were points: %d", first_best);
+    fprintf(stderr, "%s at each of %d calls of %s: the older checkpoint before call %d, the newer from there on\n", a->name,
+            points, a->async ? "a save in the background" : "a save", first_new);
 }
 
 Test(commit, killed_at_every_call)
 {
-    crash_everywhere(FAULT_KILL, true, "killed");
+    crash_everywhere(&(attempt){FAULT_KILL, true, true, "killed"});
 }
 
 Test(commit, killed_in_the_middle_of_every_write)
 {
-    crash_everywhere(FAULT_TORN, false, "torn");
+    crash_everywhere(&(attempt){FAULT_TORN, false, false, "torn"});
 }
 
 Test(commit, power_lost_at_every_call)
 {
-    crash_everywhere(FAULT_POWER_OLD, true, "power lost");
+    crash_everywhere(&(attempt){FAULT_POWER_OLD, true, true, "power lost"});
 }
 
 Test(commit, power_lost_at_every_call_on_a_disk_that_kept_the_renames)
 {
-    crash_everywhere(FAULT_POWER_NEW, true, "power lost after renames");
+    crash_everywhere(&(attempt){FAULT_POWER_NEW, true, true, "power lost after renames"});
 }
 
 /* What an older attempt left is neither read nor in the way. */
@@ -125,7 +131,7 @@ Test(commit, leftovers_are_set_aside)
     const char *run = new_folder();
     char path[4096];
     int calls;
-    cr_assert_eq(crash(run, FAULT_KILL, 10, false, &calls), FAULT_EXIT);
+    cr_assert_eq(crash(run, &(attempt){.kind = FAULT_KILL}, 10, &calls), FAULT_EXIT);
     snprintf(path, sizeof path, "%s/checkpoints/step-00000002.partial", run);
     cr_assert_eq(access(path, F_OK), 0);
     save(run, NEW, NEW, 3);

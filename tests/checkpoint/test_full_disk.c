@@ -27,7 +27,7 @@ static int64_t newest(const char *run)
     return j.loaded;
 }
 
-static void fail_everywhere(fault kind, int error, ls_status want)
+static void fail_everywhere(rank_body body, fault kind, int error, ls_status want)
 {
     int failed = 0, survived = 0;
     for (int at = 0;; at++) {
@@ -35,7 +35,7 @@ static void fail_everywhere(fault kind, int error, ls_status want)
         save(run, OLD, OLD, RANKS);
         job j = {.run = run, .step = NEW, .seed = NEW, .keep = 1};
         faults_arm(kind, at, error);
-        ls_status status = on_ranks(RANKS, save_body, &j);
+        ls_status status = on_ranks(RANKS, body, &j);
         bool struck = strcmp(faults_struck(), "nothing") != 0;
         const char *call = faults_struck();
         faults_disarm();
@@ -54,7 +54,7 @@ static void fail_everywhere(fault kind, int error, ls_status want)
         /* only a failed sync of the parent folder leaves a whole checkpoint behind a failure */
         cr_assert(found == (status == LS_OK ? NEW : OLD) || (found == NEW && strcmp(call, "fsync") == 0),
                   "call %d (%s): found step %ld", at, call, (long)found);
-        cr_assert_eq(on_ranks(RANKS, save_body, &j), LS_OK, "call %d: the next save: %s", at, sentence);
+        cr_assert_eq(on_ranks(RANKS, body, &j), LS_OK, "call %d: the next save: %s", at, sentence);
         cr_assert_eq(newest(run), NEW);
         if (!struck)
             break;
@@ -66,12 +66,13 @@ static void fail_everywhere(fault kind, int error, ls_status want)
 
 Test(full_disk, fills_up_at_every_call)
 {
-    fail_everywhere(FAULT_ERROR_ALL, ENOSPC, LS_ESPACE);
+    fail_everywhere(save_async_body, FAULT_ERROR_ALL, ENOSPC, LS_ESPACE);
 }
 
 Test(full_disk, breaks_at_every_call)
 {
-    fail_everywhere(FAULT_ERROR, EIO, LS_EIO);
+    fail_everywhere(save_body, FAULT_ERROR, EIO, LS_EIO);
+    fail_everywhere(save_async_body, FAULT_ERROR, EIO, LS_EIO);
 }
 
 /* bghira/SimpleTuner#2353: full at the last checkpoint. The space is counted before a byte is written. */

@@ -10,7 +10,7 @@ ls_test(checkpoint/test_foreign SOURCES fuzz/fuzz_foreign.c KNOWS ls_checkpoint 
 # tests/checkpoint/faults.c stands in for these calls.
 set(ls_faults ${ls_checkpoint_fixture} checkpoint/faults.c)
 set(ls_faults_wrap "-Wl,--wrap=open,--wrap=pwrite,--wrap=fsync,--wrap=rename,--wrap=symlink,--wrap=mkdir,--wrap=unlinkat,--wrap=rmdir,--wrap=statvfs")
-foreach(test test_commit test_full_disk)
+foreach(test test_commit test_full_disk test_saver)
   ls_test(checkpoint/${test} SOURCES ${ls_faults} KNOWS ls_checkpoint)
   target_link_options(checkpoint_${test} PRIVATE ${ls_faults_wrap})
 endforeach()

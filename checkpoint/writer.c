@@ -1,0 +1,325 @@
+/* See writer.h. The mutex guards all fields below it; the pool's bytes and the file belong to the thread while it is busy.
+ *
+ * Whether the state may be read is decided under the mutex: the thread says `taking` before it copies, and does not begin
+ * once `stopped` is set, so who gives up waits for one copy at the most and may then change the state. */
+#include "checkpoint/writer.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { PIECE = 1 << 20, PAGE = 4096, LEAST_PIECES = 4 };
+
+struct ls_writer {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t asked, told;
+    bool closing;
+    bool busy;     /* work is asked for, or under way */
+    bool begun;    /* and nobody has asked for its end */
+    bool stopped;  /* the thread shall take no more */
+    bool given_up; /* nobody waits any more */
+    bool taking, taken;
+    double progress, patience; /* when the last piece was done; seconds */
+    ls_status status;          /* of the last work */
+    char sentence[2048];
+    ls_rank_file *file;        /* the work: a file, or */
+    ls_status (*work)(void *context);
+    void (*forget)(void *context);
+    void *context;
+
+    int64_t buffer, piece, pieces;
+    char *pool;
+    size_t pool_bytes;
+    int64_t *held; /* [pieces] bytes */
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* With the mutex; false: `until` has passed. */
+static bool wait_until(ls_writer *w, double until)
+{
+    const struct timespec t = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
+    return pthread_cond_timedwait(&w->told, &w->mutex, &t) != ETIMEDOUT;
+}
+
+/* ---- the thread ---- */
+
+static bool may_take(ls_writer *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->taking = !w->stopped;
+    const bool may = w->taking;
+    pthread_mutex_unlock(&w->mutex);
+    return may;
+}
+
+/* false: the work is to stop. */
+static bool piece_done(ls_writer *w, bool taken)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->progress = now();
+    w->taking = false;
+    w->taken = w->taken || taken;
+    const bool stopped = w->stopped;
+    pthread_cond_broadcast(&w->told);
+    pthread_mutex_unlock(&w->mutex);
+    return !stopped;
+}
+
+static ls_status write_file(ls_writer *w, ls_rank_file *file)
+{
+    int64_t took = 0, put = 0;
+    bool all = false, goes_on = true;
+    ls_status status = ls_rank_file_create(file); /* 3 */
+    while (status == LS_OK && goes_on && !(all && put == took)) {
+        if (!all && took - put < w->pieces) {
+            const int64_t slot = took % w->pieces;
+            if (!(goes_on = may_take(w)))
+                break;
+            w->held[slot] = ls_rank_file_take(file, w->pool + slot * w->piece, w->piece);
+            all = w->held[slot] < w->piece;
+            took++;
+        } else {
+            const int64_t slot = put++ % w->pieces;
+            status = ls_rank_file_put(file, w->pool + slot * w->piece, w->held[slot]); /* 3 */
+        }
+        goes_on = piece_done(w, all);
+    }
+    if (status == LS_OK && !goes_on)
+        return ls_fail(LS_EIO, "the save was stopped");
+    return status == LS_OK ? ls_rank_file_end(file) : status; /* 4 */
+}
+
+/* With the mutex, in which it returns. */
+static void do_work(ls_writer *w)
+{
+    ls_rank_file *file = w->file;
+    pthread_mutex_unlock(&w->mutex);
+    ls_fail_clear();
+    const ls_status status = file ? write_file(w, file) : w->work(w->context);
+    pthread_mutex_lock(&w->mutex);
+    if (w->given_up && file)
+        ls_rank_file_free(file);
+    else if (w->given_up)
+        w->forget(w->context);
+    else {
+        w->status = status;
+        snprintf(w->sentence, sizeof w->sentence, "%s", status == LS_OK ? "" : ls_fail_sentence());
+    }
+    w->busy = w->taking = false;
+    pthread_cond_broadcast(&w->told);
+}
+
+static void *serve(void *argument)
+{
+    ls_writer *w = argument;
+    pthread_mutex_lock(&w->mutex);
+    while (!w->closing || w->busy) {
+        if (w->busy)
+            do_work(w);
+        else
+            pthread_cond_wait(&w->asked, &w->mutex);
+    }
+    pthread_mutex_unlock(&w->mutex);
+    return NULL;
+}
+
+/* ---- its owner ---- */
+
+static void free_memory(ls_writer *w)
+{
+    if (w->pool)
+        munmap(w->pool, w->pool_bytes);
+    free(w->held);
+    free(w);
+}
+
+ls_status ls_writer_open(ls_writer **out, int64_t buffer, double patience)
+{
+    *out = NULL;
+    ls_writer *w = calloc(1, sizeof *w);
+    if (!w)
+        return ls_fail(LS_EMEM, "no memory for a checkpoint writer");
+    w->patience = patience;
+    w->buffer = buffer;
+    w->piece = buffer / LEAST_PIECES < PIECE ? buffer / LEAST_PIECES / PAGE * PAGE : PIECE;
+    w->piece = w->piece < PAGE ? PAGE : w->piece;
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->asked, &clock);
+    pthread_cond_init(&w->told, &clock);
+    pthread_condattr_destroy(&clock);
+    const int error = pthread_create(&w->thread, NULL, serve, w);
+    if (error) {
+        free(w);
+        return ls_fail(LS_EMEM, "no thread for a checkpoint writer: %s", strerror(error));
+    }
+    *out = w;
+    return LS_OK;
+}
+
+void ls_writer_close(ls_writer *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->mutex);
+    const bool waits = w->busy && !w->file; /* a commit is finished, a file is not */
+    w->closing = w->stopped = true;
+    pthread_cond_signal(&w->asked);
+    while (w->busy && !w->given_up && wait_until(w, waits ? w->progress + w->patience : w->progress + 5))
+        ;
+    const bool hangs = w->busy;
+    w->given_up = w->given_up || hangs;
+    pthread_mutex_unlock(&w->mutex);
+    if (hangs) {
+        pthread_detach(w->thread);
+        return;
+    }
+    pthread_join(w->thread, NULL);
+    if (w->begun && !w->given_up && w->file)
+        ls_rank_file_free(w->file);
+    else if (w->begun && !w->given_up)
+        w->forget(w->context);
+    free_memory(w);
+}
+
+ls_status ls_writer_prepare(ls_writer *w, int64_t bytes)
+{
+    pthread_mutex_lock(&w->mutex);
+    const bool hangs = w->busy;
+    pthread_mutex_unlock(&w->mutex);
+    if (hangs)
+        return ls_fail(LS_EIO, "the disk has not come back from the save before: a call that writes is still not over");
+    int64_t pieces = w->buffer / w->piece, enough = bytes / w->piece + 2;
+    pieces = pieces < enough ? pieces : enough;
+    pieces = pieces < LEAST_PIECES ? LEAST_PIECES : pieces;
+    const size_t size = (size_t)(pieces * w->piece);
+    if (size > w->pool_bytes) {
+        void *pool = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        int64_t *held = calloc((size_t)pieces, sizeof *held);
+        if (pool == MAP_FAILED || !held) {
+            if (pool != MAP_FAILED)
+                munmap(pool, size);
+            free(held);
+            return ls_fail(LS_EMEM, "no memory for copies of %zu bytes; lower checkpoint.buffer", size);
+        }
+        madvise(pool, size, MADV_HUGEPAGE); /* fewer faults in the first save; only advice */
+        if (w->pool)
+            munmap(w->pool, w->pool_bytes);
+        free(w->held);
+        w->pool = pool;
+        w->pool_bytes = size;
+        w->held = held;
+        w->pieces = pieces;
+    }
+    return LS_OK;
+}
+
+static void begin(ls_writer *w, ls_rank_file *file, ls_status (*work)(void *), void (*forget)(void *), void *context)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->file = file;
+    w->work = work;
+    w->forget = forget;
+    w->context = context;
+    w->busy = w->begun = true;
+    w->stopped = w->given_up = false;
+    w->taken = !file;
+    w->progress = now();
+    pthread_cond_signal(&w->asked);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+void ls_writer_start(ls_writer *w, ls_rank_file *file)
+{
+    begin(w, file, NULL, NULL, NULL);
+}
+
+void ls_writer_call(ls_writer *w, ls_status (*work)(void *context), void (*forget)(void *context), void *context)
+{
+    begin(w, NULL, work, forget, context);
+}
+
+/* With the mutex. From here on the thread reads nothing that is not its own. */
+static void give_up(ls_writer *w)
+{
+    w->stopped = true;
+    while (w->taking)
+        pthread_cond_wait(&w->told, &w->mutex);
+    if (!w->busy)
+        return; /* it came back after all */
+    w->given_up = true;
+    w->status = ls_fail(LS_EIO, "the disk has not taken a byte for %.0f seconds", w->patience);
+    snprintf(w->sentence, sizeof w->sentence, "%s", ls_fail_sentence());
+    pthread_cond_broadcast(&w->told);
+}
+
+static bool is_under_way(const ls_writer *w)
+{
+    return w->begun && w->busy && !w->given_up;
+}
+
+ls_writer_state ls_writer_look(ls_writer *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    if (is_under_way(w) && now() > w->progress + w->patience)
+        give_up(w);
+    const ls_writer_state state = !w->begun         ? LS_WRITER_IDLE
+                                  : is_under_way(w) ? LS_WRITER_BUSY
+                                  : w->status       ? LS_WRITER_FAILED
+                                                    : LS_WRITER_DONE;
+    pthread_mutex_unlock(&w->mutex);
+    return state;
+}
+
+void ls_writer_wait_taken(ls_writer *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    while (is_under_way(w) && !w->taken) {
+        if (!wait_until(w, w->progress + w->patience) && is_under_way(w) && !w->taken && now() > w->progress + w->patience)
+            give_up(w);
+    }
+    pthread_mutex_unlock(&w->mutex);
+}
+
+void ls_writer_wait(ls_writer *w, double seconds)
+{
+    const double until = now() + seconds;
+    pthread_mutex_lock(&w->mutex);
+    while (is_under_way(w) && wait_until(w, until))
+        ;
+    pthread_mutex_unlock(&w->mutex);
+}
+
+void ls_writer_cancel(ls_writer *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->stopped = true;
+    while (is_under_way(w)) {
+        if (!wait_until(w, w->progress + w->patience) && is_under_way(w))
+            give_up(w);
+    }
+    pthread_mutex_unlock(&w->mutex);
+}
+
+ls_status ls_writer_end(ls_writer *w, bool *kept)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->begun = false;
+    *kept = w->given_up;
+    const ls_status status = ls_fail_copy(w->status, w->sentence);
+    pthread_mutex_unlock(&w->mutex);
+    return status;
+}
