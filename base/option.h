@@ -14,6 +14,7 @@ typedef enum {
     LS_OPTION_FLOATS,  /* ls_option_floats */
     LS_OPTION_INTS,    /* ls_option_ints */
     LS_OPTION_SOURCES, /* ls_option_sources: data sets with weights; a bare path is one source of weight 1 */
+    LS_OPTION_EVERY,   /* ls_option_every: 100 or 100 steps, or 30 s, 10 min, 2 h; at most `max` steps; 0: never */
     LS_OPTION_LIST,    /* ls_option_list: [{key: value, ...}, ...], each by a table of its own; at most `max` of them */
 } ls_option_kind;
 
@@ -31,6 +32,12 @@ typedef struct {
     int count;
     int64_t value[16];
 } ls_option_ints;
+
+/* How often: one of the two is above 0, or neither. */
+typedef struct {
+    int64_t steps;
+    double seconds;
+} ls_option_every;
 
 enum { LS_MAX_SOURCES = 16 };
 typedef struct {

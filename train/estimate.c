@@ -53,6 +53,14 @@ static double mib(size_t bytes)
     return (double)bytes / (1024.0 * 1024);
 }
 
+/* Of a checkpoint, without headers and what a task remembers. */
+static size_t saved_bytes(const ls_run *run)
+{
+    const ls_train_config *config = run->config;
+    const int64_t copies = (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0);
+    return (size_t)((run->flat.trainable + ls_tables_trainable(run)) * copies + run->flat.still) * sizeof(float);
+}
+
 static void print_memory(const ls_run *run)
 {
     const ls_train_config *config = run->config;
@@ -60,6 +68,8 @@ static void print_memory(const ls_run *run)
     const size_t flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam);
     const size_t average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks);
     const size_t activations = ls_tape_memory(run->tape);
+    const size_t share = saved_bytes(run) / (size_t)run->ranks, buffer = (size_t)config->checkpoint.buffer;
+    const size_t copies = share < buffer ? share : buffer;
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
         const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains,
@@ -68,9 +78,9 @@ static void print_memory(const ls_run *run)
         char averaged[64] = "";
         if (average)
             snprintf(averaged, sizeof averaged, " + averaged weights %.0f", mib(average));
-        printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f%s + gradient sums %.0f + activations of a grain %.0f (measured)\n",
-               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(flat + average + reduce + activations),
-               mib(flat), averaged, mib(reduce), mib(activations));
+        printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f%s + gradient sums %.0f + activations of a grain %.0f (measured) + copies for checkpoints %.0f\n",
+               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(flat + average + reduce + activations + copies),
+               mib(flat), averaged, mib(reduce), mib(activations), mib(copies));
     }
 }
 
@@ -82,8 +92,6 @@ static void print_estimate(const ls_run *run, double grain_seconds)
     char rows[160], size[64];
     ls_run_describe_rows(run, rows, sizeof rows);
     const double seconds = grain_seconds * (double)rounds * (double)run->steps;
-    const int64_t copies = (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0);
-    const size_t saved = (size_t)((run->flat.trainable + ls_tables_trainable(run)) * copies + run->flat.still) * sizeof(float);
     printf("task            %s, %s (%s weights), %d rank(s) x %d thread(s)\n", config->task->name, ls_run_size(run, size),
            ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
     printf("numerics        %s\n", ls_numerics_id());
@@ -92,7 +100,7 @@ static void print_estimate(const ls_run *run, double grain_seconds)
            (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens, ls_run_unit(run));
     ls_groups_print(&run->groups, &config->optimizer, run->flat.parameters - run->table_count, run->table_count + run->flat.count, stdout);
     print_memory(run);
-    printf("disk            %.0f MiB a checkpoint, %lld kept%s%s\n", mib(saved), (long long)config->checkpoint.keep,
+    printf("disk            %.0f MiB a checkpoint, %lld kept%s%s\n", mib(saved_bytes(run)), (long long)config->checkpoint.keep,
            config->checkpoint.best ? " and the best by " : "", config->checkpoint.best ? run->best.metric : "");
     printf("time            about %.1f minutes: %.3f s a grain (measured), %lld grain(s) a rank and step\n", seconds / 60,
            grain_seconds, (long long)rounds);

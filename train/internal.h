@@ -90,6 +90,7 @@ typedef struct {
 } ls_best;
 
 typedef struct ls_metrics ls_metrics; /* train/metrics.h */
+typedef struct ls_saving ls_saving;   /* train/saving.h */
 
 struct ls_run {
     const ls_train_config *config;
@@ -110,6 +111,7 @@ struct ls_run {
     int table_count;
     ls_state_tree *state;
     ls_metrics *metrics;
+    ls_saving *saving;
     struct ls_profile *profile; /* NULL: not asked for */
     ls_trace *trace;            /* of the profile, or NULL */
 
@@ -127,7 +129,7 @@ struct ls_run {
     int64_t step_width;       /* numbers of a grain in the step: its loss, and its sums where the task gives them */
     double *my_loss, *grain_loss; /* [max grains, step_width] of the step: this rank's, everyone's in grain order */
     double *step_sums, *column;   /* [step_width - 1] the sums of the last step; [max grains] scratch */
-    uint8_t *stop_votes;     /* [ranks] */
+    uint8_t *stop_votes;     /* [ranks]: bit 0 of told to stop, the others of train/saving.h */
     bool stop;               /* some rank was told to stop */
 };
 

@@ -11,6 +11,7 @@
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/profile.h"
+#include "train/saving.h"
 #include "train/table.h"
 
 #include "base/log.h"
@@ -251,6 +252,9 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
     if (status == LS_OK)
         status = finish_sums(run);
     note(run, "reduce", begin);
+    begin = ls_trace_begin(run->trace);
+    ls_saving_wait_taken(run); /* from here on the state changes */
+    note(run, "wait for the checkpoint", begin);
     if (status == LS_OK)
         ls_flat_fold(&run->flat, run->slice_sum, grains);
     if (status == LS_OK)
@@ -273,30 +277,14 @@ static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
     return LS_OK;
 }
 
-static ls_status save(ls_run *run)
-{
-    const ls_checkpoint_options options = {.keep = (int)run->config->checkpoint.keep, .best = run->best.number >= 0 ? run->best.step : 0,
-                                           .numerics = ls_numerics_id(), .recipe = run->config->recipe_text};
-    const ls_status status = ls_checkpoint_save(run->world, run->state, run->config->run.run, run->step, &options);
-    if (status == LS_OK) {
-        run->saved_step = run->step;
-        return LS_OK;
-    }
-    if (status == LS_ECOMM || status == LS_ETIMEOUT)
-        return status;
-    if (run->rank == 0) /* training is worth more than one save: go on, and say so */
-        ls_log_write(LS_LOG_ERROR, "checkpoint", "%s. Training goes on; last good: step %lld", ls_fail_sentence(), (long long)run->saved_step);
-    return run->step == run->steps || run->stop ? status : LS_OK;
-}
-
-/* Whether any rank was told to stop: every rank must leave at the same step. */
+/* Whether any rank was told to stop: every rank must leave at the same step. And how the save in flight does. */
 static ls_status agree_to_stop(ls_run *run)
 {
-    const uint8_t mine = told_to_stop != 0;
+    const uint8_t mine = (uint8_t)((told_to_stop != 0) | ls_saving_vote(run));
     ls_status status = ls_all_gather_bytes(run->world, &mine, 1, run->stop_votes, "stop votes");
     for (int rank = 0; rank < run->ranks; rank++)
-        run->stop = run->stop || run->stop_votes[rank];
-    return status;
+        run->stop = run->stop || (run->stop_votes[rank] & 1);
+    return status == LS_OK ? ls_saving_hear(run, run->stop_votes) : status;
 }
 
 static bool due(int64_t step, int64_t every)
@@ -306,6 +294,7 @@ static bool due(int64_t step, int64_t every)
 
 static ls_status exchange_average(ls_run *run)
 {
+    ls_saving_wait_taken(run);
     const ls_status status = ls_ema_exchange(&run->ema, run->reducer, run->world);
     return status == LS_OK ? ls_tables_exchange(run) : status;
 }
@@ -351,8 +340,8 @@ static ls_status after_step(ls_run *run, const ls_step_metrics *metrics)
     if (status == LS_OK && run->eval_data && (due(run->step, run->config->run.eval_every) || run->step == run->steps))
         status = evaluate_and_report(run);
     const bool last = run->step == run->steps || run->stop || ls_patience_has_ended(run);
-    if (status == LS_OK && (last || run->improved || due(run->step, run->config->checkpoint.every)))
-        status = save(run);
+    if (status == LS_OK && (last || run->improved || ls_saving_is_due(run)))
+        status = ls_saving_save(run, last);
     if (run->improved && run->saved_step != run->step)
         run->best = best_before; /* it is not on the disk: later ones are compared with the best that is */
     return status;

@@ -58,7 +58,10 @@ typedef struct {
 } ls_ema_options;
 
 typedef struct {
-    int64_t every, keep;           /* steps (0: only at the end), newest kept */
+    ls_option_every every;         /* steps or time; neither: only at the end */
+    int64_t keep, keep_every;      /* newest kept; and those of every so manieth step */
+    bool async;                    /* written while training goes on */
+    int64_t buffer;                /* bytes of copies that a rank may hold for it */
     const char *best;              /* held-out number that says which one is kept besides; NULL: none */
 } ls_checkpoint_recipe;
 

@@ -4,6 +4,7 @@
 #include "train/ema.h"
 #include "train/metrics.h"
 #include "train/profile.h"
+#include "train/saving.h"
 #include "train/table.h"
 
 #include "base/log.h"
@@ -250,6 +251,8 @@ static ls_status open_step(ls_run *run)
         status = ls_loader_open(&run->loader, run->train_data, (int)run->config->data.ahead);
     if (status == LS_OK)
         status = ls_metrics_open(&run->metrics, run);
+    if (status == LS_OK)
+        status = ls_saving_open(run);
     return status;
 }
 
@@ -340,6 +343,7 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
 
 void ls_run_close(ls_run *run)
 {
+    ls_saving_close(run); /* its thread reads the state */
     ls_metrics_close(run->metrics);
     ls_loader_free(run->loader);
     ls_profile_close(run->profile, run->world);

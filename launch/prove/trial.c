@@ -150,8 +150,9 @@ static ls_status kill_and_resume(const ls_trial_setting *setting, const ls_trial
     bool killed = false;
     ls_status status = LS_OK;
     result->killed_rank = (int)random_below((uint32_t)trial->ranks);
-    /* A random step, behind the first checkpoint so that there is something to resume from, before the last step. */
-    int64_t first = checkpoint_every(setting, trial) + 1, choices = setting->steps - first;
+    /* A random step, behind the second checkpoint's so that the first is written and there is something to resume from, before
+     * the last step. */
+    int64_t first = 2 * checkpoint_every(setting, trial) + 1, choices = setting->steps - first;
     int64_t step = first + (choices > 1 ? random_below((uint32_t)choices) : 0);
     if (step >= setting->steps)
         step = setting->steps > 1 ? setting->steps - 1 : 1;

@@ -96,6 +96,34 @@ static ls_status read_number(const ls_option *option, const ls_yaml_node *node, 
     return LS_OK;
 }
 
+/* "10 min": a number, spaces or none, and a unit. */
+static ls_status read_every(const ls_option *option, const ls_yaml_node *node, ls_option_every *every)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"s", 1}, {"min", 60}, {"h", 3600}};
+    *every = (ls_option_every){0};
+    if (node->kind != LS_YAML_SCALAR || node->quoted || !isdigit((unsigned char)*node->text))
+        return wrong(option, node);
+    char amount[64];
+    const size_t digits = strspn(node->text, "0123456789.");
+    const char *unit = node->text + digits + strspn(node->text + digits, " ");
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        char *end;
+        if (strcmp(unit, units[i].name))
+            continue;
+        every->seconds = units[i].seconds * strtod(node->text, &end);
+        return end == node->text + digits && every->seconds > 0 && isfinite(every->seconds) ? LS_OK : wrong(option, node);
+    }
+    const bool steps = !strcmp(unit, "steps") || !strcmp(unit, "step");
+    snprintf(amount, sizeof amount, "%.*s", (int)(digits < sizeof amount ? digits : 0), node->text);
+    const ls_yaml_node count = {.kind = LS_YAML_SCALAR, .text = steps ? amount : node->text};
+    if (!integer(&count, &every->steps) || every->steps < 0 || (double)every->steps > option->max)
+        return wrong(option, node);
+    return LS_OK;
+}
+
 static ls_status read_bool(const ls_option *option, const ls_yaml_node *node, bool *field)
 {
     static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
@@ -236,6 +264,7 @@ ls_status ls_option_read(const ls_option *option, const ls_yaml_node *node, void
         return read_list(option, node, true, 16, &list->count, list->value, at);
     }
     case LS_OPTION_SOURCES: return read_sources(option, node, field, arena, at);
+    case LS_OPTION_EVERY: return read_every(option, node, field);
     case LS_OPTION_LIST: break; /* schema.c: its elements have keys of their own */
     }
     return ls_fail(LS_EARG, "option %s: kind %d is not known", option->key, (int)option->kind);
@@ -365,6 +394,16 @@ void ls_option_print(const ls_option *option, const void *field, FILE *out)
         break;
     }
     case LS_OPTION_SOURCES: print_sources(field, out); break;
+    case LS_OPTION_EVERY: {
+        const ls_option_every *every = field;
+        if (every->seconds > 0) {
+            print_double(every->seconds, out);
+            fputs(" s", out);
+        } else {
+            fprintf(out, "%lld", (long long)every->steps);
+        }
+        break;
+    }
     case LS_OPTION_LIST: print_items(option->choices, field, out); break;
     }
 }
@@ -390,6 +429,7 @@ void ls_option_describe(const ls_option *option, char *text, size_t bytes)
     case LS_OPTION_FLOATS: describe_range(option, "a list of numbers", text, bytes); break;
     case LS_OPTION_INTS: describe_range(option, "a list of whole numbers", text, bytes); break;
     case LS_OPTION_SOURCES: snprintf(text, bytes, "a data set's folder, or a list of them"); break;
+    case LS_OPTION_EVERY: snprintf(text, bytes, "steps (100, 100 steps) or time (30 s, 10 min, 2 h)"); break;
     case LS_OPTION_LIST: {
         const ls_option_section *item = option->choices;
         size_t used = (size_t)snprintf(text, bytes, "a list of at most %.0f {", option->max);

@@ -54,6 +54,37 @@ Test(convert, whole_numbers_keep_every_digit)
     }
 }
 
+Test(convert, how_often_is_steps_or_time)
+{
+    static const struct {
+        const char *text, *printed;
+        int64_t steps;
+        double seconds;
+    } rows[] = {{"0", "0", 0, 0},           {"100", "100", 100, 0},     {"100 steps", "100", 100, 0}, {"1 step", "1", 1, 0},
+                {"2k", "2000", 2000, 0},    {"30 s", "30 s", 0, 30},    {"10 min", "600 s", 0, 600},  {"1.5h", "5400 s", 0, 5400},
+                {"0.1 s", "0.1 s", 0, 0.1}};
+    const ls_option option = {.key = "x", .kind = LS_OPTION_EVERY, .max = 1e12};
+    const ls_yaml_node *at;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char printed[64] = "";
+        const ls_yaml_node node = {.kind = LS_YAML_SCALAR, .text = rows[i].text};
+        ls_option_every every = {-1, -1};
+        cr_expect_eq(ls_option_read(&option, &node, &every, NULL, &at), LS_OK, "%s: %s", rows[i].text, ls_fail_sentence());
+        cr_expect_eq(every.steps, rows[i].steps, "%s", rows[i].text);
+        cr_expect_eq(every.seconds, rows[i].seconds, "%s", rows[i].text);
+        FILE *out = fmemopen(printed, sizeof printed, "w");
+        ls_option_print(&option, &every, out);
+        fclose(out);
+        cr_expect_str_eq(printed, rows[i].printed);
+    }
+    static const char *const wrong[] = {"", "min", "-1", "1.5 steps", "1.5", "10 minutes", "10 m", "0 s", "1e3 s", "1.2.3 s", "1e13", "10 min 5 s", "s 10"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const ls_yaml_node node = {.kind = LS_YAML_SCALAR, .text = wrong[i]};
+        ls_option_every every;
+        cr_expect_eq(ls_option_read(&option, &node, &every, NULL, &at), LS_ERECIPE, "\"%s\"", wrong[i]);
+    }
+}
+
 Test(convert, printed_doubles_read_back_to_the_same_bits)
 {
     ls_option option = {.key = "x", .kind = LS_OPTION_FLOAT};
