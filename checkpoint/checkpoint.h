@@ -82,6 +82,8 @@ ls_status ls_checkpoint_numerics(const char *path, char id[128]);
 ls_status ls_checkpoint_hash(const char *path, uint64_t *hash); /* one hash of the logical state */
 /* Reads and checks everything. Of a run folder its newest, whole or not. */
 ls_status ls_checkpoint_verify(const char *path);
+/* The same by all ranks, which share the files. Collective; one verdict on all: that of the first damaged file in order. */
+ls_status ls_checkpoint_verify_shared(ls_world *world, const char *path);
 typedef struct {
     char path[4096]; /* of the checkpoint's folder */
     int64_t step;

@@ -89,6 +89,23 @@ ls_status ls_folder_list(const char *run, ls_folder_row **rows, int *count)
     return status;
 }
 
+ls_status ls_folder_newest(const char *path, char found[LS_PATH])
+{
+    ls_folder_row *rows;
+    int count;
+    ls_status status = ls_folder_list(path, &rows, &count);
+    if (status == LS_OK)
+        status = ls_folder_fits(snprintf(found, LS_PATH, "%s", path));
+    for (int i = 0; status == LS_OK && i < count; i++) {
+        if (!rows[i].suffix[0]) {
+            status = ls_folder_step_path(found, path, rows[i].step, "");
+            break;
+        }
+    }
+    free(rows);
+    return status;
+}
+
 ls_status ls_folder_resolve(const char *path, char found[LS_PATH])
 {
     char joining[LS_PATH];

@@ -19,6 +19,8 @@ typedef struct {
 bool ls_folder_parse(const char *name, ls_folder_row *row);
 /* Everything of ours, newest step first; malloc'ed. No folder: LS_OK and none. */
 ls_status ls_folder_list(const char *run, ls_folder_row **rows, int *count);
+/* The newest committed folder of a run, whatever its state; without one, `path` itself. */
+ls_status ls_folder_newest(const char *path, char found[LS_PATH]);
 /* The newest whole checkpoint of a run, or `path` itself if it is a checkpoint folder. "Whole" by a quick look: the
  * joining file is good and the files it lists have their sizes; contents are checked as they are read. Damaged ones
  * are named in a warning. For the commands; a run that resumes asks ls_checkpoint_latest. */

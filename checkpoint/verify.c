@@ -104,7 +104,7 @@ static ls_status end_file(ls_verifier *v)
             LS_ECORRUPT,
             "%s: a header, or the space between tensors, is not as it was written (XXH3 is %016llx, was %016llx)",
             v->path, (unsigned long long)hash, (unsigned long long)row->xxh3);
-    v->file += v->stride;
+    v->file += status == LS_OK ? v->stride : 0;
     return status;
 }
 
@@ -141,27 +141,10 @@ ls_status ls_verify_files(const char *folder, const ls_manifest *m, int64_t firs
     return status;
 }
 
-/* The newest folder whatever its state: `verify` is asked about it, not about the one before. */
-static ls_status newest(const char *path, char found[LS_PATH])
-{
-    ls_folder_row *rows;
-    int count;
-    ls_status status = ls_folder_list(path, &rows, &count);
-    snprintf(found, LS_PATH, "%s", path);
-    for (int i = 0; status == LS_OK && i < count; i++) {
-        if (!rows[i].suffix[0]) {
-            status = ls_folder_step_path(found, path, rows[i].step, "");
-            break;
-        }
-    }
-    free(rows);
-    return status;
-}
-
 ls_status ls_checkpoint_verify(const char *path)
 {
     char folder[LS_PATH];
-    ls_status status = newest(path, folder);
+    ls_status status = ls_folder_newest(path, folder);
     ls_manifest *manifest = NULL;
     if (status == LS_OK)
         status = ls_joining_read(folder, &manifest);

@@ -23,7 +23,7 @@ typedef struct {
 } ls_verifier;
 ls_status ls_verifier_open(ls_verifier *v, const char *folder, const ls_manifest *manifest, int64_t first,
                            int64_t stride);
-/* Reads about `budget` bytes more. */
+/* Reads about `budget` bytes more. On a failure v->file is the file it was found in. */
 ls_status ls_verifier_read(ls_verifier *v, int64_t budget, bool *done);
 void ls_verifier_close(ls_verifier *v);
 

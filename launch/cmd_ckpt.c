@@ -8,7 +8,7 @@
  *     lockstep ckpt export runs/sft DIR    the other way
  *
  * FOLDER is a run folder (its newest checkpoint) or one checkpoint of it, runs/sft/checkpoints/best for instance. No MPI is
- * needed. */
+ * needed; under mpirun, verify shares the files among the ranks. */
 #include "checkpoint/checkpoint.h"
 #include "launch/ckpt/export.h"
 #include "launch/ckpt/import.h"
@@ -17,6 +17,7 @@
 #include <argp.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -87,7 +88,7 @@ static const struct argp parser = {
     .doc = "Looks into checkpoints. FOLDER is a run folder (its newest checkpoint) or a checkpoint's own, RUN/checkpoints/best\n"
            "where checkpoint.best is set.\v"
            "info     step, numerics, sizes, and a table of all tensors with their hashes\n"
-           "verify   reads every byte and says what is damaged\n"
+           "verify   reads every byte and says what is damaged; under mpirun the ranks share the files\n"
            "hash     one hash of names, shapes and bits: the same whatever the number of ranks\n"
            "import   makes a folder for `generate`, `eval` and `model.from` out of a Hugging Face folder (config.json and\n"
            "         safetensors: gpt2, llama, mistral, qwen2, qwen3), or of a llama2.c model file with its --tokenizer; tensors without\n"
@@ -139,15 +140,28 @@ static ls_status info(const char *folder)
     return ls_checkpoint_list(about.path, print_row, NULL);
 }
 
-static ls_status verify(const char *folder)
+/* Under mpirun or srun, which say so in the environment; else no MPI is started. */
+static bool is_launched(void)
 {
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK");
+}
+
+/* Of several ranks, rank 0 speaks. */
+static int verify(const char *folder)
+{
+    ls_world *world = NULL;
     ls_checkpoint_info about;
-    ls_status status = ls_checkpoint_verify(folder);
+    ls_status status = is_launched() ? ls_world_open(&world, NULL) : LS_OK;
+    const bool speaks = !world || ls_world_rank(world) == 0;
     if (status == LS_OK)
+        status = world ? ls_checkpoint_verify_shared(world, folder) : ls_checkpoint_verify(folder);
+    if (status == LS_OK && speaks)
         status = ls_checkpoint_about(folder, &about);
-    if (status == LS_OK)
+    if (status == LS_OK && speaks)
         printf("%s: whole; %d rank files, %" PRId64 " bytes\n", about.path, about.ranks, about.file_bytes);
-    return status;
+    const int code = speaks ? ls_command_failed("ckpt verify", status) : ls_status_exit_code(status);
+    ls_world_close(world);
+    return code;
 }
 
 static ls_status print_hash(const char *folder)
@@ -175,7 +189,7 @@ static int run(int argc, char **argv)
     if (strcmp(given.action, "info") == 0)
         return ls_command_failed("ckpt info", info(given.folder));
     if (strcmp(given.action, "verify") == 0)
-        return ls_command_failed("ckpt verify", verify(given.folder));
+        return verify(given.folder);
     if (strcmp(given.action, "hash") == 0)
         return ls_command_failed("ckpt hash", print_hash(given.folder));
     fprintf(stderr, "lockstep ckpt: no action \"%s\"; there are info, verify, hash, import and export\n", given.action);

@@ -186,6 +186,38 @@ Test(damage, of_data_is_found_by_the_load_and_named)
     free(v.bytes);
 }
 
+static ls_status verify_body(ls_world *world, void *path)
+{
+    return ls_checkpoint_verify_shared(world, path);
+}
+
+/* The verdict of all is the verdict of one, whoever reads the damaged file, and however many are damaged. */
+Test(damage, all_ranks_together_say_what_one_says)
+{
+    const char *run = two_checkpoints();
+    victim second = choose(run, "rank-0001.h5"), third = choose(run, "rank-0002.h5");
+    for (int ranks = 1; ranks <= 5; ranks++)
+        cr_assert_eq(on_ranks(ranks, verify_body, (void *)run), LS_OK, "%d ranks: %s", ranks, sentence);
+    third.bytes[third.size / 2] ^= 1;
+    overwrite(&third, third.bytes, third.size);
+    for (int damaged = 1; damaged <= 2; damaged++) {
+        char want[2048];
+        const ls_status status = ls_checkpoint_verify(run);
+        cr_assert_eq(status, LS_ECORRUPT);
+        snprintf(want, sizeof want, "%s", ls_fail_sentence());
+        cr_assert(strstr(want, damaged == 1 ? "rank-0002.h5" : "rank-0001.h5"), "%s", want);
+        for (int ranks = 1; ranks <= 5; ranks++) {
+            cr_assert_eq(on_ranks(ranks, verify_body, (void *)run), status, "%d ranks: %s", ranks, sentence);
+            cr_assert_str_eq(sentence, want, "%d ranks", ranks);
+        }
+        overwrite(&second, second.bytes, second.size - 1);
+    }
+    unlink(choose(run, "checkpoint.h5").path);
+    cr_assert_eq(on_ranks(3, verify_body, (void *)run), LS_ENOTFOUND);
+    cr_assert(strstr(sentence, "step-00000002/checkpoint.h5"), "%s", sentence);
+    free(second.bytes), free(third.bytes);
+}
+
 Test(damage, none_whole_is_an_error_and_not_a_fresh_start)
 {
     const char *run = two_checkpoints();

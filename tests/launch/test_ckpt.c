@@ -40,11 +40,15 @@ Test(ckpt, verify_names_what_is_damaged)
     cr_assert_eq(fixture_run("$LOCKSTEP train $FOLDER/recipe.yaml checkpoint.every=2"), 0, "%s", text);
     cr_assert_eq(fixture_run("$LOCKSTEP ckpt verify $FOLDER/run"), 0, "%s", text);
     cr_assert(strstr(text, "step-00000004: whole"), "%s", text);
+    cr_assert_eq(fixture_run("mpirun --oversubscribe -n 3 $LOCKSTEP ckpt verify $FOLDER/run"), 0, "%s", text);
+    cr_assert_eq(fixture_count("step-00000004: whole"), 1, "one verdict: %s", text);
     cr_assert_eq(fixture_run("printf x | dd of=$FOLDER/run/checkpoints/step-00000004/rank-0000.h5 bs=1 seek=20000 "
                              "conv=notrunc status=none"),
                  0);
     cr_assert_eq(fixture_run("$LOCKSTEP ckpt verify $FOLDER/run"), 1);
     cr_assert(strstr(text, "lockstep ckpt verify: ") && strstr(text, "step-00000004/rank-0000.h5"), "%s", text);
+    cr_assert_eq(fixture_run("mpirun --oversubscribe -n 3 $LOCKSTEP ckpt verify $FOLDER/run"), 1);
+    cr_assert_eq(fixture_count("lockstep ckpt verify: "), 1, "%s", text);
     cr_assert_eq(
         fixture_run("rm -r $FOLDER/run/checkpoints/step-00000004/checkpoint.h5; $LOCKSTEP ckpt info $FOLDER/run"), 0);
     cr_assert(strstr(text, "step        2"), "the newest whole one: %s", text);
