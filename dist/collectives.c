@@ -239,9 +239,9 @@ ls_status ls_same_everywhere(ls_world *world, const void *data, size_t bytes, co
     digest mine = {.bytes = bytes, .hash = ls_hash_bytes(data, bytes, LS_HASH_SEED)};
     memcpy(mine.head, data, bytes < sizeof mine.head ? bytes : sizeof mine.head);
     digest *all = calloc((size_t)world->ranks, sizeof *all);
-    if (!all)
-        return ls_fail(LS_EMEM, "no memory to compare %d ranks", world->ranks);
-    ls_status status = ls_all_gather_bytes(world, &mine, sizeof mine, all, what);
+    ls_status status = ls_agree(world, all ? LS_OK : ls_fail(LS_EMEM, "no memory to compare %d ranks", world->ranks), what);
+    if (status == LS_OK)
+        status = ls_all_gather_bytes(world, &mine, sizeof mine, all, what);
     for (int rank = 1; rank < world->ranks && status == LS_OK; rank++)
         if (all[rank].bytes != all[0].bytes || all[rank].hash != all[0].hash)
             status =

@@ -178,7 +178,7 @@ ls_status save_under_way(ls_world *world, ls_saver *saver, const state *s)
         status = ls_all_gather_bytes(world, &mine, 1, votes, "test");
         if (status == LS_OK)
             status = ls_saver_poll(saver, votes, 3, &over);
-        usleep(300);
+        usleep(2000); /* a step */
     }
     return status;
 }

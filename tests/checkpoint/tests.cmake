@@ -15,6 +15,14 @@ foreach(test test_commit test_full_disk test_saver)
   target_link_options(checkpoint_${test} PRIVATE ${ls_faults_wrap})
 endforeach()
 
+ls_test(checkpoint/test_saver_faults SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
+set(ls_memory_wrap "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=mmap")
+set(ls_exchange_wrap "-Wl,--wrap=ls_agree,--wrap=ls_broadcast,--wrap=ls_all_gather_bytes,--wrap=ls_all_gather_varying,--wrap=ls_same_everywhere")
+target_link_options(checkpoint_test_saver_faults PRIVATE ${ls_memory_wrap} ${ls_exchange_wrap})
+
+ls_rank_program(checkpoint/race_saver SOURCES checkpoint/state.c KNOWS ls_checkpoint) # plain, so that ThreadSanitizer can run it
+add_test(NAME checkpoint/race_saver COMMAND checkpoint_race_saver)
+
 # The same under mpirun, ranks as processes.
 ls_rank_program(checkpoint/rank_checkpoint SOURCES checkpoint/state.c KNOWS ls_checkpoint)
 ls_test(checkpoint/test_ranks SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
