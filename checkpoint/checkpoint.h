@@ -35,6 +35,7 @@ typedef struct {
 } ls_saver_options;
 typedef struct {
     int64_t step, bytes;    /* of this rank */
+    double written;         /* seconds from begin until this rank's file was on the disk */
     double seconds, waited; /* from begin to the end, and how long of that the calls below took */
 } ls_saver_report;
 

@@ -351,6 +351,7 @@ static ls_status abandon(ls_saver *s)
 static ls_status report_and_commit(ls_saver *s, bool *over)
 {
     bool kept;
+    s->last.written = ls_writer_progress(s->writer) - s->began;
     ls_writer_end(s->writer, &kept);
     ls_status status = collect(s);
     if (status == LS_OK) {

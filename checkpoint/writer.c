@@ -116,6 +116,7 @@ static void do_work(ls_writer *w)
         w->status = status;
         snprintf(w->sentence, sizeof w->sentence, "%s", status == LS_OK ? "" : ls_fail_sentence());
     }
+    w->progress = now();
     w->busy = w->taking = false;
     pthread_cond_broadcast(&w->told);
 }
@@ -312,6 +313,14 @@ void ls_writer_cancel(ls_writer *w)
             give_up(w);
     }
     pthread_mutex_unlock(&w->mutex);
+}
+
+double ls_writer_progress(ls_writer *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    const double progress = w->progress;
+    pthread_mutex_unlock(&w->mutex);
+    return progress;
 }
 
 ls_status ls_writer_end(ls_writer *w, bool *kept)

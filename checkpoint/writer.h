@@ -33,5 +33,7 @@ void ls_writer_wait_taken(ls_writer *writer);
 void ls_writer_wait(ls_writer *writer, double seconds);
 /* Asks the writing of a file to stop, and waits until it does or is given up. */
 void ls_writer_cancel(ls_writer *writer);
+/* When its last piece was done, or the work; seconds of the monotonic clock. */
+double ls_writer_progress(ls_writer *writer);
 /* How the work went, with its sentence, once it is not BUSY. *kept: it was given up, file or context belong to the thread. */
 ls_status ls_writer_end(ls_writer *writer, bool *kept);

@@ -84,6 +84,11 @@ bool ls_saving_is_due(const ls_run *run)
     return run->saving->clock || (every > 0 && run->step % every == 0);
 }
 
+const ls_saver *ls_saving_saver(const ls_run *run)
+{
+    return run->saving->saver;
+}
+
 static ls_status finish_older(ls_run *run, bool last)
 {
     ls_saver *saver = run->saving->saver;
