@@ -10,12 +10,14 @@
 #include "dist/loopback.h"
 
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { OLD = 1, NEW = 2, RANKS = 2 };
 
@@ -125,6 +127,43 @@ Test(saver_faults, each_allocation_fails_once)
 {
     no_memory_everywhere(1, true, "a rank alone, its writer's too");
     no_memory_everywhere(RANKS, false, "one of two ranks");
+}
+
+/* Between the begin of a save and its report a step takes nothing from the heap, and the writer does not either. */
+static ls_status counted_body(ls_world *world, void *context)
+{
+    const job *j = context;
+    state s;
+    state_make(&s, j->seed, 0, 1);
+    const ls_saver_options how = {.buffer = 64 << 10};
+    const ls_checkpoint_options options = {.keep = 1};
+    ls_saver *saver;
+    ls_status status = ls_saver_open(&saver, world, &how);
+    for (int step = 1; status == LS_OK && step <= 3; step++) {
+        status = ls_saver_begin(saver, s.tree, j->run, step, &options);
+        atomic_store(&count, 0);
+        atomic_store(&everywhere, true);
+        atomic_store(&at, INT_MAX);
+        ls_saver_wait_taken(saver);
+        while (status == LS_OK && ls_saver_vote(saver) == 1)
+            usleep(100);
+        atomic_store(&at, -1);
+        const int taken = atomic_load(&count);
+        if (status == LS_OK && taken)
+            status = ls_fail(LS_ENUMERIC, "%d allocations", taken);
+        if (status == LS_OK)
+            status = ls_saver_finish(saver);
+    }
+    ls_saver_close(saver);
+    state_free(&s);
+    return status;
+}
+
+Test(saver_faults, the_writer_takes_nothing_from_the_heap)
+{
+    job j = {.run = new_folder(), .seed = NEW};
+    exchanges = false;
+    cr_assert_eq(on_ranks(1, counted_body, &j), LS_OK, "%s", sentence);
 }
 
 /* ---- exchanges ---- */

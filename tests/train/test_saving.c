@@ -17,6 +17,8 @@ TestSuite(saving, .init = begin, .fini = ls_fixture_end, .timeout = 100);
 #define RANKS "mpirun --oversubscribe --bind-to none -n "
 #define TRAIN "lockstep train tiny.yaml data.eval= checkpoint.keep=99 ema.decay=0.9 "
 
+#define SLOW_DISK "export LD_PRELOAD=$LS_BUILD/tests/libslow_disk.so ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0; "
+
 static void expect_equal_checkpoints(const char *other, int steps)
 {
     for (int step = 1; step <= steps; step++) {
@@ -46,10 +48,24 @@ Test(saving, beside_training_has_the_bits_of_its_step)
 Test(saving, to_a_slow_disk_has_the_bits_of_its_step)
 {
     ls_expect(ls_shell(TRAIN "checkpoint.every=1 checkpoint.async=false run=sync max_steps=4"), 0, NULL);
-    ls_expect(ls_shell("export LD_PRELOAD=$LS_BUILD/tests/libslow_disk.so ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0; "
-                       RANKS "2 " TRAIN "checkpoint.every=1 checkpoint.buffer=64Ki run=slow max_steps=4"),
+    ls_expect(ls_shell(SLOW_DISK RANKS "2 " TRAIN "checkpoint.every=1 checkpoint.buffer=64Ki run=slow max_steps=4"),
               0, "step 2 waits: the checkpoint of step 1 is still being written; raise checkpoint.every", NULL);
     expect_equal_checkpoints("slow", 4);
+}
+
+/* Killed while a save is in flight: the older checkpoint is gone on with, on another number of ranks. */
+Test(saving, killed_in_the_middle_goes_on_from_the_older)
+{
+    char want[64], got[64];
+    ls_expect(ls_shell(TRAIN "run=straight max_steps=8"), 0, NULL);
+    ls_hash_of("straight", want);
+    ls_expect(ls_shell("(" SLOW_DISK RANKS "2 " TRAIN "checkpoint.every=2 checkpoint.buffer=64Ki max_steps=20) & pid=$!\n"
+                       "until test -d run/checkpoints/step-00000004.partial; do kill -0 $pid || break; done\n"
+                       "kill -KILL $(cat run/log/rank-0001.pid); wait $pid; ls run/checkpoints"),
+              0, "step-00000002\n", "step-00000004.partial", NULL);
+    ls_expect(ls_shell(RANKS "3 " TRAIN "checkpoint.every=2 max_steps=8"), 0, "resuming from run/checkpoints/step-00000002", "set aside as", NULL);
+    ls_hash_of("run", got);
+    cr_assert_str_eq(got, want);
 }
 
 Test(saving, what_keep_every_names_stays)
