@@ -32,6 +32,7 @@ typedef struct ls_saver ls_saver;
 typedef struct {
     int64_t buffer;  /* bytes of copies that wait for the disk, at most; 0: 64 MiB */
     double patience; /* seconds without a byte written after which a save is given up; 0: 120 */
+    bool read_back;  /* each file is read from the disk again and compared before the checkpoint counts */
 } ls_saver_options;
 typedef struct {
     int64_t step, bytes;    /* of this rank */

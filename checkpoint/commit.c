@@ -8,6 +8,7 @@
 #include "checkpoint/verify.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ static ls_status write_joining(const ls_commit *commit, ls_manifest *manifest)
         status = ls_disk_write(fd, path, file.bytes, file.size, 0); /* 6 */
         if (status == LS_OK)
             status = ls_disk_sync(fd, path); /* 7 */
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* who reads it next shall see the disk; a hint */
         if (close(fd) != 0 && status == LS_OK)
             status = ls_disk_fail(path, "close");
     }
@@ -90,9 +92,19 @@ static ls_status write_joining(const ls_commit *commit, ls_manifest *manifest)
     return status;
 }
 
-ls_status ls_commit_finish(const ls_commit *commit, ls_manifest *manifest)
+static ls_status read_joining_back(const ls_commit *commit)
+{
+    ls_manifest *read;
+    const ls_status status = ls_joining_read(commit->partial, &read);
+    ls_manifest_free(read);
+    return status;
+}
+
+ls_status ls_commit_finish(const ls_commit *commit, ls_manifest *manifest, bool read_back)
 {
     ls_status status = write_joining(commit, manifest); /* 6, 7 */
+    if (status == LS_OK && read_back)
+        status = read_joining_back(commit);
     if (status == LS_OK)
         status = ls_disk_sync_folder(commit->partial); /* 8 */
     if (status == LS_OK)

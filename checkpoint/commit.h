@@ -15,8 +15,8 @@ ls_status ls_commit_plan(ls_commit *commit, const char *run, int64_t step);
 ls_status ls_commit_meet(const ls_commit *commit, bool *whole, uint64_t *hash);
 /* Line 2. `bytes` in all, `largest` of them in one file. LS_ESPACE. */
 ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest);
-/* Lines 6 to 10. */
-ls_status ls_commit_finish(const ls_commit *commit, ls_manifest *manifest);
+/* Lines 6 to 10. read_back: the joining file is read again before 8. */
+ls_status ls_commit_finish(const ls_commit *commit, ls_manifest *manifest, bool read_back);
 /* Takes .partial away; what cannot be removed is left under that name, which no reader takes. */
 void ls_commit_abandon(const ls_commit *commit);
 

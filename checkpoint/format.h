@@ -80,6 +80,7 @@
  * then rank 0's thread commits; one failed, or its disk took no byte for two minutes: that save is over, training is not.
  * Between two borders a save sends nothing, so it can neither sit in a collective nor come between those of a step. One
  * save is in flight at the most; the next one waits, as do the end of the run, a signal, and the save of a new best.
+ * With `checkpoint.verify` each rank reads its file back after line 4, and rank 0 the joining file after 7.
  * A rank whose call to the disk never comes back is left its thread and its pool, and .partial is left as it is.
  *
  * At 9 the folder's files are all on the disk, so whichever name the power cut leaves is true. If 10 fails the save is

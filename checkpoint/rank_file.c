@@ -33,6 +33,8 @@ struct ls_rank_file {
     int64_t at;              /* bytes of the file that are written */
     int64_t started, waited; /* bytes that the disk was told to write, and those of them that it has written */
     ls_hasher *hasher;       /* of the bytes as they leave memory */
+    ls_hasher *reread;       /* of the bytes as they come back, so many of them */
+    int64_t checked;
 };
 
 static bool draw_slice(hid_t h5, const ls_state_entry *entry, ls_slice_row *slice, hid_t link, hid_t list)
@@ -213,6 +215,33 @@ ls_status ls_rank_file_end(ls_rank_file *file)
     return status;
 }
 
+ls_status ls_rank_file_reopen(ls_rank_file *file)
+{
+    int64_t bytes;
+    const ls_status status = ls_disk_open(file->path, &file->fd, &bytes);
+    if (status != LS_OK)
+        return status;
+    posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED); /* what is synced may go; a hint, and not every file system can */
+    file->checked = 0;
+    file->reread = ls_hasher_create(LS_HASH_SEED);
+    return file->reread ? LS_OK : ls_fail(LS_EMEM, "%s: no memory to read it back", file->path);
+}
+
+ls_status ls_rank_file_check(ls_rank_file *file, char *piece, int64_t room, bool *done)
+{
+    const int64_t left = file->at - file->checked, size = left < room ? left : room;
+    *done = size == left;
+    ls_status status = ls_disk_read(file->fd, file->path, piece, (size_t)size, file->checked);
+    if (status == LS_OK)
+        ls_hasher_add(file->reread, piece, (size_t)size);
+    file->checked += size;
+    const uint64_t written = ls_hasher_digest(file->hasher), read = ls_hasher_digest(file->reread);
+    if (status == LS_OK && *done && written != read)
+        status = ls_fail(LS_ECORRUPT, "%s: what the disk gives back is not what was written (XXH3 %016llx, was %016llx): do not trust this disk",
+                         file->path, (unsigned long long)read, (unsigned long long)written);
+    return status;
+}
+
 ls_file_row ls_rank_file_row(const ls_rank_file *file)
 {
     ls_file_row row = {.bytes = file->at, .xxh3 = ls_hasher_digest(file->hasher)};
@@ -227,6 +256,7 @@ void ls_rank_file_free(ls_rank_file *file)
     if (file->fd >= 0)
         close(file->fd);
     ls_hasher_free(file->hasher);
+    ls_hasher_free(file->reread);
     ls_memory_file_free(&file->drawing);
     free(file->extent);
     free(file);

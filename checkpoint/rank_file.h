@@ -22,6 +22,10 @@ int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room);
 ls_status ls_rank_file_put(ls_rank_file *file, const char *piece, int64_t size);
 /* After the last piece: syncs and closes. */
 ls_status ls_rank_file_end(ls_rank_file *file);
+/* After the end, for a look at what the disk has: opens the file again, behind the page cache where the system allows it;
+ * then reads on, at most `room` bytes into `piece`. *done: all of it, and it is what was written. LS_ECORRUPT: it is not. */
+ls_status ls_rank_file_reopen(ls_rank_file *file);
+ls_status ls_rank_file_check(ls_rank_file *file, char *piece, int64_t room, bool *done);
 /* The row of the list; after the end. */
 ls_file_row ls_rank_file_row(const ls_rank_file *file);
 void ls_rank_file_free(ls_rank_file *file);

@@ -31,12 +31,14 @@ typedef struct {
     ls_commit commit;
     ls_manifest *manifest;
     ls_commit_kept kept;
+    bool read_back;
 } commit_work;
 
 struct ls_saver {
     ls_world *world;
     int rank, ranks;
     ls_writer *writer;
+    bool read_back;
     uint8_t *votes; /* [ranks] of ls_saver_finish */
     enum { IDLE, WRITING, COMMITTING } now;
     double began;
@@ -70,11 +72,12 @@ ls_status ls_saver_open(ls_saver **out, ls_world *world, const ls_saver_options 
     s->world = world;
     s->rank = ls_world_rank(world);
     s->ranks = ls_world_ranks(world);
+    s->read_back = options->read_back;
     s->votes = calloc((size_t)s->ranks, sizeof *s->votes);
     ls_status status = s->votes ? LS_OK : ls_fail(LS_EMEM, "no memory to ask %d ranks", s->ranks);
     if (status == LS_OK)
         status = ls_writer_open(&s->writer, options->buffer ? options->buffer : INT64_C(64) << 20,
-                                options->patience > 0 ? options->patience : 120);
+                                options->patience > 0 ? options->patience : 120, options->read_back);
     if (status == LS_OK)
         *out = s;
     else
@@ -302,7 +305,7 @@ static ls_status collect(ls_saver *s)
 static ls_status commit(void *context)
 {
     commit_work *work = context;
-    const ls_status status = ls_commit_finish(&work->commit, work->manifest);
+    const ls_status status = ls_commit_finish(&work->commit, work->manifest, work->read_back);
     if (status == LS_OK)
         keep(&work->commit, &work->kept);
     else
@@ -320,7 +323,7 @@ static void start_commit(ls_saver *s)
     m->save = s->save;
     memcpy(m->numerics, s->numerics, sizeof m->numerics);
     m->recipe = s->recipe;
-    *s->work = (commit_work){.commit = s->commit, .manifest = m, .kept = s->kept};
+    *s->work = (commit_work){.commit = s->commit, .manifest = m, .kept = s->kept, .read_back = s->read_back};
     s->recipe = NULL;
     s->manifest = NULL;
     ls_writer_call(s->writer, commit, free_work, s->work);

@@ -32,6 +32,7 @@ struct ls_writer {
     void (*forget)(void *context);
     void *context;
 
+    bool read_back;
     int64_t buffer, piece, pieces;
     char *pool;
     size_t pool_bytes;
@@ -76,6 +77,23 @@ static bool piece_done(ls_writer *w, bool taken)
     return !stopped;
 }
 
+static ls_status stopped(void)
+{
+    return ls_fail(LS_EIO, "the save was stopped");
+}
+
+static ls_status read_back(ls_writer *w, ls_rank_file *file)
+{
+    bool done = false;
+    ls_status status = ls_rank_file_reopen(file);
+    while (status == LS_OK && !done) {
+        status = ls_rank_file_check(file, w->pool, w->piece, &done);
+        if (!piece_done(w, true) && status == LS_OK)
+            return stopped();
+    }
+    return status;
+}
+
 static ls_status write_file(ls_writer *w, ls_rank_file *file)
 {
     int64_t took = 0, put = 0;
@@ -96,8 +114,10 @@ static ls_status write_file(ls_writer *w, ls_rank_file *file)
         goes_on = piece_done(w, all);
     }
     if (status == LS_OK && !goes_on)
-        return ls_fail(LS_EIO, "the save was stopped");
-    return status == LS_OK ? ls_rank_file_end(file) : status; /* 4 */
+        return stopped();
+    if (status == LS_OK)
+        status = ls_rank_file_end(file); /* 4 */
+    return status == LS_OK && w->read_back ? read_back(w, file) : status;
 }
 
 /* With the mutex, in which it returns. */
@@ -145,7 +165,7 @@ static void free_memory(ls_writer *w)
     free(w);
 }
 
-ls_status ls_writer_open(ls_writer **out, int64_t buffer, double patience)
+ls_status ls_writer_open(ls_writer **out, int64_t buffer, double patience, bool read_back)
 {
     *out = NULL;
     ls_writer *w = calloc(1, sizeof *w);
@@ -153,6 +173,7 @@ ls_status ls_writer_open(ls_writer **out, int64_t buffer, double patience)
         return ls_fail(LS_EMEM, "no memory for a checkpoint writer");
     w->patience = patience;
     w->buffer = buffer;
+    w->read_back = read_back;
     w->piece = buffer / LEAST_PIECES < PIECE ? buffer / LEAST_PIECES / PAGE * PAGE : PIECE;
     w->piece = w->piece < PAGE ? PAGE : w->piece;
     pthread_condattr_t clock;

@@ -13,8 +13,9 @@
 typedef struct ls_writer ls_writer;
 typedef enum { LS_WRITER_IDLE, LS_WRITER_BUSY, LS_WRITER_DONE, LS_WRITER_FAILED } ls_writer_state;
 
-/* buffer: bytes of the pool at most; patience: seconds without progress after which work is given up. */
-ls_status ls_writer_open(ls_writer **writer, int64_t buffer, double patience);
+/* buffer: bytes of the pool at most; patience: seconds without progress after which work is given up; read_back: a file is
+ * read again and compared before it counts as written. */
+ls_status ls_writer_open(ls_writer **writer, int64_t buffer, double patience, bool read_back);
 /* Work under way is asked to stop; a thread that hangs is left behind with its memory. */
 void ls_writer_close(ls_writer *writer);
 

@@ -106,6 +106,7 @@ static const ls_option checkpoint_rows[] = {
     {"keep_every", LS_OPTION_INT, AT(keep_every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "checkpoints of steps that this divides are kept for ever; 0: none"},
     {"async", LS_OPTION_BOOL, AT(async), LS_OPTION_FREE, 0, 0, "true", NULL, "write checkpoints while training goes on; it stops only for the last one and for a new best one"},
     {"buffer", LS_OPTION_INT, AT(buffer), LS_OPTION_FREE, 65536, 1e15, "256Mi", NULL, "bytes a rank may hold of copies that wait for the disk; less than its share of the state: the optimiser may wait for the disk"},
+    {"verify", LS_OPTION_BOOL, AT(verify), LS_OPTION_FREE, 0, 0, "false", NULL, "read every file back from the disk and compare, before the checkpoint counts and an older one goes"},
     {"best", LS_OPTION_STRING, AT(best), LS_OPTION_FREE, 0, 0, NULL, NULL, "eval_loss, a measure of the task (accuracy), or one of these of the averaged weights (eval_loss_ema): the checkpoint of the best evaluation is saved and kept as checkpoints/best"},
     {0},
 };

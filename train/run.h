@@ -62,6 +62,7 @@ typedef struct {
     int64_t keep, keep_every;      /* newest kept; and those of every so manieth step */
     bool async;                    /* written while training goes on */
     int64_t buffer;                /* bytes of copies that a rank may hold for it */
+    bool verify;                   /* read back and compared before it counts */
     const char *best;              /* held-out number that says which one is kept besides; NULL: none */
 } ls_checkpoint_recipe;
 

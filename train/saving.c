@@ -23,7 +23,7 @@ static double seconds_now(void)
 
 ls_status ls_saving_open(ls_run *run)
 {
-    const ls_saver_options options = {.buffer = run->config->checkpoint.buffer};
+    const ls_saver_options options = {.buffer = run->config->checkpoint.buffer, .read_back = run->config->checkpoint.verify};
     ls_saving *saving = run->saving = calloc(1, sizeof *saving);
     ls_status status = saving ? ls_saver_open(&saving->saver, run->world, &options) : ls_fail(LS_EMEM, "no memory to save checkpoints");
     if (saving)

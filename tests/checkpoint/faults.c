@@ -149,6 +149,8 @@ static bool strike(const char *name)
         return false;
     if (now == at)
         struck = name;
+    if (kind == FAULT_FLIP)
+        return false;
     while (kind == FAULT_HANG && armed)
         pthread_cond_wait(&released, &lock);
     if (kind == FAULT_HANG)
@@ -195,7 +197,13 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
         ssize_t ignored = __real_pwrite(fd, bytes, size / 2, offset);
         (void)ignored;
     }
-    ssize_t n = strike("pwrite") ? -1 : __real_pwrite(fd, bytes, size, offset);
+    char *wrong = armed && kind == FAULT_FLIP && count == at && size ? malloc(size) : NULL;
+    if (wrong) {
+        memcpy(wrong, bytes, size);
+        wrong[size / 2] ^= 4;
+    }
+    ssize_t n = strike("pwrite") ? -1 : __real_pwrite(fd, wrong ? wrong : bytes, size, offset);
+    free(wrong);
     if (n >= 0 && armed)
         add(dirty, &dirties, path, "", "");
     pthread_mutex_unlock(&lock);

@@ -13,6 +13,7 @@ typedef enum {
     FAULT_POWER_NEW, /* the same, but the disk kept the renames */
     FAULT_ERROR,     /* the call fails with `error`, once */
     FAULT_ERROR_ALL, /* this call and all later ones fail with `error` */
+    FAULT_FLIP,      /* a write puts one bit wrong on the disk, and says it went well */
     FAULT_HANG,      /* this call and all later ones do not come back before faults_disarm */
 } fault;
 

@@ -30,6 +30,7 @@ typedef struct {
     int keep;
     int64_t keep_every, buffer; /* ls_checkpoint_options.keep_every; ls_saver_options.buffer, 0: 64 KiB, so in several pieces */
     double patience;            /* ls_saver_options.patience */
+    bool read_back;             /* ls_saver_options.read_back */
     int64_t best;   /* ls_checkpoint_options.best */
     int64_t loaded; /* step that was found */
 } job;

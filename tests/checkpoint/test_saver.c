@@ -168,6 +168,36 @@ Test(saver, needs_no_more_memory_than_its_buffer)
     cr_assert_gt(b.grown, 32 * 1024, "more may be copied, and is: the measure can fail");
 }
 
+/* marin-community/marin#5386: a checkpoint that nobody had read was all there was. */
+Test(saver, reads_back_what_a_disk_says_it_wrote)
+{
+    int caught = 0, flips = 0;
+    for (int call = 0;; call++) {
+        const char *run = new_folder();
+        save(run, 1, 1, RANKS);
+        job j = {.run = run, .step = 2, .seed = 2, .read_back = true};
+        faults_arm(FAULT_FLIP, call, 0);
+        const ls_status status = on_ranks(RANKS, save_async_body, &j);
+        const bool write = strcmp(faults_struck(), "pwrite") == 0, over = strcmp(faults_struck(), "nothing") == 0;
+        faults_disarm();
+        flips += write;
+        caught += status == LS_ECORRUPT;
+        cr_assert(status == LS_OK || (write && status == LS_ECORRUPT && (strstr(sentence, "gives back") || strstr(sentence, "checkpoint.h5"))), "%s", sentence);
+        const int found = status == LS_OK ? 2 : 1;
+        expect_newest(run, found, (uint64_t)found);
+        if (over)
+            break;
+    }
+    cr_assert_eq(caught, flips, "%d of %d", caught, flips);
+    cr_assert_gt(caught, 15);
+    const char *run = new_folder();
+    job j = {.run = run, .step = 2, .seed = 2};
+    faults_arm(FAULT_FLIP, 6, 0);
+    cr_assert_eq(on_ranks(1, save_async_body, &j), LS_OK, "nobody looks: %s", sentence);
+    faults_disarm();
+    cr_assert_eq(ls_checkpoint_verify(run), LS_ECORRUPT);
+}
+
 /* ---- a disk that hangs ---- */
 
 typedef struct {
