@@ -7,7 +7,7 @@
 
 typedef struct {
     int keep;             /* newest ones kept after a commit, >= 1 */
-    int64_t keep_every;   /* those of every so manieth step stay for ever; 0: none do */
+    int64_t keep_every;   /* those whose step this divides stay for ever; 0: none do */
     int64_t best;         /* step of the best one so far, kept as well and found as checkpoints/best; 0: none */
     int64_t buffer;       /* bytes of copies in memory at most; 0: 8 MiB. A saver has its own */
     const char *numerics; /* stored */
@@ -20,9 +20,9 @@ ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *r
                              const ls_checkpoint_options *options);
 
 /* The same while the program goes on: one save at a time, its disk work on a thread of its own. Of the world, only the
- * thread that owns it is used, in the calls marked collective: what a rank has to say travels in the caller's own votes.
+ * thread that owns it is used, in the calls marked collective; what a rank has to say travels in the caller's votes.
  *
- *     ls_saver_begin(...)                     takes copies of what is LS_STATE_TASK; the rest is taken in the background
+ *     ls_saver_begin(...)                     copies what is LS_STATE_TASK; the rest is taken in the background
  *     ...                                     work that reads the tree's memory
  *     ls_saver_wait_taken(saver)              before parameters or moments change
  *     votes[rank] = ls_saver_vote(saver)      at times that all ranks share, until nothing is in flight; gathered
@@ -45,7 +45,8 @@ ls_status ls_saver_open(ls_saver **saver, ls_world *world, const ls_saver_option
 /* Local. A save in flight is lost (its .partial stays, which no reader takes), a commit in flight is waited for. */
 void ls_saver_close(ls_saver *saver);
 /* Collective, when nothing is in flight. LS_OK and nothing in flight afterwards: this very state was saved already. */
-ls_status ls_saver_begin(ls_saver *saver, ls_state_tree *tree, const char *run, int64_t step, const ls_checkpoint_options *options);
+ls_status ls_saver_begin(ls_saver *saver, ls_state_tree *tree, const char *run, int64_t step,
+                         const ls_checkpoint_options *options);
 /* Step of the save in flight, -1: none. The same on all ranks. */
 int64_t ls_saver_in_flight(const ls_saver *saver);
 /* Local. Returns when all that this rank brings is copied or written, or the save is given up; at once if none is. */
@@ -60,8 +61,8 @@ ls_status ls_saver_finish(ls_saver *saver);
 /* Of the last save. */
 ls_saver_report ls_saver_last(const ls_saver *saver);
 
-/* RUN/checkpoints/best (checkpoint/best.h): the step it names, 0: none. A save keeps it in step by itself; after a crash
- * between a commit and that, a run that goes on calls the second on rank 0. */
+/* RUN/checkpoints/best (checkpoint/best.h): the step it names, 0: none. A save keeps it in step by itself; after a
+ * crash between a commit and that, a run that goes on calls the second on rank 0. */
 int64_t ls_checkpoint_best(const char *run);
 ls_status ls_checkpoint_point_best(const char *run, int64_t step);
 
@@ -84,7 +85,7 @@ ls_status ls_checkpoint_numerics(const char *path, char id[128]);
 ls_status ls_checkpoint_hash(const char *path, uint64_t *hash); /* one hash of the logical state */
 /* Reads and checks everything. Of a run folder its newest, whole or not. */
 ls_status ls_checkpoint_verify(const char *path);
-/* The same by all ranks, which share the files. Collective; one verdict on all: that of the first damaged file in order. */
+/* The same by all ranks, which share the files. Collective; the verdict of all is that of the first damaged file. */
 ls_status ls_checkpoint_verify_shared(ls_world *world, const char *path);
 typedef struct {
     char path[4096]; /* of the checkpoint's folder */
@@ -101,9 +102,10 @@ typedef bool (*ls_checkpoint_row)(void *context, const ls_state_entry *entry, ui
 ls_status ls_checkpoint_list(const char *path, ls_checkpoint_row row, void *context);
 /* Reads one whole tensor (malloc'ed) by name: what `generate` and `eval` need without a run. */
 ls_status ls_checkpoint_read(const char *path, const char *name, ls_state_entry *entry, void **data);
-/* Reads the weight "model/NAME" the same way, or its average "ema/NAME" where `averaged` and there is one (*average), with
- * low-rank adapters beside it merged in: what a model computes with. */
-ls_status ls_checkpoint_read_weight(const char *path, const char *name, bool averaged, ls_state_entry *entry, void **data, bool *average);
+/* Reads the weight "model/NAME" the same way, or its average "ema/NAME" where `averaged` and there is one (*average),
+ * with low-rank adapters beside it merged in: what a model computes with. */
+ls_status ls_checkpoint_read_weight(const char *path, const char *name, bool averaged, ls_state_entry *entry,
+                                    void **data, bool *average);
 
 /* Hash of the live tree, equal to ls_checkpoint_hash of its checkpoint. Collective. hashes[ls_state_count] may be
  * NULL; kind < 0: all kinds that are saved (not gradients). */

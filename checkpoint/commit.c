@@ -65,7 +65,7 @@ ls_status ls_commit_meet(const ls_commit *commit, bool *whole, uint64_t *hash)
 
 ls_status ls_commit_begin(const ls_commit *commit, int64_t bytes, int64_t largest)
 {
-    const ls_status status = ls_disk_room(commit->parent, bytes, largest);         /* 2 */
+    const ls_status status = ls_disk_room(commit->parent, bytes, largest);  /* 2 */
     return status == LS_OK ? ls_disk_make_folder(commit->partial) : status; /* 2 */
 }
 
@@ -83,7 +83,7 @@ static ls_status write_joining(const ls_commit *commit, ls_manifest *manifest)
     if (status == LS_OK) {
         status = ls_disk_write(fd, path, file.bytes, file.size, 0); /* 6 */
         if (status == LS_OK)
-            status = ls_disk_sync(fd, path); /* 7 */
+            status = ls_disk_sync(fd, path);          /* 7 */
         posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* who reads it next shall see the disk; a hint */
         if (close(fd) != 0 && status == LS_OK)
             status = ls_disk_fail(path, "close");
@@ -144,7 +144,8 @@ ls_status ls_commit_keep(const ls_commit *commit, const ls_commit_kept *kept)
 {
     ls_folder_row *rows;
     int count, whole = 0;
-    ls_status first_failure = ls_best_point(commit->run, kept->best), status = ls_folder_list(commit->run, &rows, &count);
+    ls_status first_failure = ls_best_point(commit->run, kept->best),
+              status = ls_folder_list(commit->run, &rows, &count);
     if (status != LS_OK)
         return status;
     /* `named`: another than `best` if that could not be written */

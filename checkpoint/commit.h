@@ -23,9 +23,9 @@ void ls_commit_abandon(const ls_commit *commit);
 /* What stays. */
 typedef struct {
     int newest;    /* so many whole ones */
-    int64_t every; /* those of every so manieth step; 0: of none */
+    int64_t every; /* and those whose step this divides; 0: none */
     int64_t best;  /* that of this step, which `best` shall name; 0: what it names already */
 } ls_commit_kept;
-/* Lines 12 and 13: `best` is set; then everything of ours older than the newest whole checkpoints that stay goes, damaged
- * and half-written ones too, but never one that `kept` names otherwise, nor what `best` names. */
+/* Lines 12 and 13: `best` is set; then everything of ours older than the newest whole checkpoints that stay goes,
+ * damaged and half-written ones too, but never one that `kept` names otherwise, nor what `best` names. */
 ls_status ls_commit_keep(const ls_commit *commit, const ls_commit_kept *kept);

@@ -57,7 +57,7 @@
  * on; the others come at a step's border, between the collectives of two steps:
  *
  *  1  rank 0: an old .partial, or a damaged folder of this step, is renamed to .damaged-K     the older checkpoints
- *  2  rank 0: is there room for all ranks' bytes?  mkdir step-N.partial; tells all the id   the older, a .partial
+ *  2  rank 0: is there room for all ranks' bytes?  mkdir step-N.partial; tells all the id     the older, a .partial
  *  3  each rank: writes rank-R.h5 into it                                                  B  the same
  *  4  each rank: fsync(rank-R.h5)                                                          B  the same
  *  5  all: report bytes, XXH3, save id, hashes; any failure: rank 0 removes .partial          the same
@@ -88,8 +88,9 @@
  * `best` changes by one rename at 12, after the commit of what it will name, and what it named is not removed before 13: it
  * names a whole checkpoint at every moment, the old best or the new. Which one is the best is part of the state that line 9
  * committed; a run that goes on after a crash before 12 writes the link again. Nothing else ever reads it but a user.
- * tests/checkpoint/test_commit.c stops the process at every write, sync, rename, mkdir and unlink, loses what was not
- * synced, and looks. */
+ * tests/checkpoint/test_commit.c stops the process at every write, sync, rename, mkdir and unlink of a save that runs beside
+ * changes of the state, loses what was not synced, and looks; test_full_disk.c lets each of these calls fail,
+ * test_saver_faults.c each allocation and each exchange between the ranks. */
 #pragma once
 #include "base/state.h"
 

@@ -107,8 +107,8 @@ void ls_share_hash(ls_share *share)
 {
     for (int64_t s = 0; s < share->slices; s++) {
         const ls_slice_row *slice = &share->slice[s];
-        ls_hash_chunks(share->entry[slice->tensor]->type, share->data[slice->tensor], slice->held, slice->begin / LS_CHUNK,
-                       share->chunk + share->first_chunk[s]);
+        ls_hash_chunks(share->entry[slice->tensor]->type, share->data[slice->tensor], slice->held,
+                       slice->begin / LS_CHUNK, share->chunk + share->first_chunk[s]);
     }
 }
 
@@ -284,7 +284,8 @@ static void place_hashes(ls_manifest *m, const uint64_t *all, int ranks)
             if (slice->file != rank)
                 continue;
             const int64_t count = ls_chunks_of(slice->held);
-            memcpy(m->chunk + m->first_chunk[slice->tensor] + slice->begin / LS_CHUNK, all, (size_t)count * sizeof *all);
+            memcpy(m->chunk + m->first_chunk[slice->tensor] + slice->begin / LS_CHUNK, all,
+                   (size_t)count * sizeof *all);
             all += count;
         }
     }

@@ -18,9 +18,9 @@ enum { STRETCH = 16 << 20 }; /* bytes between two words with the disk */
 typedef struct {
     const char *bytes;
     int64_t size;
-    ls_type type;        /* of a slice, and the number of its first chunk in the tensor */
+    ls_type type; /* of a slice, and the number of its first chunk in the tensor */
     int64_t first_chunk;
-    uint64_t *chunk;     /* where its chunks' hashes go; NULL: a part of the drawing */
+    uint64_t *chunk; /* where its chunks' hashes go; NULL: a part of the drawing */
 } extent;
 
 struct ls_rank_file {
@@ -99,12 +99,15 @@ static ls_status lay_out(ls_rank_file *file, const ls_share *share)
         const ls_type type = share->entry[tensor]->type;
         const int64_t size = order[s]->held * (int64_t)ls_type_size(type);
         file->extent[file->extents++] = (extent){.bytes = file->drawing.bytes + at, .size = begin - at};
-        file->extent[file->extents++] =
-            (extent){.bytes = share->data[tensor], .size = size, .type = type, .first_chunk = order[s]->begin / LS_CHUNK,
-                     .chunk = share->chunk + share->first_chunk[order[s] - share->slice]};
+        file->extent[file->extents++] = (extent){.bytes = share->data[tensor],
+                                                 .size = size,
+                                                 .type = type,
+                                                 .first_chunk = order[s]->begin / LS_CHUNK,
+                                                 .chunk = share->chunk + share->first_chunk[order[s] - share->slice]};
         at = begin + size;
     }
-    file->extent[file->extents++] = (extent){.bytes = file->drawing.bytes + at, .size = (int64_t)file->drawing.size - at};
+    file->extent[file->extents++] =
+        (extent){.bytes = file->drawing.bytes + at, .size = (int64_t)file->drawing.size - at};
 done:
     free(order);
     return status;
@@ -165,8 +168,8 @@ static ls_status drain(ls_rank_file *file)
     return LS_OK;
 }
 
-/* The chunks of a slice that end in its bytes [from, to), which have just been copied: hashed where they still are in the
- * cache. */
+/* The chunks of a slice that end in its bytes [from, to), which have just been copied: hashed where they still are in
+ * the cache. */
 static void hash_chunks(const extent *e, int64_t from, int64_t to)
 {
     const int64_t size = (int64_t)ls_type_size(e->type), chunk = LS_CHUNK * size;
@@ -174,7 +177,8 @@ static void hash_chunks(const extent *e, int64_t from, int64_t to)
     if (!e->chunk || past <= first)
         return;
     const int64_t end = past * chunk < e->size ? past * chunk : e->size;
-    ls_hash_chunks(e->type, e->bytes + first * chunk, (end - first * chunk) / size, e->first_chunk + first, e->chunk + first);
+    ls_hash_chunks(e->type, e->bytes + first * chunk, (end - first * chunk) / size, e->first_chunk + first,
+                   e->chunk + first);
 }
 
 int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room)
@@ -221,7 +225,8 @@ ls_status ls_rank_file_reopen(ls_rank_file *file)
     const ls_status status = ls_disk_open(file->path, &file->fd, &bytes);
     if (status != LS_OK)
         return status;
-    posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED); /* what is synced may go; a hint, and not every file system can */
+    posix_fadvise(file->fd, 0, 0,
+                  POSIX_FADV_DONTNEED); /* what is synced may go; a hint, and not every file system can */
     file->checked = 0;
     file->reread = ls_hasher_create(LS_HASH_SEED);
     return file->reread ? LS_OK : ls_fail(LS_EMEM, "%s: no memory to read it back", file->path);
@@ -237,8 +242,10 @@ ls_status ls_rank_file_check(ls_rank_file *file, char *piece, int64_t room, bool
     file->checked += size;
     const uint64_t written = ls_hasher_digest(file->hasher), read = ls_hasher_digest(file->reread);
     if (status == LS_OK && *done && written != read)
-        status = ls_fail(LS_ECORRUPT, "%s: what the disk gives back is not what was written (XXH3 %016llx, was %016llx): do not trust this disk",
-                         file->path, (unsigned long long)read, (unsigned long long)written);
+        status = ls_fail(
+            LS_ECORRUPT,
+            "%s: what the disk gives back is not what was written (XXH3 %016llx, was %016llx): do not trust this disk",
+            file->path, (unsigned long long)read, (unsigned long long)written);
     return status;
 }
 

@@ -157,7 +157,8 @@ static ls_status note_options(ls_saver *s, const ls_checkpoint_options *options)
 }
 
 /* What all ranks bring, as a manifest that lacks hashes and the files' sums. */
-static ls_status take(ls_saver *s, ls_state_tree *tree, const char *run, int64_t step, const ls_checkpoint_options *options)
+static ls_status take(ls_saver *s, ls_state_tree *tree, const char *run, int64_t step,
+                      const ls_checkpoint_options *options)
 {
     ls_status mine = ls_commit_plan(&s->commit, run, step);
     if (mine == LS_OK)
@@ -235,11 +236,13 @@ static ls_status make_folder(ls_saver *s)
 static void keep(const ls_commit *commit, const ls_commit_kept *kept)
 {
     if (ls_commit_keep(commit, kept) != LS_OK)
-        ls_log_write(LS_LOG_WARN, "checkpoint", "%s; the new checkpoint is good, an old one is still there or still called the best",
+        ls_log_write(LS_LOG_WARN, "checkpoint",
+                     "%s; the new checkpoint is good, an old one is still there or still called the best",
                      ls_fail_sentence());
 }
 
-ls_status ls_saver_begin(ls_saver *s, ls_state_tree *tree, const char *run, int64_t step, const ls_checkpoint_options *options)
+ls_status ls_saver_begin(ls_saver *s, ls_state_tree *tree, const char *run, int64_t step,
+                         const ls_checkpoint_options *options)
 {
     if (s->now != IDLE)
         return ls_fail(LS_EARG, "the save of step %lld is not over", (long long)s->commit.step);

@@ -1,5 +1,6 @@
-/* Verification by all ranks: each reads its share of the files, and all say what one rank alone would have said. A rank stops
- * at the first damage it finds; of these, the one in the first file in order of the list is the verdict, whoever found it. */
+/* Verification by all ranks: each reads its share of the files, and all say what one rank alone would have said. A rank
+ * stops at the first damage it finds; of these, the one in the first file in order of the list is the verdict, whoever
+ * found it. */
 #include "checkpoint/checkpoint.h"
 
 #include "base/error.h"

@@ -1,7 +1,8 @@
-/* See writer.h. The mutex guards all fields below it; the pool's bytes and the file belong to the thread while it is busy.
+/* See writer.h. The mutex guards all fields below it; the pool's bytes and the file belong to the thread while it is
+ * busy.
  *
- * Whether the state may be read is decided under the mutex: the thread says `taking` before it copies, and does not begin
- * once `stopped` is set, so who gives up waits for one copy at the most and may then change the state. */
+ * Whether the state may be read is decided under the mutex: the thread says `taking` before it copies, and does not
+ * begin once `stopped` is set, so who gives up waits for one copy at the most and may then change the state. */
 #include "checkpoint/writer.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@ struct ls_writer {
     double progress, patience; /* when the last piece was done; seconds */
     ls_status status;          /* of the last work */
     char sentence[2048];
-    ls_rank_file *file;        /* the work: a file, or */
+    ls_rank_file *file; /* the work: a file, or */
     ls_status (*work)(void *context);
     void (*forget)(void *context);
     void *context;
@@ -310,7 +311,8 @@ void ls_writer_wait_taken(ls_writer *w)
 {
     pthread_mutex_lock(&w->mutex);
     while (is_under_way(w) && !w->taken) {
-        if (!wait_until(w, w->progress + w->patience) && is_under_way(w) && !w->taken && now() > w->progress + w->patience)
+        if (!wait_until(w, w->progress + w->patience) && is_under_way(w) && !w->taken &&
+            now() > w->progress + w->patience)
             give_up(w);
     }
     pthread_mutex_unlock(&w->mutex);

@@ -5,16 +5,16 @@
  * The thread takes before it puts, as far as the pool has room, so that training waits as little as can be: not at all
  * when the pool holds what the disk has not swallowed by the time the optimiser comes. It calls no collective.
  *
- * A disk may hang (a file server that is away) in a call that nobody can end. Then the work is given up: its owner goes on,
- * the thread keeps what it works on, frees it if the call ever comes back, and takes no new work before. */
+ * A disk may hang (a file server that is away) in a call that nobody can end. Then the work is given up: its owner goes
+ * on, the thread keeps what it works on, frees it if the call ever comes back, and takes no new work before. */
 #pragma once
 #include "checkpoint/rank_file.h"
 
 typedef struct ls_writer ls_writer;
 typedef enum { LS_WRITER_IDLE, LS_WRITER_BUSY, LS_WRITER_DONE, LS_WRITER_FAILED } ls_writer_state;
 
-/* buffer: bytes of the pool at most; patience: seconds without progress after which work is given up; read_back: a file is
- * read again and compared before it counts as written. */
+/* buffer: bytes of the pool at most; patience: seconds without progress after which work is given up; read_back: a file
+ * is read again and compared before it counts as written. */
 ls_status ls_writer_open(ls_writer **writer, int64_t buffer, double patience, bool read_back);
 /* Work under way is asked to stop; a thread that hangs is left behind with its memory. */
 void ls_writer_close(ls_writer *writer);
@@ -36,5 +36,6 @@ void ls_writer_wait(ls_writer *writer, double seconds);
 void ls_writer_cancel(ls_writer *writer);
 /* When its last piece was done, or the work; seconds of the monotonic clock. */
 double ls_writer_progress(ls_writer *writer);
-/* How the work went, with its sentence, once it is not BUSY. *kept: it was given up, file or context belong to the thread. */
+/* How the work went, with its sentence, once it is not BUSY. *kept: it was given up, file or context belong to the
+ * thread. */
 ls_status ls_writer_end(ls_writer *writer, bool *kept);

@@ -59,7 +59,7 @@ typedef struct {
 
 typedef struct {
     ls_option_every every;         /* steps or time; neither: only at the end */
-    int64_t keep, keep_every;      /* newest kept; and those of every so manieth step */
+    int64_t keep, keep_every;      /* newest kept; and those whose step the second divides */
     bool async;                    /* written while training goes on */
     int64_t buffer;                /* bytes of copies that a rank may hold for it */
     bool verify;                   /* read back and compared before it counts */

@@ -23,9 +23,11 @@ static double seconds_now(void)
 
 ls_status ls_saving_open(ls_run *run)
 {
-    const ls_saver_options options = {.buffer = run->config->checkpoint.buffer, .read_back = run->config->checkpoint.verify};
+    const ls_saver_options options = {.buffer = run->config->checkpoint.buffer,
+                                      .read_back = run->config->checkpoint.verify};
     ls_saving *saving = run->saving = calloc(1, sizeof *saving);
-    ls_status status = saving ? ls_saver_open(&saving->saver, run->world, &options) : ls_fail(LS_EMEM, "no memory to save checkpoints");
+    ls_status status = saving ? ls_saver_open(&saving->saver, run->world, &options)
+                              : ls_fail(LS_EMEM, "no memory to save checkpoints");
     if (saving)
         saving->began = seconds_now();
     return ls_agree(run->world, status, "checkpoint writer");
@@ -59,14 +61,16 @@ static ls_status ended(ls_run *run, ls_status status, bool last)
     if (status == LS_OK) {
         run->saved_step = report.step;
         if (run->rank == 0)
-            ls_log_keep(LS_LOG_INFO, "checkpoint", "step %lld is saved: %.1f MiB of this rank in %.2f s, for which training waited %.2f s",
+            ls_log_keep(LS_LOG_INFO, "checkpoint",
+                        "step %lld is saved: %.1f MiB of this rank in %.2f s, for which training waited %.2f s",
                         (long long)report.step, (double)report.bytes / (1 << 20), report.seconds, report.waited);
         return LS_OK;
     }
     if (status == LS_ECOMM || status == LS_ETIMEOUT)
         return status;
     if (run->rank == 0)
-        ls_log_write(LS_LOG_ERROR, "checkpoint", "%s. Training goes on; last good: step %lld", ls_fail_sentence(), (long long)run->saved_step);
+        ls_log_write(LS_LOG_ERROR, "checkpoint", "%s. Training goes on; last good: step %lld", ls_fail_sentence(),
+                     (long long)run->saved_step);
     return last ? status : LS_OK;
 }
 
@@ -96,8 +100,9 @@ static ls_status finish_older(ls_run *run, bool last)
     if (older < 0)
         return LS_OK;
     if (run->rank == 0)
-        ls_log_write(LS_LOG_INFO, "checkpoint", "step %lld waits: the checkpoint of step %lld is still being written%s", (long long)run->step,
-                     (long long)older, last || run->improved ? "" : "; raise checkpoint.every, or write to a faster disk");
+        ls_log_write(LS_LOG_INFO, "checkpoint", "step %lld waits: the checkpoint of step %lld is still being written%s",
+                     (long long)run->step, (long long)older,
+                     last || run->improved ? "" : "; raise checkpoint.every, or write to a faster disk");
     return ended(run, ls_saver_finish(saver), false);
 }
 

@@ -3,10 +3,11 @@
  *     bench/checkpoint/background.sh [turns=N] [KEY=VALUE...]
  *     build/release/bench/checkpoint_bench_background RECIPE [turns=N] [KEY=VALUE...]
  *
- * from the top of the repository. Each of the turns (3): two plain steps; a save that training waits for; a save beside as many steps as
- * it takes, with the time that training stood still for it, and how much longer those steps took than plain ones; dd with
- * conv=fsync of the very same bytes to the same disk, while nothing else runs. Prints the medians and their ratios. The run
- * folder is build/bench/save; it is removed. Under mpirun all ranks take part, and rank 0 prints its own. */
+ * from the top of the repository. Each of the turns (3): two plain steps; a save that training waits for; a save beside
+ * as many steps as it takes, with the time that training stood still for it, and how much longer those steps took than
+ * plain ones; dd with conv=fsync of the very same bytes to the same disk, while nothing else runs. Prints the medians
+ * and their ratios. The run folder is build/bench/save; it is removed. Under mpirun all ranks take part, and rank 0
+ * prints its own. */
 #include "dist/comm.h"
 #include "launch/recipe.h"
 #include "train/saving.h"
@@ -42,7 +43,8 @@ static double step(void)
 static double dd(void)
 {
     char command[512];
-    snprintf(command, sizeof command, "dd if=%s/checkpoints/step-%08lld/rank-0000.h5 of=%s/copy bs=1M conv=fsync status=none", folder,
+    snprintf(command, sizeof command,
+             "dd if=%s/checkpoints/step-%08lld/rank-0000.h5 of=%s/copy bs=1M conv=fsync status=none", folder,
              (long long)run.step, folder);
     const double begin = ls_now();
     if (run.rank == 0 && system(command) != 0)
@@ -97,16 +99,22 @@ static void tell(const turn *turns, int count)
     const double bytes = MEDIAN(bytes), waiting = MEDIAN(waiting), still = MEDIAN(still), plain = MEDIAN(plain);
     const double dd_seconds = MEDIAN(dd), written = MEDIAN(written);
     for (int k = 0; k < count; k++)
-        printf("turn %d: plain step %.3f s | save, waited for %.3f s | dd %.3f s | beside training: on the disk after %.3f s, training "
+        printf("turn %d: plain step %.3f s | save, waited for %.3f s | dd %.3f s | beside training: on the disk after "
+               "%.3f s, training "
                "stood still %.3f s, %.0f steps took %+.3f s\n",
-               k + 1, turns[k].plain, turns[k].waiting, turns[k].dd, turns[k].written, turns[k].still, turns[k].steps, turns[k].longer);
+               k + 1, turns[k].plain, turns[k].waiting, turns[k].dd, turns[k].written, turns[k].still, turns[k].steps,
+               turns[k].longer);
     printf("medians of %d turns, %.2f GB on rank 0\n", count, 1e-9 * bytes);
     printf("plain step                        %8.3f s\n", plain);
-    printf("save that training waits for      %8.3f s   %6.0f MB/s, %3.0f %% of dd\n", waiting, 1e-6 * bytes / waiting, 100 * dd_seconds / waiting);
+    printf("save that training waits for      %8.3f s   %6.0f MB/s, %3.0f %% of dd\n", waiting, 1e-6 * bytes / waiting,
+           100 * dd_seconds / waiting);
     printf("dd conv=fsync of the same bytes   %8.3f s   %6.0f MB/s\n", dd_seconds, 1e-6 * bytes / dd_seconds);
-    printf("save beside training, written in  %8.3f s   %6.0f MB/s, %3.0f %% of dd\n", written, 1e-6 * bytes / written, 100 * dd_seconds / written);
-    printf("training stands still for it      %8.3f s   %.2f %% of the save that it waits for\n", still, 100 * still / waiting);
-    printf("the steps beside it take          %+8.3f s   more, %.2f %% of that save (two cores that compute also copy, hash and write)\n",
+    printf("save beside training, written in  %8.3f s   %6.0f MB/s, %3.0f %% of dd\n", written, 1e-6 * bytes / written,
+           100 * dd_seconds / written);
+    printf("training stands still for it      %8.3f s   %.2f %% of the save that it waits for\n", still,
+           100 * still / waiting);
+    printf("the steps beside it take          %+8.3f s   more, %.2f %% of that save (two cores that compute also copy, "
+           "hash and write)\n",
            MEDIAN(longer), 100 * MEDIAN(longer) / waiting);
 }
 
@@ -124,7 +132,8 @@ int main(int count, char **argument)
             override[overrides++] = argument[i];
     }
     if (count < 2 || turns < 1 || turns > MOST_TURNS || ls_world_open(&world, NULL) != LS_OK)
-        return fprintf(stderr, "usage: checkpoint_bench_background RECIPE [turns=1..%d] [KEY=VALUE...]\n", MOST_TURNS), 2;
+        return fprintf(stderr, "usage: checkpoint_bench_background RECIPE [turns=1..%d] [KEY=VALUE...]\n", MOST_TURNS),
+               2;
     snprintf(run_folder, sizeof run_folder, "run=%s", folder);
     override[overrides++] = run_folder;
     override[overrides++] = (char *)"checkpoint.keep=1";

@@ -1,6 +1,6 @@
 /* The threads of a save in the background, as a plain program: Criterion does not run under ThreadSanitizer
- * (`cmake --preset tsan`), and this does. Two ranks with a writer each; their states change as training changes them, whenever
- * the saver allows it; then what is on the disk must be what each save began with. Exit code 0: it was. */
+ * (`cmake --preset tsan`), and this does. Two ranks with a writer each; their states change as training changes them,
+ * whenever the saver allows it; then what is on the disk must be what each save began with. Exit code 0: it was. */
 #include "state.h"
 
 #include "base/log.h"
@@ -21,12 +21,18 @@ typedef struct {
     ls_status status;
 } rank;
 
-/* The second of each two saves is waited for at once, and a pool of one page at a time is tried beside one that holds all. */
+/* The second of each two saves is waited for at once, and a pool of one page at a time is tried beside one that holds
+ * all. */
 static ls_status save_all(ls_world *world)
 {
     ls_status status = LS_OK;
     for (int step = 1; status == LS_OK && step <= SAVES; step++) {
-        job j = {.run = folder, .step = step, .seed = (uint64_t)step, .keep = 2, .best = step, .buffer = step < 3 ? 1 : 4 << 20};
+        job j = {.run = folder,
+                 .step = step,
+                 .seed = (uint64_t)step,
+                 .keep = 2,
+                 .best = step,
+                 .buffer = step < 3 ? 1 : 4 << 20};
         status = step % 2 ? save_async_body(world, &j) : save_body(world, &j);
         j = (job){.run = folder, .seed = (uint64_t)step};
         if (status == LS_OK)

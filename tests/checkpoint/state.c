@@ -189,7 +189,8 @@ ls_status save_async_body(ls_world *world, void *context)
     state s;
     state_make(&s, j->seed, ls_world_rank(world), ls_world_ranks(world));
     const ls_checkpoint_options options = options_of(j);
-    const ls_saver_options how = {.buffer = j->buffer ? j->buffer : 64 << 10, .patience = j->patience, .read_back = j->read_back};
+    const ls_saver_options how = {
+        .buffer = j->buffer ? j->buffer : 64 << 10, .patience = j->patience, .read_back = j->read_back};
     ls_saver *saver;
     ls_status status = ls_agree(world, ls_saver_open(&saver, world, &how), "test");
     if (status == LS_OK)

@@ -69,7 +69,8 @@ static int64_t look_at_best(const char *run, int64_t newest, int at)
 {
     char path[4096];
     int64_t step = ls_checkpoint_best(run);
-    cr_assert(step == OLD || (step == NEW && newest == NEW), "call %d: best is %ld, the newest %ld", at, (long)step, (long)newest);
+    cr_assert(step == OLD || (step == NEW && newest == NEW), "call %d: best is %ld, the newest %ld", at, (long)step,
+              (long)newest);
     snprintf(path, sizeof path, "%s/checkpoints/best", run);
     cr_assert_eq(ls_checkpoint_verify(path), LS_OK, "call %d: %s", at, ls_fail_sentence());
     return step;
@@ -92,7 +93,8 @@ static void crash_everywhere(const attempt *a)
             break;
         points++;
         job again = {.run = run, .step = NEW, .seed = NEW, .keep = 1, .best = a->best ? NEW : 0};
-        cr_assert_eq(on_ranks(RANKS, a->async ? save_async_body : save_body, &again), LS_OK, "call %d: %s", at, sentence);
+        cr_assert_eq(on_ranks(RANKS, a->async ? save_async_body : save_body, &again), LS_OK, "call %d: %s", at,
+                     sentence);
         cr_assert_eq(look(run, at), NEW);
         cr_assert(!a->best || look_at_best(run, NEW, at) == NEW);
     }
@@ -100,9 +102,10 @@ static void crash_everywhere(const attempt *a)
     cr_assert_gt(points, 35);
     cr_assert_gt(first_new, 25);
     cr_assert_lt(first_new, points);
-    cr_assert(!a->best || (first_best > first_new + 2 && first_best < points - 2), "the link's calls were points: %d", first_best);
-    fprintf(stderr, "%s at each of %d calls of %s: the older checkpoint before call %d, the newer from there on\n", a->name,
-            points, a->async ? "a save in the background" : "a save", first_new);
+    cr_assert(!a->best || (first_best > first_new + 2 && first_best < points - 2), "the link's calls were points: %d",
+              first_best);
+    fprintf(stderr, "%s at each of %d calls of %s: the older checkpoint before call %d, the newer from there on\n",
+            a->name, points, a->async ? "a save in the background" : "a save", first_new);
 }
 
 Test(commit, killed_at_every_call)
@@ -161,7 +164,8 @@ Test(commit, the_best_is_kept_until_there_is_a_better_one)
         cr_assert_eq(ls_checkpoint_best(run), best[step]);
         for (int other = 1; other <= step; other++) {
             snprintf(path, sizeof path, "%s/checkpoints/step-%08d", run, other);
-            cr_assert_eq(access(path, F_OK) == 0, other == step || other == best[step], "step %d after step %d", other, step);
+            cr_assert_eq(access(path, F_OK) == 0, other == step || other == best[step], "step %d after step %d", other,
+                         step);
         }
     }
     job watched_no_more = {.run = run, .step = 6, .seed = 6, .keep = 1};

@@ -56,13 +56,15 @@ static ls_status many_body(ls_world *world, void *context)
         state_make(&s, (uint64_t)step, ls_world_rank(world), ls_world_ranks(world));
         const ls_checkpoint_options options = {.keep = 2};
         status = ls_saver_begin(saver, s.tree, run, step, &options);
-        if (status == LS_OK && (ls_saver_in_flight(saver) != step || ls_saver_begin(saver, s.tree, run, 9, &options) != LS_EARG))
+        if (status == LS_OK &&
+            (ls_saver_in_flight(saver) != step || ls_saver_begin(saver, s.tree, run, 9, &options) != LS_EARG))
             status = ls_fail(LS_ENUMERIC, "a second save began");
         if (status == LS_OK && step % 2)
             status = save_under_way(world, saver, &s);
         else if (status == LS_OK)
             status = ls_saver_finish(saver);
-        if (status == LS_OK && (ls_saver_in_flight(saver) != -1 || ls_saver_last(saver).step != step || ls_saver_last(saver).bytes < 10000))
+        if (status == LS_OK && (ls_saver_in_flight(saver) != -1 || ls_saver_last(saver).step != step ||
+                                ls_saver_last(saver).bytes < 10000))
             status = ls_fail(LS_ENUMERIC, "step %d is not over", step);
         if (status == LS_OK && (ls_saver_vote(saver) != 0 || ls_saver_finish(saver) != LS_OK))
             status = ls_fail(LS_ENUMERIC, "there is something to wait for");
@@ -134,7 +136,8 @@ static ls_status big_body(ls_world *world, void *context)
     for (int64_t i = 0; i < SIDE * SIDE; i++)
         memory[i] = (float)i;
     ls_state_tree *tree = ls_state_create();
-    const ls_state_entry entry = {.name = "model/weight", .type = LS_F32, .ndim = 2, .shape = {SIDE, SIDE}, .held = SIDE * SIDE, .data = memory};
+    const ls_state_entry entry = {
+        .name = "model/weight", .type = LS_F32, .ndim = 2, .shape = {SIDE, SIDE}, .held = SIDE * SIDE, .data = memory};
     const ls_checkpoint_options options = {.keep = 1};
     const ls_saver_options how = {.buffer = b->buffer};
     ls_saver *saver;
@@ -182,7 +185,9 @@ Test(saver, reads_back_what_a_disk_says_it_wrote)
         faults_disarm();
         flips += write;
         caught += status == LS_ECORRUPT;
-        cr_assert(status == LS_OK || (write && status == LS_ECORRUPT && (strstr(sentence, "gives back") || strstr(sentence, "checkpoint.h5"))), "%s", sentence);
+        cr_assert(status == LS_OK || (write && status == LS_ECORRUPT &&
+                                      (strstr(sentence, "gives back") || strstr(sentence, "checkpoint.h5"))),
+                  "%s", sentence);
         const int found = status == LS_OK ? 2 : 1;
         expect_newest(run, found, (uint64_t)found);
         if (over)
@@ -259,6 +264,7 @@ static hang try_hang(int64_t buffer)
 Test(saver, a_disk_that_hangs_costs_that_save_only, .timeout = 60)
 {
     enum { BUSY = 1, FAILED = 3 };
-    cr_assert_eq(try_hang(16 << 10).vote, FAILED, "what does not fit into the pool waits for the disk, until it is given up");
+    cr_assert_eq(try_hang(16 << 10).vote, FAILED,
+                 "what does not fit into the pool waits for the disk, until it is given up");
     cr_assert_eq(try_hang(16 << 20).vote, BUSY, "what does, does not");
 }

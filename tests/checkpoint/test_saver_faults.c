@@ -1,9 +1,10 @@
-/* Everything that can fail in a save besides the disk fails once, in turn: each allocation, and each exchange between the ranks.
+/* Everything that can fail in a save besides the disk fails once, in turn: each allocation, and each exchange between
+ * the ranks.
  *
  * No memory: every rank hears the same sentence, the older checkpoint is as it was, and the next save is written. An
- * exchange that fails ends the job, as it would in a step: all ranks return, none waits for ever, and what is read afterwards
- * is the old checkpoint or the new one. The linker puts the functions below in the place of the real ones; HDF5's and the C
- * library's own allocations are not reached by that. */
+ * exchange that fails ends the job, as it would in a step: all ranks return, none waits for ever, and what is read
+ * afterwards is the old checkpoint or the new one. The linker puts the functions below in the place of the real ones;
+ * HDF5's and the C library's own allocations are not reached by that. */
 #include "fixture.h"
 
 #include "base/log.h"
@@ -24,7 +25,7 @@ enum { OLD = 1, NEW = 2, RANKS = 2 };
 static atomic_int at = -1, count; /* at < 0: nothing fails */
 static atomic_bool everywhere;    /* every thread is struck, not the victim's alone */
 static _Thread_local bool is_victim;
-static bool exchanges;            /* what fails: exchanges, or allocations */
+static bool exchanges; /* what fails: exchanges, or allocations */
 
 static bool strike(bool exchange)
 {
@@ -43,16 +44,20 @@ WRAP(void *, malloc, (size_t size), (size), NULL, false)
 WRAP(void *, calloc, (size_t count_, size_t size), (count_, size), NULL, false)
 WRAP(void *, realloc, (void *old, size_t size), (old, size), NULL, false)
 WRAP(char *, strdup, (const char *text), (text), NULL, false)
-WRAP(void *, mmap, (void *where, size_t size, int a, int b, int c, off_t d), (where, size, a, b, c, d), MAP_FAILED, false)
+WRAP(void *, mmap, (void *where, size_t size, int a, int b, int c, off_t d), (where, size, a, b, c, d), MAP_FAILED,
+     false)
 
 #define PLANTED ls_fail(LS_ECOMM, "planted")
-WRAP(ls_status, ls_agree, (ls_world *w, ls_status mine, const char *phase), (w, mine, phase), PLANTED, true)
-WRAP(ls_status, ls_broadcast, (ls_world *w, void *data, size_t bytes, int root, const char *phase), (w, data, bytes, root, phase), PLANTED, true)
-WRAP(ls_status, ls_all_gather_bytes, (ls_world *w, const void *mine, size_t bytes, void *all, const char *phase),
+WRAP(ls_status, ls_agree, (ls_world * w, ls_status mine, const char *phase), (w, mine, phase), PLANTED, true)
+WRAP(ls_status, ls_broadcast, (ls_world * w, void *data, size_t bytes, int root, const char *phase),
+     (w, data, bytes, root, phase), PLANTED, true)
+WRAP(ls_status, ls_all_gather_bytes, (ls_world * w, const void *mine, size_t bytes, void *all, const char *phase),
      (w, mine, bytes, all, phase), PLANTED, true)
-WRAP(ls_status, ls_all_gather_varying, (ls_world *w, const void *mine, void *all, const size_t *bytes, const char *phase),
-     (w, mine, all, bytes, phase), PLANTED, true)
-WRAP(ls_status, ls_same_everywhere, (ls_world *w, const void *data, size_t bytes, const char *what), (w, data, bytes, what), PLANTED, true)
+WRAP(ls_status, ls_all_gather_varying,
+     (ls_world * w, const void *mine, void *all, const size_t *bytes, const char *phase), (w, mine, all, bytes, phase),
+     PLANTED, true)
+WRAP(ls_status, ls_same_everywhere, (ls_world * w, const void *data, size_t bytes, const char *what),
+     (w, data, bytes, what), PLANTED, true)
 
 static int64_t newest(const char *run)
 {
@@ -120,7 +125,8 @@ static void no_memory_everywhere(int ranks, bool threads, const char *whose)
             break;
     }
     cr_assert_gt(failed, 15);
-    fprintf(stderr, "no memory in each of %d allocations of %s: %d cost the save, %d did not\n", failed + survived, whose, failed, survived);
+    fprintf(stderr, "no memory in each of %d allocations of %s: %d cost the save, %d did not\n", failed + survived,
+            whose, failed, survived);
 }
 
 Test(saver_faults, each_allocation_fails_once)
@@ -219,5 +225,6 @@ Test(saver_faults, each_exchange_fails_once, .timeout = 100)
             break;
     }
     cr_assert_gt(points, 20);
-    fprintf(stderr, "each of %d exchanges of a save failed once: the older checkpoint before number %d\n", points, first_new);
+    fprintf(stderr, "each of %d exchanges of a save failed once: the older checkpoint before number %d\n", points,
+            first_new);
 }
