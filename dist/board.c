@@ -1,6 +1,7 @@
 /* The failure board: first sentence wins, hearts beat, the dead are noticed. */
 #include "dist/board.h"
 
+#include "base/backtrace.h"
 #include "base/log.h"
 #include "dist/fabric.h"
 
@@ -67,6 +68,18 @@ static void feel_pulses(ls_world *world)
     }
 }
 
+/* What its flight record says: "; it hangs: its process runs, but is in 'backward' of step 12, bucket 3, for 297 s". */
+static void add_place(const ls_world *world, int rank, char *text, size_t size)
+{
+    ls_flight_record record;
+    char place[160];
+    if (ls_flight_read_rank(world->comm.flight, rank, &record) != LS_OK)
+        return;
+    static const char *const words[] = {"it hangs: its process runs, but is", "its process was stopped",
+                                        "its process does not run (swapping, or its node is gone); it was", "its process is gone; it was"};
+    snprintf(text + strlen(text), size - strlen(text), "; %s %s", words[ls_flight_alive(&record)], ls_flight_say(&record, place, sizeof place));
+}
+
 /* "; it last took part in 'gradient norm'", or "" for a far rank; and whether its process runs at all. */
 static const char *last_seen(const ls_world *world, int rank, char *text, size_t size)
 {
@@ -116,16 +129,67 @@ void ls_board_beat(ls_world *world)
     }
 }
 
+/* The rank that is waited for may itself wait for another, and that one is to blame: along the flight records to one that
+ * does not wait. */
+static int held_up_by(const ls_world *world, int rank)
+{
+    ls_flight_record record;
+    for (int turn = 0; turn < world->ranks; turn++) {
+        if (ls_flight_read_rank(world->comm.flight, rank, &record) != LS_OK || ls_flight_alive(&record) != LS_FLIGHT_ALIVE ||
+            record.state != LS_FLIGHT_RUNNING || !record.waits_since || record.awaits < 0 || record.awaits == world->rank || record.awaits == rank)
+            break;
+        rank = record.awaits;
+    }
+    return rank;
+}
+
+bool ls_board_is_slow(ls_world *world, int rank, const char *phase, double seconds)
+{
+    rank = held_up_by(world, rank);
+    ls_flight_record record;
+    char place[160];
+    if (ls_flight_read_rank(world->comm.flight, rank, &record) != LS_OK || ls_flight_alive(&record) != LS_FLIGHT_ALIVE ||
+        record.state != LS_FLIGHT_RUNNING || ls_flight_age(&record, record.place[LS_FLIGHT_MAIN].since) > 0.9 * seconds)
+        return false;
+    ls_log_write(LS_LOG_WARN, "world", "%s is slow: '%s' has waited for it for %g s. It works: it is %s. Waiting on",
+                 ls_world_name(world, rank), phase, seconds, ls_flight_say(&record, place, sizeof place));
+    return true;
+}
+
+static void tell_frame(void *count, const char *text)
+{
+    ls_log_keep(LS_LOG_ERROR, "world", "  #%d %s", (*(int *)count)++, text);
+}
+
+void ls_board_tell_place(ls_world *world)
+{
+    ls_flight_record record;
+    char place[160], waits[128] = "";
+    int count = 0;
+    if (world->told_place || world->failure->code != LS_ETIMEOUT)
+        return;
+    world->told_place = true;
+    if (ls_flight_look(world->comm.flight, &record) == LS_OK) {
+        if (record.waits_since > 0 && record.awaits >= 0)
+            snprintf(waits, sizeof waits, "; it waits in '%s' for rank %d, for %.3g s", record.place[LS_FLIGHT_COMMUNICATION].phase,
+                     record.awaits, ls_flight_age(&record, record.awaits_since));
+        ls_log_keep(LS_LOG_ERROR, "world", "a deadline passed; this rank is %s%s", ls_flight_say(&record, place, sizeof place), waits);
+    }
+    if (!ls_backtrace_tell(tell_frame, &count))
+        ls_log_keep(LS_LOG_ERROR, "world", "no backtrace: the main thread did not answer");
+}
+
 ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double seconds)
 {
-    char where[LS_PHASE_SIZE + 128];
+    char where[LS_PHASE_SIZE + 384];
     char sentence[LS_SENTENCE_SIZE];
-    snprintf(
-        sentence, sizeof sentence,
-        "%s did not come to '%s' within %g s%s. Look at its log, or with `gdb -p %d` there; a longer deadline helps if "
-        "it was only slow",
-        ls_world_name(world, rank), phase, seconds, last_seen(world, rank, where, sizeof where),
-        world->peers[rank].pid);
+    rank = held_up_by(world, rank);
+    last_seen(world, rank, where, sizeof where);
+    add_place(world, rank, where, sizeof where);
+    snprintf(sentence, sizeof sentence,
+             "%s did not come to '%s' within %g s%s. Look at its log, or with `gdb -p %d` there; a longer guard.deadline helps if "
+             "it was only slow",
+             ls_world_name(world, rank), phase, seconds, where, world->peers[rank].pid);
     ls_board_fail(world, LS_ETIMEOUT, ls_status_exit_code(LS_ETIMEOUT), sentence);
     return ls_board_status(world);
 }

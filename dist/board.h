@@ -39,6 +39,11 @@ void ls_board_hear(ls_world *world, const ls_failure *failure);
 ls_status ls_board_status(const ls_world *world);
 /* One beat: the heart, dead peers, the far ranks' news. Communication thread only. */
 void ls_board_beat(ls_world *world);
+/* `rank` has not come to `phase` within the deadline. True: its flight record shows that it works, and has begun
+ * something else since: it is slow, which is a warning. Else ls_board_overdue is called for. */
+bool ls_board_is_slow(ls_world *world, int rank, const char *phase, double seconds);
+/* After a deadline passed: where this rank was, and the backtrace of its main thread, go into its log, once. */
+void ls_board_tell_place(ls_world *world);
 /* Fails the world because `rank` did not come to `phase` in time. */
 ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double seconds);
 void ls_board_ring_all(ls_world *world);

@@ -19,6 +19,8 @@ static void finish(ls_world *world, int at, ls_status status)
     ls_job *job = comm->job[at];
     comm->job[at] = comm->job[--comm->jobs];
     job->status = status;
+    if (!comm->jobs)
+        ls_flight_awaits(comm->flight, -1, 0);
     if (status != LS_OK)
         snprintf(job->sentence, sizeof job->sentence, "%s", ls_fail_sentence());
     atomic_store(&job->running, false); /* from here on the job may be gone */
@@ -30,6 +32,8 @@ static void take_new_jobs(ls_comm *comm)
     pthread_mutex_lock(&comm->lock);
     for (int k = 0; k < comm->inboxes; k++) {
         comm->inbox[k]->moved = ls_now();
+        if (!comm->inbox[k]->alone)
+            ls_flight_phase(comm->flight, LS_FLIGHT_COMMUNICATION, comm->inbox[k]->phase);
         comm->job[comm->jobs++] = comm->inbox[k];
     }
     comm->inboxes = 0;
@@ -83,12 +87,18 @@ static bool step_jobs(ls_world *world, bool *far)
             break;
         case LS_STEP_IDLE: {
             int rank = job->awaits ? job->awaits(job, world) : -1;
+            ls_flight_awaits(comm->flight, rank, job->moved);
+            ls_flight_bucket(comm->flight, LS_FLIGHT_COMMUNICATION, job->bucket);
             if (rank < 0) {
                 job->moved = ls_now(); /* it is this rank that is not ready; no peer is late */
                 break;
             }
             *far = *far || ls_world_near(world, rank) < 0;
-            if (ls_now() - job->moved > world->options.deadline)
+            if (ls_now() - job->moved <= world->options.deadline)
+                break;
+            if (ls_board_is_slow(world, rank, job->phase, world->options.deadline))
+                job->moved = ls_now();
+            else
                 ls_board_overdue(world, rank, job->phase, world->options.deadline);
         }
         }
@@ -102,6 +112,7 @@ static void beat(ls_world *world, double *last)
     if (!world->board || now - *last < BEAT_SECONDS)
         return;
     *last = now;
+    ls_flight_beat(world->comm.flight);
     ls_board_beat(world);
 }
 
@@ -124,9 +135,11 @@ static void *run(void *argument)
         take_new_jobs(comm);
         bool far, moved = step_jobs(world, &far);
         beat(world, &beaten);
-        if (world->failure && atomic_load(&world->failure->written))
+        if (world->failure && atomic_load(&world->failure->written)) {
+            ls_board_tell_place(world);
             while (comm->jobs > 0)
                 finish(world, comm->jobs - 1, ls_board_status(world));
+        }
         if (atomic_load(&comm->abort)) {
             if (world->fabric->tell && world->failure && !world->told) {
                 world->told = true;
@@ -186,12 +199,14 @@ void ls_comm_start(ls_world *world, ls_job *job)
 ls_status ls_comm_wait(ls_world *world, ls_job *job)
 {
     double begin = ls_now();
+    ls_flight_waits(world->comm.flight, true);
     for (;;) {
         uint32_t seen = ls_comm_moves(world);
         if (!atomic_load(&job->running))
             break;
         ls_comm_await(world, seen);
     }
+    ls_flight_waits(world->comm.flight, false);
     world->comm.waited += ls_now() - begin;
     return ls_fail_copy(job->status, job->sentence);
 }
@@ -238,6 +253,28 @@ static ls_status set_trace(ls_world *world, void *trace)
 void ls_world_trace(ls_world *world, ls_trace *trace)
 {
     ls_comm_call(world, set_trace, trace);
+}
+
+static ls_status set_deadline(ls_world *world, void *seconds)
+{
+    world->options.deadline = *(const double *)seconds;
+    return LS_OK;
+}
+
+void ls_world_deadline(ls_world *world, double seconds)
+{
+    ls_comm_call(world, set_deadline, &seconds);
+}
+
+static ls_status set_flight(ls_world *world, void *flight)
+{
+    world->comm.flight = flight;
+    return LS_OK;
+}
+
+void ls_world_flight(ls_world *world, ls_flight *flight)
+{
+    ls_comm_call(world, set_flight, flight);
 }
 
 uint32_t ls_comm_moves(ls_world *world)

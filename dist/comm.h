@@ -29,6 +29,7 @@ struct ls_job {
      * move, and only while a peer is waited for. */
     int (*awaits)(const ls_job *job, const ls_world *world);
     bool alone; /* no peer takes part: its failure is this rank's own affair, not the end of the world */
+    int64_t bucket; /* the bucket or piece it is at, from 1, for the flight record; kept by `step`, 0: none */
     /* Filled by comm.c */
     ls_status status;
     _Atomic bool running, cancelled;
@@ -50,6 +51,7 @@ typedef struct {
     _Atomic bool stop, abort; /* asked of the thread */
     _Atomic int exit_code;    /* for abort */
     ls_trace *trace;          /* the communication thread's own; NULL: none */
+    _Atomic(ls_flight *) flight; /* NULL: none */
     double waited;            /* seconds the compute thread spent in ls_comm_wait */
 } ls_comm;
 

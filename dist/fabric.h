@@ -52,6 +52,7 @@ struct ls_world {
     bool told;              /* the failure has been sent to the far ranks, or came from there */
     _Atomic bool outranked; /* a lower rank failed too, by itself: the job is that one's to end */
     bool closing;           /* ranks may end now without alarm */
+    bool told_place;        /* into the log, after a deadline */
     ls_comm comm;
     int channels;        /* opened so far; the same on all ranks */
     ls_channel *channel; /* of the world's own collectives */

@@ -159,6 +159,11 @@ const char *ls_reducer_describe(const ls_reducer *r)
     return r->description;
 }
 
+int64_t ls_reducer_bucket(const ls_reducer *r)
+{
+    return r->bucket;
+}
+
 ls_status ls_reducer_begin(ls_reducer *r, int64_t grains)
 {
     if (r->in_step)

@@ -36,6 +36,7 @@ size_t ls_reduce_memory(const ls_reduce_options *options, int ranks);
 
 ls_status ls_reducer_open(ls_reducer **reducer, ls_world *world, ls_device *device, const ls_reduce_options *options);
 void ls_reducer_close(ls_reducer *reducer);
+int64_t ls_reducer_bucket(const ls_reducer *reducer);       /* elements of a bucket */
 const char *ls_reducer_describe(const ls_reducer *reducer); /* "block schedule, window transport, buckets of 1.0 MiB" */
 
 /* A step: begin(G); for each of this rank's grains in order: add... for ranges that together cover the flat buffer

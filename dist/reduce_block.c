@@ -241,6 +241,7 @@ static ls_step step(ls_job *job, ls_world *world)
     block *b = (block *)job;
     bool moved = false, whole = true;
     (void)world;
+    job->bucket = b->taken + 1;
     while (job->status == LS_OK && b->posted < b->exchanges &&
            ls_channel_writable(b->reducer->channel, b->first + b->posted)) {
         job->status = post_piece(b);

@@ -104,7 +104,9 @@ static ls_status wait_for_move(rounds *o, uint32_t seen)
     if (!atomic_load(&o->job.running))
         return ls_comm_wait(world, &o->job);
     double begin = ls_now();
+    ls_flight_waits(world->comm.flight, true);
     ls_comm_await(world, seen);
+    ls_flight_waits(world->comm.flight, false);
     world->comm.waited += ls_now() - begin;
     return LS_OK;
 }
@@ -307,6 +309,7 @@ static ls_step step(ls_job *job, ls_world *world)
     rounds *o = (rounds *)job;
     (void)world;
     bool moved = unlock(o), whole = true;
+    job->bucket = bucket_at(o, o->taken) + 1;
     while (job->status == LS_OK && ready(o)) {
         job->status = post_bucket(o);
         moved = true;

@@ -162,6 +162,7 @@ static ls_step step(ls_job *job, ls_world *world)
 {
     ls_shared_sums *shared = (ls_shared_sums *)job;
     bool moved = false;
+    job->bucket = shared->next + 1;
     for (; shared->next >= 0; shared->next--) {
         const ls_slice_range part = part_of(shared, shared->next, shared->reducer->rank);
         if (part.count == 0)

@@ -59,6 +59,7 @@ static ls_step step(ls_job *job, ls_world *world)
     gather *g = (gather *)job;
     bool moved = false, whole = true;
     (void)world;
+    job->bucket = g->taken + 1;
     while (job->status == LS_OK && g->posted < g->exchanges &&
            ls_channel_writable(g->reducer->channel, g->first + g->posted)) {
         job->status = post_piece(g);

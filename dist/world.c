@@ -1,6 +1,7 @@
 /* World: opening, closing, aborting, and who is who. */
 #include "dist/world.h"
 
+#include "base/backtrace.h"
 #include "base/log.h"
 #include "dist/fabric.h"
 #include "dist/mpi_fabric.h"
@@ -97,6 +98,7 @@ ls_status ls_world_open(ls_world **world, const ls_world_options *options)
     ls_status status = ls_world_open_on(world, &ls_fabric_mpi, NULL, options);
     if (status == LS_OK)
         ls_log_identity((*world)->rank, (*world)->ranks);
+    ls_backtrace_watch();
     return status;
 }
 
@@ -189,6 +191,11 @@ int ls_world_node_rank(const ls_world *world)
 int ls_world_node_ranks(const ls_world *world)
 {
     return world->node_ranks;
+}
+
+const char *ls_world_rank_name(const ls_world *world, int rank)
+{
+    return ls_world_name(world, rank);
 }
 
 const char *ls_world_host(const ls_world *world)

@@ -4,9 +4,11 @@
  * it work and wait. A deadline stands on every wait; when it passes, or when a rank reports an error, each rank
  * returns LS_ETIMEOUT / LS_ECOMM with the sentence of the rank that failed FIRST, and the job ends within seconds.
  * A rank that dies without a word is noticed by the ranks on its machine (and by mpirun); one that stands still is told
- * from one that computes by its heartbeat in the shared window. */
+ * from one that computes by its heartbeat in the shared window. With flight records (base/flight.h) a rank that hangs, or
+ * stands still, is told from one that is only slow: that one works, and is waited for, with a warning a deadline. */
 #pragma once
 #include "base/error.h"
+#include "base/flight.h"
 #include "base/trace.h"
 #include "base/type.h"
 
@@ -19,6 +21,8 @@ typedef struct {
 
 /* Collective. Works with and without mpirun (one rank). */
 ls_status ls_world_open(ls_world **world, const ls_world_options *options);
+/* Another deadline from now on, in seconds; the same on all ranks. */
+void ls_world_deadline(ls_world *world, double seconds);
 /* Collective, orderly end (MPI_Finalize). */
 void ls_world_close(ls_world *world);
 /* Ends the whole job: this rank's sentence is put where every rank and the user can read it (first one wins), waiting
@@ -32,6 +36,8 @@ int ls_world_nodes(const ls_world *world);
 int ls_world_node_rank(const ls_world *world); /* this rank's number on its node */
 int ls_world_node_ranks(const ls_world *world);
 const char *ls_world_host(const ls_world *world);
+/* "rank 3 (node07)", in one of a few buffers of the calling thread. */
+const char *ls_world_rank_name(const ls_world *world, int rank);
 
 /* Collectives; every rank calls them in the same order. Phase names ("checkpoint commit") appear in a deadline's
  * sentence. All return LS_ECOMM or LS_ETIMEOUT with who and where. */
@@ -49,4 +55,7 @@ ls_status ls_same_everywhere(ls_world *world, const void *data, size_t bytes, co
 /* What the communication thread does becomes events on the trace's communication lane; NULL: no more, and `trace` may
  * be freed. */
 void ls_world_trace(ls_world *world, ls_trace *trace);
+/* Where this rank's communication is, and whom it waits for, goes into the flight record from now on, and a rank that is
+ * late is looked up in its own. NULL: no more, and `flight` may be closed. */
+void ls_world_flight(ls_world *world, ls_flight *flight);
 double ls_world_seconds_waited(const ls_world *world); /* communication time so far, for the metrics */
