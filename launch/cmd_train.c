@@ -124,8 +124,10 @@ static int run(int argc, char **argv)
     const bool together = status != LS_OK && status != LS_ECOMM && status != LS_ETIMEOUT;
     if (!status && given.dry_run)
         status = ls_train_estimate(world, ls_recipe_config(recipe));
-    else if (!status)
+    else if (!status) {
+        ls_world_deadline(world, ls_recipe_config(recipe)->guard.deadline);
         status = ls_train(world, ls_recipe_config(recipe));
+    }
 
     const int exit_code = ls_status_exit_code(status);
     /* Whoever reads the run folder later was not at the terminal. What takes other ranks along is logged by ls_world_abort. */

@@ -11,7 +11,7 @@ typedef struct {
 } ls_command;
 
 extern const ls_command ls_command_train, ls_command_data, ls_command_ckpt, ls_command_generate, ls_command_eval,
-    ls_command_prove, ls_command_recipes, ls_command_rejection, ls_command_report,
+    ls_command_prove, ls_command_recipes, ls_command_rejection, ls_command_report, ls_command_status,
     ls_command_units;
 
 /* The whole command: what main() is. A test that brings tasks of its own sets ls_tasks and calls this. */

@@ -17,6 +17,7 @@ static const ls_command *const commands[] = {
     &ls_command_ckpt,
     &ls_command_prove,
     &ls_command_report,
+    &ls_command_status,
     &ls_command_recipes,
     &ls_command_units,
     NULL,

@@ -7,6 +7,7 @@
 #include "dist/rows.h"
 #include "models/parameters.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,7 +247,20 @@ float *ls_flat_master(const ls_flat *flat, const ls_parameter *p, int64_t *from,
     return *count ? (p->frozen ? flat->frozen : flat->master) + (first - begin) : NULL;
 }
 
-void ls_flat_fold(ls_flat *flat, float *slice_sum, int64_t grains)
+void ls_flat_take_statistics(ls_flat *flat, float *slice_sum)
+{
+    for (int i = 0; i < flat->count; i++) {
+        const ls_parameter *p = &flat->parameters[i];
+        int64_t from;
+        const int64_t held = overlap(p, flat->slice_begin, flat->slice_count, &from), at = from - flat->slice_begin;
+        for (int64_t k = at; k < at + held && p->statistic && !p->frozen; k++) {
+            flat->first_moment[k] = slice_sum[k];
+            slice_sum[k] = isfinite(slice_sum[k]) ? 0 : slice_sum[k];
+        }
+    }
+}
+
+void ls_flat_fold(ls_flat *flat, int64_t grains)
 {
     for (int i = 0; i < flat->count; i++) {
         const ls_parameter *p = &flat->parameters[i];
@@ -255,10 +269,8 @@ void ls_flat_fold(ls_flat *flat, float *slice_sum, int64_t grains)
         if (!p->statistic || p->frozen)
             continue;
         const double kept = ls_math_power(1 - p->momentum, grains);
-        for (int64_t k = at; k < at + held; k++) {
-            flat->master[k] = (float)(kept * (double)flat->master[k] + (double)slice_sum[k]);
-            slice_sum[k] = 0;
-        }
+        for (int64_t k = at; k < at + held; k++)
+            flat->master[k] = (float)(kept * (double)flat->master[k] + (double)flat->first_moment[k]);
     }
 }
 

@@ -5,6 +5,7 @@
  *                              (begun from a Hugging Face folder: and what is beside that one's, its chat template)
  *     RUN/template             how conversations became tokens (datasets/template.h); absent for documents
  *     RUN/log/rank-0000.log    one log a rank
+ *     RUN/flight/rank-0000     where each rank is, for `lockstep status` (base/flight.h); flight.previous: of the start before
  *     RUN/checkpoints/         checkpoint/format.h
  *     RUN/metrics.jsonl, events.out.tfevents.*, hashes.jsonl
  * Small files are written beside their name, synced, and renamed: a reader sees the old or the new one. */
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "datasets/tokenizer.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -126,6 +128,23 @@ static ls_status copy_tokenizer(const char *from, const char *run)
     return status;
 }
 
+/* Records of the start before are kept once: they tell how it ended, and this start may have fewer ranks. */
+static ls_status turn_flight_folder(const char *run)
+{
+    char old[PATH_ROOM], now[PATH_ROOM];
+    snprintf(old, sizeof old, "%.4000s/flight.previous", run);
+    snprintf(now, sizeof now, "%.4000s/flight", run);
+    DIR *folder = opendir(old);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+        if (!strncmp(entry->d_name, "rank-", 5))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    if (folder)
+        closedir(folder);
+    if (rename(now, old) != 0 && errno != ENOENT)
+        ls_log_write(LS_LOG_WARN, "flight", "%s: cannot be set aside (%s); it may show ranks of the start before", now, strerror(errno));
+    return make_folder(now);
+}
+
 static ls_status begin_on_rank_0(const ls_run *run)
 {
     const ls_train_config *config = run->config;
@@ -140,7 +159,7 @@ static ls_status begin_on_rank_0(const ls_run *run)
     snprintf(path, sizeof path, "%s/template", config->run.run);
     if (status == LS_OK && template && *template)
         status = ls_run_write_file(path, template, strlen(template));
-    return status;
+    return status == LS_OK ? turn_flight_folder(config->run.run) : status;
 }
 
 /* Data packed with another tokenizer would train without a word and learn nonsense. */
@@ -215,9 +234,38 @@ static ls_status open_log(const ls_run *run)
     return status;
 }
 
+/* A run without its flight record is as good, so that a disk without room for it is only told. */
+static void open_flight(ls_run *run)
+{
+    char folder[PATH_ROOM];
+    snprintf(folder, sizeof folder, "%s/flight", run->config->run.run);
+    if (ls_flight_open(&run->flight, folder, run->rank, run->ranks, run->steps) != LS_OK)
+        ls_log_write(LS_LOG_WARN, "flight", "%s; `lockstep status` will not see this rank", ls_fail_sentence());
+    ls_world_flight(run->world, run->flight);
+}
+
 ls_status ls_folder_begin(ls_run *run)
 {
     const ls_status mine = run->rank == 0 ? begin_on_rank_0(run) : LS_OK;
-    const ls_status status = ls_agree(run->world, mine, "making the run folder");
-    return status == LS_OK ? ls_agree(run->world, open_log(run), "opening the logs") : status;
+    ls_status status = ls_agree(run->world, mine, "making the run folder");
+    if (status == LS_OK)
+        status = ls_agree(run->world, open_log(run), "opening the logs");
+    if (status == LS_OK)
+        open_flight(run);
+    return status;
+}
+
+void ls_folder_end(ls_run *run, ls_status status)
+{
+    ls_flight_phase(run->flight, LS_FLIGHT_MAIN, "end");
+    ls_flight_end(run->flight, status == LS_OK ? LS_FLIGHT_FINISHED : status == LS_ESTOPPED ? LS_FLIGHT_STOPPED : LS_FLIGHT_FAILED,
+                  status == LS_OK ? NULL : ls_fail_sentence());
+}
+
+void ls_folder_close(ls_run *run)
+{
+    if (run->flight)
+        ls_world_flight(run->world, NULL);
+    ls_flight_close(run->flight);
+    run->flight = NULL;
 }

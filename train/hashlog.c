@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,10 @@ ls_status ls_hash_log(ls_run *run, int64_t step, double loss)
         status = hash_tree(run, tree, LS_STATE_GRADIENT, &gradients);
     FILE *out = status == LS_OK && run->rank == 0 ? open_memstream(&text, &size) : NULL;
     if (out) {
-        fprintf(out, "{\"step\": %lld, \"loss\": %.17g", (long long)step, loss);
+        char number[32] = "null"; /* JSON has no NaN */
+        if (isfinite(loss))
+            snprintf(number, sizeof number, "%.17g", loss);
+        fprintf(out, "{\"step\": %lld, \"loss\": %s", (long long)step, number);
         print_kind(out, run->state, state, LS_STATE_PARAMETER);
         print_kind(out, tree, gradients, LS_STATE_GRADIENT);
         print_kind(out, run->state, state, LS_STATE_MOMENT);

@@ -54,9 +54,12 @@ float *ls_flat_master(const ls_flat *flat, const ls_parameter *p, int64_t *from,
 /* Brings every rank's slice of the working copy, and the vectors, to every rank; reducer NULL: by a plain gather.
  * Collective. */
 ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world);
-/* Running statistics, whose place in the slice sum holds the grains' terms of the fold (ls_tape_fold): adds them to what is
- * left of the old ones after `grains` grains, and leaves zeros, so that neither the gradient's norm nor clipping sees them. */
-void ls_flat_fold(ls_flat *flat, float *slice_sum, int64_t grains);
+/* Running statistics, whose place in the slice sum holds the grains' terms of the fold (ls_tape_fold). First they are taken
+ * out, and zeros left, so that neither the gradient's norm nor clipping sees them; a term that is not finite stays, so that
+ * the norm does. They wait in the first moment, which statistics have no other use for. */
+void ls_flat_take_statistics(ls_flat *flat, float *slice_sum);
+/* Then, if the step is not skipped, they are added to what is left of the old statistics after `grains` grains. */
+void ls_flat_fold(ls_flat *flat, int64_t grains);
 /* One optimiser step on the part of `p` that lies in this rank's slice, with weight decay of its own (train/groups.h). `args`
  * holds everything that all parameters share. */
 void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, const float *slice_sum, ls_optimizer_args *args);
@@ -92,6 +95,29 @@ typedef struct {
 typedef struct ls_metrics ls_metrics; /* train/metrics.h */
 typedef struct ls_saving ls_saving;   /* train/saving.h */
 
+enum { LS_GUARD_WINDOW = 64 };
+
+/* train/guard.h */
+typedef struct {
+    int64_t in_a_row, skipped;      /* steps that were skipped: last, and since the start */
+    double loss[LS_GUARD_WINDOW];   /* the last ones, in a ring; this and the next are state */
+    int64_t losses;
+    int64_t returned_to, returns;   /* to which checkpoint, and how often without a later one */
+    int64_t *sample, *rows;         /* [grains, rows of a grain], [grains]: of this rank's grains */
+    uint64_t *rank_hash;            /* [ranks] */
+} ls_guard;
+
+/* train/audit.h */
+typedef struct {
+    int owner, auditor, voter;      /* of the step; owner -1: no audit, voter -1: none */
+    int64_t grain;
+    bool hashing;                   /* what is computed now is the audited grain */
+    uint64_t mine, *all;            /* this rank's hash of it; [ranks] */
+    int64_t repeats;                /* of this step */
+    ls_grain_memory memory;         /* for a grain of another rank */
+    bool memory_made;
+} ls_audit;
+
 struct ls_run {
     const ls_train_config *config;
     ls_world *world;
@@ -114,6 +140,7 @@ struct ls_run {
     ls_saving *saving;
     struct ls_profile *profile; /* NULL: not asked for */
     ls_trace *trace;            /* of the profile, or NULL */
+    ls_flight *flight;          /* RUN/flight/rank-N, or NULL */
 
     int64_t step, position;  /* optimiser steps done, rows drawn: the sampler's whole state */
     int64_t data_hash;       /* of the training data: a run does not go on with other data */
@@ -131,6 +158,8 @@ struct ls_run {
     double *step_sums, *column;   /* [step_width - 1] the sums of the last step; [max grains] scratch */
     uint8_t *stop_votes;     /* [ranks]: bit 0 of told to stop, the others of train/saving.h */
     bool stop;               /* some rank was told to stop */
+    ls_guard guard;
+    ls_audit audit;
 };
 
 int64_t ls_run_rows_per_step(const ls_run *run);
@@ -155,6 +184,14 @@ ls_status ls_hash_log(ls_run *run, int64_t step, double loss);
 ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *config, bool keeps_folder);
 void ls_run_close(ls_run *run);
 
+/* A part of the step begins, for the flight record; its time of beginning for the profile. */
+int64_t ls_run_phase(const ls_run *run, const char *phase);
+
+/* The grains that the loader was asked for are thrown away, and it begins anew at the run's step and position. */
+ls_status ls_run_ask_anew(ls_run *run);
+/* train/setup.c: the newest whole checkpoint's state, or a fresh run's. Collective. */
+ls_status ls_run_resume(ls_run *run);
+
 /* train/loop.c: one optimiser step and all that follows it (metrics, evaluation, checkpoint when due). Collective. */
 ls_status ls_run_step(ls_run *run);
 
@@ -163,3 +200,6 @@ ls_status ls_run_step(ls_run *run);
  * another tokenizer; else what is beside its tokenizer.json comes into RUN/tokenizer. */
 ls_status ls_folder_take_tokenizer(const ls_run *run, const char *from);
 ls_status ls_folder_begin(ls_run *run); /* collective: folders, recipe.yaml, tokenizer, log files; LS_ESTATE: another recipe's */
+/* The run ended with that status, and the calling thread's sentence: the last word of the flight record. */
+void ls_folder_end(ls_run *run, ls_status status);
+void ls_folder_close(ls_run *run);

@@ -2,12 +2,15 @@
  *
  *     for each of this rank's grains:  forward, backward; finished gradients go into the fixed tree at once
  *     add the tree over the ranks      each rank gets the sum of its slice
+ *     norm, losses: is it a step?      one that is not finite is skipped (train/guard.h)
  *     clip, update the slice           fp32 masters and moments
  *     gather the new weights           in the working precision
  *
  * What must never happen here: a heap allocation, a result that depends on rank, rank count or time. */
+#include "train/audit.h"
 #include "train/best.h"
 #include "train/ema.h"
+#include "train/guard.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/profile.h"
@@ -72,10 +75,31 @@ static void ask_ahead(ls_run *run)
     }
 }
 
+ls_status ls_run_ask_anew(ls_run *run)
+{
+    const ls_grain *grain;
+    for (; run->outstanding > 0; run->outstanding--) {
+        const ls_status status = ls_loader_next(run->loader, &grain);
+        if (status != LS_OK)
+            return status;
+        ls_loader_done(run->loader, grain);
+    }
+    run->asked_step = run->step;
+    run->asked_position = run->position;
+    run->asked_grain = 0;
+    return LS_OK;
+}
+
 /* A part of the step for the profile. */
 static void note(const ls_run *run, const char *phase, int64_t begin)
 {
     ls_trace_end(run->trace, LS_TRACE_MAIN, LS_TRACE_PHASE, phase, begin, 0, 0);
+}
+
+int64_t ls_run_phase(const ls_run *run, const char *phase)
+{
+    ls_flight_phase(run->flight, LS_FLIGHT_MAIN, phase);
+    return ls_trace_begin(run->trace);
 }
 
 typedef struct {
@@ -88,6 +112,8 @@ static void take_gradient(void *context, const ls_parameter *parameter, void *gr
 {
     gradient_sink *sink = context;
     const int64_t begin = ls_trace_begin(sink->run->trace);
+    ls_flight_bucket(sink->run->flight, LS_FLIGHT_MAIN, 1 + parameter->offset / ls_reducer_bucket(sink->run->reducer));
+    ls_audit_hash(sink->run, parameter, gradient);
     if (sink->status == LS_OK)
         sink->status = parameter->sparse_rows ? ls_tables_add(sink->run, parameter, gradient)
                                               : ls_reducer_add(sink->run->reducer, parameter->offset, parameter->count, gradient);
@@ -104,12 +130,13 @@ static ls_status end_grain(ls_run *run)
 static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, double denominator, double *loss)
 {
     gradient_sink sink = {.run = run};
-    int64_t begin = ls_trace_begin(run->trace);
+    int64_t begin = ls_run_phase(run, "forward");
     ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
     ls_tape_fold(run->tape, grain->number, grains);
+    ls_audit_grain(run, grain->number);
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     note(run, "forward", begin);
-    begin = ls_trace_begin(run->trace);
+    begin = ls_run_phase(run, "backward");
     ls_backward(run->tape, sum, 1.0 / denominator, take_gradient, &sink);
     note(run, "backward", begin);
     const ls_status status = ls_tape_status(run->tape);
@@ -118,9 +145,7 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, d
     *loss = *(const float *)sum->data;
     if (run->step_width > 1)
         memcpy(loss + 1, run->config->task->grain_sums(run->task), (size_t)(run->step_width - 1) * sizeof *loss);
-    if (!isfinite(*loss))
-        return ls_fail(LS_ENUMERIC, "step %lld, grain %lld (its first sample is %lld): the loss is %g; lower optimizer.lr or look at that sample with `lockstep data show`",
-                       (long long)run->step + 1, (long long)grain->number, (long long)grain->samples[0], *loss);
+    ls_audit_loss(run, *loss);
     return sink.status == LS_OK ? end_grain(run) : sink.status;
 }
 
@@ -130,6 +155,7 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, double denominator)
     const ls_task *task = run->config->task;
     for (int64_t k = 0; k < mine && task->grain; k++) {
         const ls_grain *grain = task->grain(run->task, ls_schedule_grain(run->schedule, grains, run->rank, run->ranks, k));
+        ls_guard_note(run, k, grain);
         const ls_status status = run_grain(run, grain, grains, denominator, &run->my_loss[k * run->step_width]);
         if (status != LS_OK)
             return status;
@@ -137,9 +163,11 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, double denominator)
     for (int64_t k = 0; k < mine && !task->grain; k++) {
         const ls_grain *grain;
         ask_ahead(run);
-        const int64_t begin = ls_trace_begin(run->trace);
+        const int64_t begin = ls_run_phase(run, "wait for the loader");
         ls_status status = ls_loader_next(run->loader, &grain);
         note(run, "wait for the loader", begin);
+        if (status == LS_OK)
+            ls_guard_note(run, k, grain);
         if (status == LS_OK)
             status = run_grain(run, grain, grains, denominator, &run->my_loss[k * run->step_width]);
         if (status != LS_OK)
@@ -162,34 +190,24 @@ static ls_status gradient_norm(ls_run *run, double *norm)
 }
 
 /* Clips by the global norm and updates this rank's slice in one pass over memory; of tables, the rows with a gradient. */
-static ls_status update_slice(ls_run *run, double *norm, double *lr)
+static void update_slice(ls_run *run, double norm, double lr)
 {
     const ls_optimizer_options *options = &run->config->optimizer;
     ls_flat *flat = &run->flat;
-    int64_t begin = ls_trace_begin(run->trace);
-    ls_status status = gradient_norm(run, norm);
-    note(run, "gradient norm", begin);
-    if (status != LS_OK)
-        return status;
-    if (!isfinite(*norm))
-        return ls_fail(LS_ENUMERIC, "step %lld: the gradient norm is %g; lower optimizer.lr, or resume from the last checkpoint with other data",
-                       (long long)run->step + 1, *norm);
-    *lr = ls_learning_rate(options, run->step, run->steps);
     ls_optimizer_args args = {
-        .kind = (ls_optimizer_kind)options->name, .step = run->step + 1, .lr = *lr,
+        .kind = (ls_optimizer_kind)options->name, .step = run->step + 1, .lr = lr,
         .beta1 = options->betas.value[0], .beta2 = options->betas.value[1], .eps = options->eps,
-        .momentum = options->momentum, .nesterov = options->nesterov, .scale = ls_clip_scale(*norm, options->clip_norm),
+        .momentum = options->momentum, .nesterov = options->nesterov, .scale = ls_clip_scale(norm, options->clip_norm),
     };
-    begin = ls_trace_begin(run->trace);
+    int64_t begin = ls_run_phase(run, "optimiser");
     for (int i = 0; i < flat->count; i++)
         ls_flat_update(flat, &flat->parameters[i], run->groups.weight_decay[run->table_count + i], run->slice_sum, &args);
     ls_tables_update(run, &args);
     note(run, "optimiser", begin);
-    begin = ls_trace_begin(run->trace);
+    begin = ls_run_phase(run, "average");
     ls_tables_average(run);
     if (ls_ema_update(&run->ema, run->step + 1))
         note(run, "average", begin);
-    return LS_OK;
 }
 
 static ls_status begin_sums(ls_run *run, int64_t grains)
@@ -227,7 +245,7 @@ static ls_status size_step(ls_run *run, int64_t *rows, int64_t *grains, int64_t 
         *grains = ls_run_grains(run, run->position);
         return ls_data_counted(run->train_data, run->position, *rows, counted);
     }
-    const int64_t begin = ls_trace_begin(run->trace);
+    const int64_t begin = ls_run_phase(run, "rollout");
     const ls_status status = task->prepare(run->task);
     note(run, "rollout", begin);
     *rows = ls_run_rows_per_step(run);
@@ -236,40 +254,78 @@ static ls_status size_step(ls_run *run, int64_t *rows, int64_t *grains, int64_t 
     return status;
 }
 
-/* One optimiser step: the whole of training. */
-static ls_status train_step(ls_run *run, ls_step_metrics *metrics)
+/* The sum of the step's gradients, each rank its slice; once more where an audit found a rank that computes wrongly. */
+static ls_status sum_gradients(ls_run *run, int64_t rows, int64_t grains, double denominator)
+{
+    bool again = true;
+    ls_status status = LS_OK;
+    while (status == LS_OK && again) {
+        ls_audit_begin(run, grains);
+        status = begin_sums(run, grains);
+        if (status == LS_OK)
+            status = run_my_grains(run, grains, denominator);
+        const int64_t begin = ls_run_phase(run, "reduce");
+        if (status == LS_OK)
+            status = finish_sums(run);
+        note(run, "reduce", begin);
+        if (status == LS_OK)
+            status = ls_audit_end(run, rows, grains, denominator, &again);
+    }
+    return status;
+}
+
+/* Norm and losses of the step, from which every rank decides alike what is to be done with it (train/guard.h). */
+static ls_status judge_step(ls_run *run, int64_t grains, double denominator, ls_step_metrics *metrics, ls_guard_verdict *verdict)
+{
+    const int64_t begin = ls_run_phase(run, "gradient norm");
+    ls_flat_take_statistics(&run->flat, run->slice_sum);
+    ls_status status = gradient_norm(run, &metrics->grad_norm);
+    if (status == LS_OK)
+        status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, (size_t)run->step_width * sizeof *run->my_loss, run->grain_loss);
+    note(run, "gradient norm", begin);
+    if (status != LS_OK)
+        return status;
+    metrics->lr = ls_learning_rate(&run->config->optimizer, run->step, run->steps);
+    metrics->loss = step_sum(run, grains, 0) / denominator;
+    for (int64_t i = 1; i < run->step_width; i++)
+        run->step_sums[i - 1] = step_sum(run, grains, i);
+    return ls_guard_judge(run, grains, metrics->loss, metrics->grad_norm, verdict);
+}
+
+static ls_status update(ls_run *run, int64_t grains, const ls_step_metrics *metrics)
+{
+    ls_flat_fold(&run->flat, grains);
+    update_slice(run, metrics->grad_norm, metrics->lr);
+    const int64_t begin = ls_run_phase(run, "gather");
+    const ls_status status = publish_weights(run);
+    note(run, "gather", begin);
+    return status;
+}
+
+/* One optimiser step: the whole of training. *done: it was one, and not a return to the last checkpoint. */
+static ls_status train_step(ls_run *run, ls_step_metrics *metrics, bool *done)
 {
     int64_t rows, grains, counted;
+    ls_guard_verdict verdict = LS_GUARD_GO_ON;
     ls_status status = size_step(run, &rows, &grains, &counted);
     double denominator = (double)(status == LS_OK && counted > 0 ? counted : 1);
     if (status == LS_OK && run->config->task->denominator)
         status = run->config->task->denominator(run->task, run->step, run->position, rows, &denominator);
     if (status == LS_OK)
-        status = begin_sums(run, grains);
-    if (status == LS_OK)
-        status = run_my_grains(run, grains, denominator);
-    int64_t begin = ls_trace_begin(run->trace);
-    if (status == LS_OK)
-        status = finish_sums(run);
-    note(run, "reduce", begin);
-    begin = ls_trace_begin(run->trace);
+        status = sum_gradients(run, rows, grains, denominator);
+    const int64_t begin = ls_run_phase(run, "wait for the checkpoint");
     ls_saving_wait_taken(run); /* from here on the state changes */
     note(run, "wait for the checkpoint", begin);
     if (status == LS_OK)
-        ls_flat_fold(&run->flat, run->slice_sum, grains);
-    if (status == LS_OK)
-        status = update_slice(run, &metrics->grad_norm, &metrics->lr);
-    begin = ls_trace_begin(run->trace);
-    if (status == LS_OK)
-        status = publish_weights(run);
-    note(run, "gather", begin);
-    if (status == LS_OK)
-        status = ls_grain_values(run->world, run->schedule, grains, run->my_loss, (size_t)run->step_width * sizeof *run->my_loss, run->grain_loss);
+        status = judge_step(run, grains, denominator, metrics, &verdict);
+    if (status == LS_OK && verdict == LS_GUARD_GO_ON)
+        status = update(run, grains, metrics);
+    *done = verdict != LS_GUARD_GO_BACK;
     if (status != LS_OK)
         return status;
-    metrics->loss = step_sum(run, grains, 0) / denominator;
-    for (int64_t i = 1; i < run->step_width; i++)
-        run->step_sums[i - 1] = step_sum(run, grains, i);
+    if (!*done)
+        return ls_guard_go_back(run, run->position + rows);
+    metrics->skipped = verdict == LS_GUARD_SKIP;
     metrics->counted = counted;
     metrics->tokens = rows * ls_data_tokens(run->train_data);
     run->position += run->config->task->prepare ? 0 : rows; /* its rows are its own */
@@ -311,6 +367,7 @@ static ls_status evaluate_average(ls_run *run)
 static ls_status evaluate_and_report(ls_run *run)
 {
     const ls_task *task = run->config->task;
+    ls_run_phase(run, "evaluation");
     ls_status status = ls_evaluate(run, &run->evaluation);
     if (status == LS_OK && task->evaluated && run->evaluation.counted > 0)
         task->evaluated(run->task, run->evaluation.sums, run->evaluation.counted);
@@ -327,6 +384,14 @@ static ls_status evaluate_and_report(ls_run *run)
     return status;
 }
 
+static ls_status save(ls_run *run, bool last)
+{
+    ls_run_phase(run, "checkpoint");
+    const ls_status status = ls_saving_save(run, last);
+    ls_flight_saved(run->flight, run->saved_step);
+    return status;
+}
+
 /* What follows a step: logs, evaluation, checkpoint. */
 static ls_status after_step(ls_run *run, const ls_step_metrics *metrics)
 {
@@ -340,8 +405,12 @@ static ls_status after_step(ls_run *run, const ls_step_metrics *metrics)
     if (status == LS_OK && run->eval_data && (due(run->step, run->config->run.eval_every) || run->step == run->steps))
         status = evaluate_and_report(run);
     const bool last = run->step == run->steps || run->stop || ls_patience_has_ended(run);
-    if (status == LS_OK && (last || run->improved || ls_saving_is_due(run)))
-        status = ls_saving_save(run, last);
+    const bool saves = last || run->improved || ls_saving_is_due(run);
+    const int64_t compare = run->config->guard.replicas_every;
+    if (status == LS_OK && compare && (saves || due(run->step, compare)))
+        status = ls_guard_replicas(run);
+    if (status == LS_OK && saves)
+        status = save(run, last);
     if (run->improved && run->saved_step != run->step)
         run->best = best_before; /* it is not on the disk: later ones are compared with the best that is */
     return status;
@@ -361,11 +430,13 @@ ls_status ls_run_step(ls_run *run)
 {
     ls_step_metrics metrics = {0};
     ls_log_step(run->step + 1);
+    ls_flight_step(run->flight, run->step + 1);
     ls_metrics_begin(run->metrics, run);
     ls_profile_step_begin(run->profile, run);
-    ls_status status = train_step(run, &metrics);
-    const int64_t begin = ls_trace_begin(run->trace);
-    if (status == LS_OK)
+    bool done = false;
+    ls_status status = train_step(run, &metrics, &done);
+    const int64_t begin = ls_run_phase(run, "log");
+    if (status == LS_OK && done)
         status = after_step(run, &metrics);
     note(run, "log, evaluate, save", begin);
     return status == LS_OK ? ls_profile_step_end(run->profile, run) : status;
@@ -397,6 +468,7 @@ ls_status ls_train(ls_world *world, const ls_train_config *config)
                (long long)run.step, (long long)run.steps);
     if (status == LS_OK)
         status = loop(&run);
+    ls_folder_end(&run, status);
     ls_run_close(&run);
     return status;
 }

@@ -5,6 +5,7 @@
 #include "tensor/rate.h"
 #include "train/events.h"
 #include "train/held_out.h"
+#include "train/straggler.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +30,10 @@ struct ls_metrics {
     double began, run_began;
     int64_t run_began_step;
     rank_figures at_begin, *all;
+    double *own; /* [ranks] seconds of the step in which a rank did not wait for others */
+    ls_straggler straggler;
     double seconds_per_step; /* smoothed, for the time left */
-    char line[2048];
+    char line[4096];
 };
 
 static double now(void)
@@ -61,7 +64,8 @@ ls_status ls_metrics_open(ls_metrics **out, ls_run *run)
         return ls_fail(LS_EMEM, "no memory for metrics");
     metrics->file = -1;
     metrics->all = calloc((size_t)run->ranks, sizeof *metrics->all);
-    if (!metrics->all) {
+    metrics->own = calloc((size_t)run->ranks, sizeof *metrics->own);
+    if (!metrics->all || !metrics->own || ls_straggler_open(&metrics->straggler, run->ranks) != LS_OK) {
         ls_metrics_close(metrics);
         return ls_fail(LS_EMEM, "no memory for metrics of %d ranks", run->ranks);
     }
@@ -90,7 +94,9 @@ void ls_metrics_close(ls_metrics *metrics)
     if (metrics->file >= 0)
         close(metrics->file);
     ls_events_close(metrics->events);
+    ls_straggler_close(&metrics->straggler);
     free(metrics->all);
+    free(metrics->own);
     free(metrics);
 }
 
@@ -107,6 +113,16 @@ static void write_line(ls_metrics *metrics, int length)
         close(metrics->file);
         metrics->file = -1;
     }
+}
+
+/* JSON has no NaN. */
+static const char *number(double value, char text[32])
+{
+    if (isfinite(value))
+        snprintf(text, 32, "%.9g", value);
+    else
+        snprintf(text, 32, "null");
+    return text;
 }
 
 static void time_left(double seconds, char text[32])
@@ -153,6 +169,51 @@ static void add_number(eval_line *l, const char *before, const char *name, doubl
     if (cut)
         *cut = '/';
     l->scalar[l->count++] = (ls_scalar){tag, value};
+}
+
+enum { LISTED_RANKS = 64 }; /* more are summed up by the slowest and the median alone */
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* ", "rank_seconds": [...], "slowest_rank": 3, ...": how long each rank worked by itself, without waiting for others. The
+ * share is that of the step's time: near 1 all others wait for it. */
+static void add_ranks(eval_line *l, ls_metrics *metrics, const ls_run *run, double seconds)
+{
+    int slowest = 0;
+    for (int rank = 0; rank < run->ranks; rank++) {
+        metrics->own[rank] = fmax(metrics->all[rank].seconds - metrics->all[rank].communication, 0);
+        slowest = metrics->own[rank] > metrics->own[slowest] ? rank : slowest;
+    }
+    if (run->ranks < 2)
+        return;
+    if (run->ranks <= LISTED_RANKS) {
+        for (int rank = 0; rank < run->ranks; rank++)
+            l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, "%s%.4f", rank ? ", " : ", \"rank_seconds\": [", metrics->own[rank]);
+        l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, "]");
+    }
+    l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"slowest_rank\": %d, \"slowest_rank_seconds\": %.6f, \"slowest_rank_share\": %.4f",
+                                slowest, metrics->own[slowest], seconds > 0 ? metrics->own[slowest] / seconds : 0);
+    memcpy(metrics->straggler.sorted, metrics->own, (size_t)run->ranks * sizeof(double));
+    qsort(metrics->straggler.sorted, (size_t)run->ranks, sizeof(double), ascending);
+    l->used += (size_t)snprintf(l->line + l->used, l->room - l->used, ", \"median_rank_seconds\": %.6f", metrics->straggler.sorted[(run->ranks - 1) / 2]);
+}
+
+/* A rank with more grains works longer, and is not to blame for it. */
+static void watch_stragglers(ls_metrics *metrics, const ls_run *run)
+{
+    double ratio = 0;
+    for (int rank = 0; rank < run->ranks; rank++) {
+        const int64_t grains = ls_schedule_grains(run->schedule, run->config->batch.grains, rank, run->ranks);
+        metrics->own[rank] /= (double)(grains > 1 ? grains : 1);
+    }
+    const int rank = ls_straggler_step(&metrics->straggler, metrics->own, &ratio);
+    if (rank >= 0)
+        ls_log_write(LS_LOG_WARN, "metrics", "%s is slow: its own work takes %.2f s a grain, %.1f times that of the median rank, and every step waits for it. Look for a throttled processor, a busy neighbour or too few cores there",
+                     ls_world_rank_name(run->world, rank), metrics->straggler.smooth[rank], ratio);
 }
 
 /* What the task's measures say of the step's own data: "train_accuracy". A step line has room for all of them, or for none. */
@@ -208,14 +269,19 @@ ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metric
     const double mfu = metrics->rate > 0 ? gflops / metrics->rate : 0;
     metrics->seconds_per_step = metrics->seconds_per_step > 0 ? 0.9 * metrics->seconds_per_step + 0.1 * most.seconds : most.seconds;
     const char *unit = ls_run_unit(run);
+    char loss[32], norm[32];
     const int length = snprintf(metrics->line, sizeof metrics->line,
-        "{\"step\": %lld, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, \"counted_%s\": %lld, \"seconds\": %.6f, "
+        "{\"step\": %lld, \"loss\": %s, \"lr\": %.9g, \"grad_norm\": %s, \"counted_%s\": %lld, \"seconds\": %.6f, "
         "\"%s_per_second\": %.1f, \"gflops\": %.2f, \"mfu\": %.4f, \"data_stall_seconds\": %.6f, "
         "\"communication_seconds\": %.6f, \"memory_mib\": %.1f",
-        (long long)run->step, step->loss, step->lr, step->grad_norm, ls_run_counted_unit(run), (long long)step->counted, most.seconds,
+        (long long)run->step, number(step->loss, loss), step->lr, number(step->grad_norm, norm), ls_run_counted_unit(run), (long long)step->counted, most.seconds,
         unit, per_second, gflops, mfu, most.stall, most.communication, most.memory);
     eval_line l = {.line = metrics->line, .used = (size_t)length, .room = sizeof metrics->line - 2};
+    add_ranks(&l, metrics, run, most.seconds);
+    if (step->skipped)
+        l.used += (size_t)snprintf(l.line + l.used, l.room - l.used, ", \"skipped\": 1");
     add_step_measures(&l, run, step->counted);
+    watch_stragglers(metrics, run);
     memcpy(l.line + l.used, "}\n", 2);
     write_line(metrics, (int)l.used + 2);
     const ls_scalar scalars[] = {

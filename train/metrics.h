@@ -6,6 +6,7 @@
 typedef struct {
     double loss, grad_norm, lr;
     int64_t counted, tokens; /* labels that count, positions (images) computed; of the whole step */
+    bool skipped;            /* the weights stayed as they were (train/guard.h) */
 } ls_step_metrics;
 
 /* Rank 0 opens the files (appending); other ranks get a silent one. */

@@ -129,6 +129,18 @@ static const ls_option profile_rows[] = {
 };
 #undef AT
 
+#define AT(field) offsetof(ls_guard_options, field)
+static const ls_option guard_rows[] = {
+    {"max_skips", LS_OPTION_INT, AT(max_skips), LS_OPTION_FREE, 0, 1e9, "5", NULL, "a step whose loss or gradient is not finite is skipped; more of them in a row end the run"},
+    {"spike", LS_OPTION_FLOAT, AT(spike), 0, 0, 1e9, "0", NULL, "a loss above so many times its running median goes back to the last checkpoint and leaves out the data drawn since; 0: not"},
+    {"replicas_every", LS_OPTION_INT, AT(replicas_every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "steps between comparisons of the working weights of all ranks, and before each checkpoint; 0: none"},
+    {"audit_every", LS_OPTION_INT, AT(audit_every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "steps between audits, in which another rank computes a grain again; 0: none"},
+    {"on_fault", LS_OPTION_CHOICE, AT(on_fault), LS_OPTION_FREE, 0, 0, "stop", "stop|repeat", "a rank that an audit finds wrong: stop with exit code 75, or compute the step again and stop only if it is wrong again"},
+    {"deadline", LS_OPTION_FLOAT, AT(deadline), LS_OPTION_FREE, 0.1, 1e9, "300", NULL, "seconds that a rank may be waited for without a sign of work from it"},
+    {0},
+};
+#undef AT
+
 const ls_option_section ls_train_sections[] = {
     {"", run_rows, sizeof(ls_run_options)},
     {"data", data_rows, sizeof(ls_run_data_options)},
@@ -139,6 +151,7 @@ const ls_option_section ls_train_sections[] = {
     {"checkpoint", checkpoint_rows, sizeof(ls_checkpoint_recipe)},
     {"early_stop", early_stop_rows, sizeof(ls_early_stop_options)},
     {"profile", profile_rows, sizeof(ls_profile_options)},
+    {"guard", guard_rows, sizeof(ls_guard_options)},
     {"model", ls_transformer_option_rows, sizeof(ls_transformer_options)},
     {"lora", ls_lora_option_rows, sizeof(ls_lora_options)},
     {0},
@@ -147,7 +160,7 @@ const ls_option_section ls_train_sections[] = {
 void *ls_train_section(ls_train_config *config, int section)
 {
     void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->ema,
-                             &config->checkpoint, &config->early_stop, &config->profile, config->model, &config->lora};
+                             &config->checkpoint, &config->early_stop, &config->profile, &config->guard, config->model, &config->lora};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }
 

@@ -73,6 +73,14 @@ typedef struct {
 } ls_early_stop_options;
 
 typedef struct {
+    int64_t max_skips;             /* steps in a row */
+    double spike;                  /* times the running median of the loss; 0: off */
+    int64_t replicas_every, audit_every; /* steps; 0: off */
+    int on_fault;                  /* "stop|repeat" */
+    double deadline;               /* seconds */
+} ls_guard_options;
+
+typedef struct {
     const char *steps;             /* "10..20"; NULL: no profile */
     int64_t events;                /* the most that are kept of one thread */
 } ls_profile_options;
@@ -87,6 +95,7 @@ typedef struct {
     ls_checkpoint_recipe checkpoint;
     ls_early_stop_options early_stop;
     ls_profile_options profile;
+    ls_guard_options guard;        /* train/guard.h, train/audit.h */
     const ls_model_family *family; /* of the task's, what model.family says */
     void *model;                   /* section `model`: the family's struct */
     ls_lora_options lora;          /* models/lora.h; language models alone */
@@ -96,7 +105,7 @@ typedef struct {
     const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
 } ls_train_config;
 
-/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "early_stop", "profile", "model", "lora" in the order of
+/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "early_stop", "profile", "guard", "model", "lora" in the order of
  * ls_train_config; ends with NULL rows. */
 extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points

@@ -106,6 +106,11 @@ static ls_status finish_older(ls_run *run, bool last)
     return ended(run, ls_saver_finish(saver), false);
 }
 
+ls_status ls_saving_settle(ls_run *run)
+{
+    return ls_saver_in_flight(run->saving->saver) >= 0 ? ended(run, ls_saver_finish(run->saving->saver), false) : LS_OK;
+}
+
 ls_status ls_saving_save(ls_run *run, bool last)
 {
     const ls_checkpoint_recipe *recipe = &run->config->checkpoint;

@@ -21,5 +21,7 @@ bool ls_saving_is_due(const ls_run *run);
 /* Collective. Saves this step; a save in flight is waited for. `last`: its failure is the run's. Other failures are
  * told, and training goes on. */
 ls_status ls_saving_save(ls_run *run, bool last);
+/* Collective. The save in flight, if there is one, is waited for: then run->saved_step is the newest that there will be. */
+ls_status ls_saving_settle(ls_run *run);
 /* For measurements. */
 const ls_saver *ls_saving_saver(const ls_run *run);

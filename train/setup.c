@@ -1,7 +1,9 @@
 /* From a recipe to a run that can take its first step, and back. Everything a run owns is made here, in the order:
  * data, task, device, flat buffers, reducer, state tree, run folder, resume, loader. */
+#include "train/audit.h"
 #include "train/best.h"
 #include "train/ema.h"
+#include "train/guard.h"
 #include "train/metrics.h"
 #include "train/profile.h"
 #include "train/saving.h"
@@ -146,6 +148,8 @@ static ls_status make_state(ls_run *run)
     run->lora_scale = run->config->lora.rank ? ls_lora_scale(&run->config->lora) : 0;
     if (status == LS_OK && run->config->lora.rank)
         status = ls_state_add_f64(run->state, "lora/scale", 0, &run->lora_scale);
+    if (status == LS_OK)
+        status = ls_guard_state(run, run->state);
     if (status == LS_OK && run->config->task->state)
         status = run->config->task->state(run->task, run->state);
     return status;
@@ -183,7 +187,7 @@ static ls_status begin(ls_run *run)
 }
 
 /* Goes on from the newest whole checkpoint; every rank from the one that rank 0 chose. */
-static ls_status resume(ls_run *run)
+ls_status ls_run_resume(ls_run *run)
 {
     char path[4096];
     int64_t step;
@@ -242,7 +246,11 @@ static ls_status open_step(ls_run *run)
         return ls_fail(LS_EMEM, "no memory for the losses of %zu grains", grains);
     run->asked_step = run->step;
     run->asked_position = run->position;
-    ls_status status = ls_flat_publish_frozen(&run->flat, run->world);
+    ls_status status = ls_guard_open(run);
+    if (status == LS_OK)
+        status = ls_audit_open(run);
+    if (status == LS_OK)
+        status = ls_flat_publish_frozen(&run->flat, run->world);
     if (status == LS_OK)
         status = ls_flat_publish(&run->flat, run->reducer, run->world);
     if (status == LS_OK)
@@ -253,6 +261,8 @@ static ls_status open_step(ls_run *run)
         status = ls_metrics_open(&run->metrics, run);
     if (status == LS_OK)
         status = ls_saving_open(run);
+    ls_flight_step(run->flight, run->step);
+    ls_flight_saved(run->flight, run->saved_step);
     return status;
 }
 
@@ -329,7 +339,7 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
     if (status == LS_OK && keeps_folder)
         status = ls_folder_begin(run);
     if (status == LS_OK && keeps_folder)
-        status = resume(run);
+        status = ls_run_resume(run);
     if (status == LS_OK && keeps_folder)
         status = check_room(run);
     if (status == LS_OK && keeps_folder)
@@ -368,6 +378,9 @@ void ls_run_close(ls_run *run)
     free(run->column);
     free(run->grain_loss);
     free(run->stop_votes);
+    ls_guard_close(run);
+    ls_audit_close(run);
+    ls_folder_close(run);
 }
 
 const ls_train_config *ls_run_config(const ls_run *run)

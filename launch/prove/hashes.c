@@ -17,7 +17,7 @@ enum { KINDS = 4 };
 
 static bool well_formed(const json_t *line)
 {
-    bool good = json_is_integer(json_object_get(line, "step")) && json_is_number(json_object_get(line, "loss"));
+    bool good = json_is_integer(json_object_get(line, "step")) && (json_is_number(json_object_get(line, "loss")) || json_is_null(json_object_get(line, "loss")));
     for (int k = 0; k < KINDS; k++)
         good &= json_is_object(json_object_get(line, kinds[k]));
     return good;

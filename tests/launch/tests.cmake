@@ -48,5 +48,7 @@ ls_test(launch/test_rejection SOURCES launch/fixture.c shell.c KNOWS ls_datasets
 add_dependencies(launch_test_rejection lockstep)
 ls_test(launch/test_generate SOURCES launch/fixture.c shell.c KNOWS ls_datasets)
 add_dependencies(launch_test_generate lockstep)
+ls_test(launch/test_status SOURCES launch/fixture.c shell.c KNOWS ls_datasets TIMEOUT 200)
+add_dependencies(launch_test_status lockstep)
 ls_test(launch/test_report SOURCES launch/fixture.c shell.c KNOWS ls_datasets)
 add_dependencies(launch_test_report lockstep)

@@ -1,5 +1,14 @@
 # train
 ls_test(train/test_optimizer KNOWS ls_train)
+ls_test(train/test_straggler KNOWS ls_train)
+# `lockstep` with faults that can be switched on: bits that flip, ranks that hang.
+ls_rank_program(train/faulty_lockstep KNOWS ls_launch)
+target_link_options(train_faulty_lockstep PRIVATE -Wl,--wrap=ls_product_kernels_of,--wrap=ls_flat_publish)
+set_target_properties(train_faulty_lockstep PROPERTIES ENABLE_EXPORTS ON)
+foreach(test guard audit deadline)
+  ls_test(train/test_${test} SOURCES train/run_fixture.c shell.c KNOWS ls_base TIMEOUT 300)
+  add_dependencies(train_test_${test} lockstep train_faulty_lockstep)
+endforeach()
 ls_test(train/test_events KNOWS ls_train)
 ls_test(train/test_groups SOURCES train/run_fixture.c shell.c KNOWS ls_train m TIMEOUT 200)
 ls_test(train/test_answers KNOWS ls_train)

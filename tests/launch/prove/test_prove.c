@@ -14,10 +14,10 @@ Test(prove, tasks_styles_and_precisions_keep_their_bits)
         const char *task, *arguments;
     } rows[] = {
         {"pretrain", "--ranks 1,3 --threads 1"},
-        {"sft", "--ranks 2,5 --threads 2 precision=bf16"},
+        {"sft", "--ranks 2,5 --threads 2 precision=bf16 guard.audit_every=1 guard.replicas_every=1"},
         {"sft", "--ranks 1,2 --threads 2 'model={style: gpt2, layers: 2, width: 32, heads: 4, dropout: 0.1}'"},
         {"pretrain", "--ranks 2,4 --threads 1 precision=bf16 optimizer.clip_norm=0.1 'model={style: gpt2, layers: 1, width: 32, heads: 2}'"},
-        {"sft", "--ranks 1,3 --threads 1 precision=bf16 'model={layers: 1, width: 32, heads: 2, tied: false, sparse_embedding: true}'"},
+        {"sft", "--ranks 1,3 --threads 1 precision=bf16 'model={layers: 1, width: 32, heads: 2, tied: false, sparse_embedding: true}' guard.audit_every=1 guard.replicas_every=1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         fixture_recipe(rows[i].task);

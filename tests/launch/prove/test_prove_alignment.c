@@ -40,7 +40,7 @@ Test(prove_alignment, preferences_keep_their_bits)
         const char *task, *arguments;
     } rows[] = {
         {"task: reward\nreward: {center: 0.01, margin: 0.1}\n", "--ranks 1,3 --threads 2"},
-        {"task: dpo\n", "--ranks 2,4 --threads 1 precision=bf16"},
+        {"task: dpo\n", "--ranks 2,4 --threads 1 precision=bf16 guard.audit_every=1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         write_recipe(rows[i].task);
@@ -54,7 +54,7 @@ Test(prove_alignment, preferences_keep_their_bits)
 Test(prove_alignment, adapters_keep_their_bits)
 {
     static const char *const rows[] = {
-        "--ranks 1,3 --threads 2 'lora={rank: 3, targets: all, dropout: 0.1}'",
+        "--ranks 1,3 --threads 2 guard.audit_every=1 'lora={rank: 3, targets: all, dropout: 0.1}'",
         "--ranks 2,4 --threads 1 precision=bf16 'lora={rank: 2, targets: attention}' 'model={style: gpt2, layers: 2, "
         "width: 32, heads: 4}'",
     };

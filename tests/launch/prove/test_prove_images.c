@@ -42,9 +42,9 @@ Test(prove_images, both_families_keep_their_bits)
         const char *model, *arguments;
     } rows[] = {
         {convnet, "--ranks 1,3 --threads 2"},
-        {convnet, "--ranks 2,5 --threads 1 precision=bf16"},
+        {convnet, "--ranks 2,5 --threads 1 precision=bf16 guard.audit_every=1 guard.replicas_every=1"},
         {vit, "--ranks 1,2 --threads 2 precision=bf16"},
-        {vit, "--ranks 3,4 --threads 1"},
+        {vit, "--ranks 3,4 --threads 1 guard.audit_every=1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         write_recipe(rows[i].model);

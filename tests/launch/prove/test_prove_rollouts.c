@@ -27,12 +27,12 @@ Test(prove_rollouts, rollouts_keep_their_bits)
         const char *name, *task, *arguments;
     } rows[] = {
         {"grpo", "grpo: {group: 2, max_tokens: 9, epochs: 3, beta: 0.1, missing_end: 0.5, slots: 3}",
-         "--ranks 1,3 --threads 2"},
+         "--ranks 1,3 --threads 2 guard.audit_every=1"},
         {"grpo", "grpo: {group: 4, max_tokens: 7, minibatches: 2, loss: grpo, missing_end: 1}",
          "--ranks 2,4 --threads 1 precision=bf16"},
         {"ppo",
          "ppo: {group: 2, max_tokens: 9, epochs: 1, minibatches: 3, kl_coef: 0.05, kl_target: 0.01, missing_end: 0.5}",
-         "--ranks 3,4 --threads 2"},
+         "--ranks 3,4 --threads 2 guard.audit_every=1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char path[256];

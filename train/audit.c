@@ -1,0 +1,226 @@
+/* See audit.h. */
+#include "train/audit.h"
+
+#include "base/hash.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* How often a step is computed again for on_fault: repeat. */
+enum { MOST_REPEATS = 1 };
+
+enum { STOP, REPEAT }; /* guard.on_fault */
+
+ls_status ls_audit_open(ls_run *run)
+{
+    ls_audit *audit = &run->audit;
+    audit->owner = -1;
+    if (!run->config->guard.audit_every)
+        return LS_OK;
+    audit->all = calloc((size_t)run->ranks, sizeof *audit->all);
+    if (!audit->all)
+        return ls_fail(LS_EMEM, "no memory for an audit by %d ranks", run->ranks);
+    if (run->config->task->grain)
+        return LS_OK; /* it makes its own rows, and any of them on any rank */
+    audit->memory_made = true;
+    return ls_grain_memory_make(&audit->memory, run->train_data);
+}
+
+void ls_audit_close(ls_run *run)
+{
+    if (run->audit.memory_made)
+        ls_grain_memory_free(&run->audit.memory);
+    free(run->audit.all);
+}
+
+/* The n-th of the ranks other than a and b, counted from behind a; -1: there is none. */
+static int other_rank(int ranks, int a, int b, int64_t n)
+{
+    const int others = ranks - (b < 0 ? 1 : 2);
+    if (others < 1)
+        return -1;
+    for (int rank = (a + 1) % ranks, left = (int)(n % others);; rank = (rank + 1) % ranks)
+        if (rank != a && rank != b && left-- == 0)
+            return rank;
+}
+
+void ls_audit_begin(ls_run *run, int64_t grains)
+{
+    ls_audit *audit = &run->audit;
+    const int64_t every = run->config->guard.audit_every;
+    audit->owner = -1;
+    audit->hashing = false;
+    if (!every || (run->step + 1) % every != 0)
+        return;
+    const int64_t n = (run->step + 1) / every - 1;
+    const int owner = (int)(n % run->ranks);
+    const int64_t held = ls_schedule_grains(run->schedule, grains, owner, run->ranks);
+    if (held == 0)
+        return; /* a short step */
+    audit->owner = owner;
+    audit->grain = ls_schedule_grain(run->schedule, grains, owner, run->ranks, n / run->ranks % held);
+    const int auditor = other_rank(run->ranks, owner, -1, n / run->ranks);
+    audit->auditor = auditor < 0 ? owner : auditor;
+    audit->voter = auditor < 0 ? -1 : other_rank(run->ranks, owner, auditor, 0);
+    audit->mine = 0;
+}
+
+void ls_audit_grain(ls_run *run, int64_t number)
+{
+    ls_audit *audit = &run->audit;
+    audit->hashing = audit->owner == run->rank && audit->grain == number;
+    if (audit->hashing)
+        audit->mine = 0;
+}
+
+/* A sum, so that the order in which backward is done with the parameters is no part of it. */
+void ls_audit_hash(ls_run *run, const ls_parameter *parameter, const void *gradient)
+{
+    const uint64_t seed = LS_HASH_SEED + 2 * (uint64_t)parameter->number;
+    if (!run->audit.hashing)
+        return;
+    if (!parameter->sparse_rows) {
+        run->audit.mine += ls_hash_numbers(LS_F32, gradient, parameter->count, seed);
+        return;
+    }
+    const ls_row_gradient *rows = gradient;
+    run->audit.mine += ls_hash_bytes(rows->row, (size_t)rows->count * sizeof *rows->row, seed);
+    run->audit.mine += ls_hash_numbers(LS_F32, rows->vector, rows->count * rows->width, seed + 1);
+}
+
+void ls_audit_loss(ls_run *run, double loss)
+{
+    if (run->audit.hashing)
+        run->audit.mine += ls_hash_numbers(LS_F64, &loss, 1, LS_HASH_SEED - 1);
+    run->audit.hashing = false;
+}
+
+/* ---- computing it again ---- */
+
+static void hash_gradient(void *context, const ls_parameter *parameter, void *gradient)
+{
+    ls_audit_hash(context, parameter, gradient);
+}
+
+static ls_status grain_again(ls_run *run, int64_t rows, ls_grain *made, const ls_grain **grain)
+{
+    const ls_task *task = run->config->task;
+    const int64_t number = run->audit.grain, grain_rows = run->config->batch.grain, first = number * grain_rows, left = rows - first;
+    if (task->grain) {
+        *grain = task->grain(run->task, number);
+        return LS_OK;
+    }
+    const ls_grain_request request = {.step = run->step, .number = number, .position = run->position + first,
+                                      .rows = left < grain_rows ? left : grain_rows, .slot = (uint32_t)first};
+    *grain = made;
+    return ls_data_fill_grain(run->train_data, &request, &run->audit.memory, made);
+}
+
+/* This rank's hash of the audited grain. */
+static ls_status compute(ls_run *run, int64_t rows, int64_t grains, double denominator, uint64_t *hash)
+{
+    ls_audit *audit = &run->audit;
+    ls_grain made;
+    const ls_grain *grain;
+    ls_run_phase(run, "audit");
+    ls_status status = grain_again(run, rows, &made, &grain);
+    if (status != LS_OK)
+        return ls_fail_at(status, "audit of grain %lld", (long long)audit->grain);
+    audit->hashing = true;
+    audit->mine = 0;
+    ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
+    ls_tape_fold(run->tape, grain->number, grains);
+    ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
+    ls_backward(run->tape, sum, 1.0 / denominator, hash_gradient, run);
+    status = ls_tape_status(run->tape);
+    if (status == LS_OK)
+        ls_audit_loss(run, (double)*(const float *)sum->data);
+    audit->hashing = false;
+    *hash = audit->mine;
+    return status;
+}
+
+static ls_status gather(ls_run *run, uint64_t mine)
+{
+    return ls_all_gather_bytes(run->world, &mine, sizeof mine, run->audit.all, "audit");
+}
+
+/* ---- who is wrong ---- */
+
+/* Two ranks compute once more, and who does not agree with itself is wrong. -1: both do. */
+static ls_status second_opinion(ls_run *run, int64_t rows, int64_t grains, double denominator, int *culprit)
+{
+    const uint64_t *all = run->audit.all, first = all[run->rank];
+    uint64_t again;
+    *culprit = run->audit.owner;
+    if (run->ranks == 1)
+        return LS_OK;
+    ls_status status = compute(run, rows, grains, denominator, &again);
+    if (status == LS_OK)
+        status = gather(run, again != first);
+    *culprit = status != LS_OK || all[0] == all[1] ? -1 : all[0] ? 0 : 1;
+    return status;
+}
+
+static ls_status vote(ls_run *run, int64_t rows, int64_t grains, double denominator, int *culprit)
+{
+    ls_audit *audit = &run->audit;
+    const uint64_t owners = audit->all[audit->owner], auditors = audit->all[audit->auditor];
+    uint64_t mine = 0;
+    ls_status status = LS_OK;
+    if (run->rank == audit->voter)
+        status = compute(run, rows, grains, denominator, &mine);
+    if (status == LS_OK)
+        status = gather(run, mine);
+    if (status != LS_OK)
+        return status;
+    const uint64_t voters = audit->all[audit->voter];
+    *culprit = voters == auditors ? audit->owner : voters == owners ? audit->auditor : -1;
+    return LS_OK;
+}
+
+static ls_status settle(ls_run *run, int culprit, bool *again)
+{
+    ls_audit *audit = &run->audit;
+    char who[256];
+    if (culprit >= 0)
+        snprintf(who, sizeof who, "%s", ls_world_rank_name(run->world, culprit));
+    else
+        snprintf(who, sizeof who, "%s or %s", ls_world_rank_name(run->world, audit->owner), ls_world_rank_name(run->world, audit->auditor));
+    const bool repeat = run->config->guard.on_fault == REPEAT && audit->repeats < MOST_REPEATS;
+    if (!repeat)
+        return ls_fail(LS_ESTOPPED, "step %lld: %s computes wrongly: the gradient of grain %lld has other bits there than where it was computed again. "
+                       "No checkpoint is written, for weights since step %lld may be wrong; run the same command again without that machine",
+                       (long long)run->step + 1, who, (long long)audit->grain, (long long)(run->saved_step > 0 ? run->saved_step : 0));
+    audit->repeats++;
+    *again = true;
+    if (run->rank == 0)
+        ls_log_write(LS_LOG_WARN, "audit", "step %lld: %s computed grain %lld wrongly; the step is computed again (guard.on_fault: repeat)",
+                     (long long)run->step + 1, who, (long long)audit->grain);
+    return ls_run_ask_anew(run);
+}
+
+ls_status ls_audit_end(ls_run *run, int64_t rows, int64_t grains, double denominator, bool *again)
+{
+    ls_audit *audit = &run->audit;
+    int culprit = -1;
+    *again = false;
+    if (audit->owner < 0)
+        return LS_OK;
+    uint64_t mine = audit->mine, owners = audit->mine;
+    ls_status status = LS_OK;
+    if (run->rank == audit->auditor)
+        status = compute(run, rows, grains, denominator, &mine);
+    if (status == LS_OK)
+        status = gather(run, mine);
+    if (status != LS_OK)
+        return status;
+    const bool same = audit->owner == audit->auditor ? mine == owners : audit->all[audit->owner] == audit->all[audit->auditor];
+    if (same) {
+        audit->repeats = 0;
+        return LS_OK;
+    }
+    status = audit->voter >= 0 ? vote(run, rows, grains, denominator, &culprit) : second_opinion(run, rows, grains, denominator, &culprit);
+    return status == LS_OK ? settle(run, culprit, again) : status;
+}
