@@ -79,7 +79,7 @@ Test(bad_run, a_folder_that_cannot_be_made_is_named)
 
 Test(bad_run, a_disk_that_fills_up_is_told_and_leaves_no_checkpoint_that_looks_whole)
 {
-    if (ls_shell("mkdir small && mount -t tmpfs -o size=1400k none small")->code != 0)
+    if (ls_shell("mkdir small && mount -t tmpfs -o size=1500k none small")->code != 0)
         cr_skip_test("a small disk cannot be mounted here: that takes root");
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=2 run=small/run"), 0, NULL);
     ls_expect(ls_shell("dd if=/dev/zero of=small/filler bs=1k count=4096; truncate -s -100k small/filler; "
