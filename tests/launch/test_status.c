@@ -42,7 +42,7 @@ Test(status, a_killed_run_is_dead_at_its_step)
 {
     fixture_recipe("pretrain");
     cr_expect_eq(fixture_run(TOOLS START(2) "wait_for ': running, step [1-9]' || exit 1\n"
-                                            "kill -KILL $job $(pid_of 0) $(pid_of 1); wait $job; wait_for ': dead' || exit 1\n"
+                                            "kill -KILL $(pid_of 0) $(pid_of 1); wait $job; wait_for ': dead' || exit 1\n"
                                             "$LOCKSTEP status $FOLDER/run"),
                  0, "%s", text);
     expect_said("run: dead, step ");

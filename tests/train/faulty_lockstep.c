@@ -7,7 +7,7 @@
  *     copy      one bit of the working weights is flipped after the step
  *     spike     the loss is 50 times as large in a grain that begins with sample FIRST (LAST is not used)
  *     hang      the main thread waits for ever
- *     slow      the main thread sleeps 100 ms a grain
+ *     slow      the main thread sleeps eight times as long as the forward pass took
  *     lazy      it sleeps 1 s a grain
  */
 #include "launch/command.h"
@@ -51,14 +51,15 @@ static ls_tensor *grain_loss(void *self, ls_tape *tape, const ls_grain *grain)
     step = grain->step;
     while (is_faulty("hang"))
         pause();
-    if (is_faulty("slow"))
-        usleep(100000);
     if (is_faulty("lazy"))
         sleep(1);
     armed = is_faulty("product") || is_faulty("once");
     if (is_faulty("once"))
         fault.kind[0] = '\0';
+    const int64_t begin = ls_trace_clock();
     ls_tensor *loss = original->grain_loss(self, tape, grain);
+    if (is_faulty("slow"))
+        usleep((useconds_t)(8 * (ls_trace_clock() - begin) / 1000));
     if (is_faulty("nan") && grain->number == 3)
         return ls_scale(tape, loss, HUGE_VAL, 0);
     if (!strcmp(fault.kind, "spike") && grain->samples[0] == fault.first)
