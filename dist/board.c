@@ -80,6 +80,15 @@ static void add_place(const ls_world *world, int rank, char *text, size_t size)
     snprintf(text + strlen(text), size - strlen(text), "; %s %s", words[ls_flight_alive(&record)], ls_flight_say(&record, place, sizeof place));
 }
 
+/* Of the dead: "; it was in 'backward' of step 12, bucket 3". */
+static void add_last_place(const ls_world *world, int rank, char *text, size_t size)
+{
+    ls_flight_record record;
+    char place[160];
+    if (ls_flight_read_rank(world->comm.flight, rank, &record) == LS_OK)
+        snprintf(text + strlen(text), size - strlen(text), "; it was %s", ls_flight_say(&record, place, sizeof place));
+}
+
 /* "; it last took part in 'gradient norm'", or "" for a far rank; and whether its process runs at all. */
 static const char *last_seen(const ls_world *world, int rank, char *text, size_t size)
 {
@@ -104,10 +113,12 @@ static void look_for_the_dead(ls_world *world)
         if (peer->pidfd < 0 || rank == world->rank || poll(&gone, 1, 0) != 1)
             continue;
         char sentence[LS_SENTENCE_SIZE];
-        char where[LS_PHASE_SIZE + 128];
+        char where[LS_PHASE_SIZE + 384];
+        last_seen(world, rank, where, sizeof where);
+        add_last_place(world, rank, where, sizeof where);
         snprintf(sentence, sizeof sentence,
                  "%s died without a word (process %d is gone; killed, or out of memory: see `dmesg`)%s",
-                 ls_world_name(world, rank), peer->pid, last_seen(world, rank, where, sizeof where));
+                 ls_world_name(world, rank), peer->pid, where);
         ls_board_fail(world, LS_ECOMM, 1, sentence);
         peer->pidfd = -1;
     }

@@ -39,6 +39,14 @@ Test(deadline, a_rank_that_stands_still_is_named_once_and_every_rank_says_where_
     ls_expect(ls_shell("cat run/log/rank-0002.log"), 0, "a deadline passed; this rank is in '", "  #0 ", NULL);
 }
 
+/* With recovery on mpirun lets the others live, so that only lockstep itself can end the job. */
+Test(deadline, a_rank_that_dies_is_named_with_the_step_it_died_in)
+{
+    ls_expect(ls_shell("mpirun --enable-recovery --oversubscribe --bind-to none -n 2 lockstep train tiny.yaml max_steps=100000 >said 2>&1 & job=$!\n"
+                       "until test -s run/metrics.jsonl; do sleep 0.1; done\n"
+                       "kill -KILL $(cat run/log/rank-0001.pid); wait $job; cat said"), 0, "rank 1 (", "died without a word", "; it was in '", "of step ", NULL);
+}
+
 Test(deadline, a_rank_that_hangs_is_named_with_its_backtrace)
 {
     setenv("LS_FAULT", "hang 1 2 2", 1);
