@@ -6,7 +6,7 @@
  *     RUN/template             how conversations became tokens (datasets/template.h); absent for documents
  *     RUN/log/rank-0000.log    one log a rank
  *     RUN/checkpoints/         checkpoint/format.h
- *     RUN/metrics.jsonl, events.out.tfevents.*, hashes.jsonl
+ *     RUN/metrics.jsonl, events.out.tfevents.*, hashes.jsonl, samples.jsonl
  * Small files are written beside their name, synced, and renamed: a reader sees the old or the new one. */
 #include "train/internal.h"
 

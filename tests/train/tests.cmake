@@ -13,6 +13,8 @@ ls_test(train/tasks/test_reward SOURCES train/run_fixture.c shell.c KNOWS ls_che
 ls_test(train/tasks/test_grpo SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 200)
 ls_test(train/tasks/test_dpo SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 400)
 ls_test(train/tasks/test_ppo SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 400)
+ls_test(train/tasks/test_policy_networks SOURCES train/run_fixture.c shell.c KNOWS ls_train m TIMEOUT 400)
+ls_test(train/test_samples SOURCES train/run_fixture.c shell.c KNOWS ls_train TIMEOUT 200)
 ls_test(train/tasks/test_lora SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 400)
 ls_test(train/tasks/test_lud_rows KNOWS ls_train PkgConfig::JANSSON m)
 ls_test(train/tasks/test_lud SOURCES train/run_fixture.c shell.c KNOWS ls_datasets m TIMEOUT 400)

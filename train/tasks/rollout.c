@@ -2,6 +2,7 @@
 #include "train/tasks/rollout_work.h"
 
 #include "datasets/template.h"
+#include "train/samples.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,8 +38,9 @@ static bool buffer_make(ls_rollout *r)
     r->ended = calloc(rows, sizeof *r->ended);
     r->right = calloc(rows, sizeof *r->right);
     r->reward = calloc(rows, sizeof *r->reward);
+    r->score = calloc(rows, sizeof *r->score);
     return r->ids && r->logp && r->reference_logp && r->value && r->prompt && r->length && r->ended && r->right &&
-           r->reward;
+           r->reward && r->score;
 }
 
 static bool work_make(ls_rollout *r)
@@ -59,15 +61,16 @@ static bool work_make(ls_rollout *r)
     w->lengths = calloc(rows, sizeof *w->lengths);
     w->drawn = calloc(rows, most * sizeof *w->drawn);
     w->ends = calloc(rows, 1);
-    w->gold = calloc(prompts, sizeof *w->gold);
-    w->gold_bytes = calloc(prompts, sizeof *w->gold_bytes);
+    w->gold = calloc(prompts, (size_t)T * sizeof *w->gold);
+    w->gold_count = calloc(prompts, sizeof *w->gold_count);
+    w->last = calloc((size_t)B, sizeof *w->last);
     w->eval_ids = calloc((size_t)(B * T), sizeof *w->eval_ids);
     w->eval_drawn = calloc((size_t)B, most * sizeof *w->eval_drawn);
     w->eval_offsets = calloc((size_t)B + 1, sizeof *w->eval_offsets);
     w->eval_lengths = calloc((size_t)B, sizeof *w->eval_lengths);
     w->eval_ends = calloc((size_t)B, 1);
     return w->bytes && w->mine && w->all && w->ids && w->offsets && w->row_ids && w->lengths && w->drawn && w->ends &&
-           w->gold && w->gold_bytes && w->eval_ids && w->eval_drawn && w->eval_offsets && w->eval_lengths &&
+           w->gold && w->gold_count && w->last && w->eval_ids && w->eval_drawn && w->eval_offsets && w->eval_lengths &&
            w->eval_ends;
 }
 
@@ -80,11 +83,11 @@ static ls_status check(const ls_rollout *r)
             LS_ERECIPE,
             "an iteration has %lld rows (batch.grain x batch.grains x %s.minibatches), no multiple of %s.group = %lld",
             (long long)r->rows, task, task, (long long)r->options.group);
-    if (ls_transformer_config(r->policy)->dropout > 0)
+    if (ls_transformer_config(r->networks->policy)->dropout > 0)
         return ls_fail(
             LS_ERECIPE,
             "model.dropout is %g; %s compares log-probabilities of one network with themselves, so it must be 0",
-            ls_transformer_config(r->policy)->dropout, task);
+            ls_transformer_config(r->networks->policy)->dropout, task);
     if (!ls_data_tokenizer_path(r->run->train_data))
         return ls_fail(LS_ERECIPE,
                        "%s holds no tokenizer, which %s needs to read answers; pack it again with `lockstep data pack`",
@@ -110,15 +113,22 @@ static ls_status open_tokenizer(ls_rollout *r)
     return status;
 }
 
-ls_status ls_rollout_open(ls_rollout *r, ls_run *run, const ls_rollout_options *options, ls_transformer *policy,
-                          ls_transformer *reference, int64_t rows)
+/* Room for the longest texts that rows can have. */
+static ls_status make_texts(ls_rollout *r)
 {
-    *r = (ls_rollout){.run = run,
-                      .options = *options,
-                      .policy = policy,
-                      .reference = reference,
-                      .rows = rows,
-                      .tokens = run->config->batch.tokens};
+    struct ls_rollout_work *w = r->work;
+    const int64_t most = r->options.max_tokens > r->tokens ? r->options.max_tokens : r->tokens;
+    w->text_room = (size_t)most * ls_tokenizer_longest(w->tokenizer) + 1;
+    w->text = malloc(w->text_room);
+    w->gold_text = malloc(w->text_room);
+    return w->text && w->gold_text ? LS_OK : ls_fail(LS_EMEM, "no memory for texts of %zu bytes", w->text_room);
+}
+
+ls_status ls_rollout_open(ls_rollout *r, ls_run *run, const ls_rollout_options *options, ls_policy_networks *networks,
+                          int64_t rows)
+{
+    *r = (ls_rollout){
+        .run = run, .options = *options, .networks = networks, .rows = rows, .tokens = run->config->batch.tokens};
     ls_status status = check(r);
     if (status != LS_OK)
         return status;
@@ -127,6 +137,8 @@ ls_status ls_rollout_open(ls_rollout *r, ls_run *run, const ls_rollout_options *
         return ls_fail(LS_EMEM, "no memory for rollouts of %lld rows of %lld tokens", (long long)rows,
                        (long long)r->tokens);
     status = open_tokenizer(r);
+    if (status == LS_OK)
+        status = make_texts(r);
     return status == LS_OK ? ls_grain_memory_make(&r->work->memory, run->train_data) : status;
 }
 
@@ -134,20 +146,20 @@ void ls_rollout_close(ls_rollout *r)
 {
     struct ls_rollout_work *w = r->work;
     if (w) {
-        ls_rollout_forget_gold(w);
+        ls_samples_close(w->samples);
         ls_engine_close(w->engine);
         ls_tokenizer_free(w->tokenizer);
         ls_grain_memory_free(&w->memory);
-        void *const blocks[] = {
-            w->bytes,        w->mine,      w->all,  w->ids,        w->offsets,  w->row_ids,    w->lengths,
-            w->drawn,        w->ends,      w->gold, w->gold_bytes, w->eval_ids, w->eval_drawn, w->eval_offsets,
-            w->eval_lengths, w->eval_ends, w};
+        void *const blocks[] = {w->bytes,      w->mine,     w->all,        w->ids,          w->offsets,
+                                w->row_ids,    w->lengths,  w->drawn,      w->ends,         w->gold,
+                                w->gold_count, w->eval_ids, w->eval_drawn, w->eval_offsets, w->eval_lengths,
+                                w->eval_ends,  w->text,     w->gold_text,  w->last,         w};
         for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
             free(blocks[i]);
     }
-    void *const blocks[] = {
-        r->ids,    r->logp,      r->reference_logp, r->prompt,          r->length,         r->ended,      r->right,
-        r->reward, r->batch.ids, r->batch.labels,   r->batch.positions, r->batch.segments, r->batch.group};
+    void *const blocks[] = {r->ids,       r->logp,         r->reference_logp,  r->prompt,         r->length,
+                            r->ended,     r->right,        r->value,           r->score,          r->reward,
+                            r->batch.ids, r->batch.labels, r->batch.positions, r->batch.segments, r->batch.group};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         free(blocks[i]);
     *r = (ls_rollout){0};
@@ -183,8 +195,11 @@ ls_status ls_rollout_state(ls_rollout *r, ls_state_tree *tree)
     };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays && status == LS_OK; i++)
         status = add_array(tree, arrays[i].name, arrays[i].type, r->rows, arrays[i].tokens, arrays[i].data);
-    return status == LS_OK && r->value_head ? add_array(tree, "rollout/value", LS_F32, r->rows, r->tokens, r->value)
-                                            : status;
+    if (status == LS_OK && r->networks->judge.trunk)
+        status = add_array(tree, "rollout/score", LS_F32, r->rows, 0, r->score);
+    if (status == LS_OK && r->networks->value_head)
+        status = add_array(tree, "rollout/value", LS_F32, r->rows, r->tokens, r->value);
+    return status == LS_OK ? ls_policy_networks_state(r->networks, tree) : status;
 }
 
 /* ---- an iteration ---- */
@@ -204,12 +219,18 @@ float *ls_rollout_logp(const ls_rollout *r, ls_rollout_record *row)
     return (float *)(ls_rollout_ids(row) + r->tokens);
 }
 
+static void reward_row(const ls_rollout *r, ls_rollout_record *row)
+{
+    const ls_rollout_options *o = &r->options;
+    row->reward = (float)(o->rule_scale * (double)row->right - (row->ended ? 0 : o->missing_end) +
+                          o->model_scale * (double)row->score);
+}
+
 static ls_status draw_mine(ls_rollout *r)
 {
     struct ls_rollout_work *w = r->work;
     ls_status status = LS_OK;
     w->mine_count = 0;
-    ls_rollout_forget_gold(w);
     for (int64_t p = r->run->rank; p < w->prompts && status == LS_OK; p += r->run->ranks)
         status = ls_rollout_read_prompt(r, p);
     if (status == LS_OK)
@@ -217,9 +238,9 @@ static ls_status draw_mine(ls_rollout *r)
     for (int64_t i = 0; i < w->mine_count * r->options.group && status == LS_OK; i++)
         status = ls_rollout_judge_row(r, i);
     if (status == LS_OK)
-        status = ls_rollout_measure(r, r->policy, false);
-    if (status == LS_OK && r->reference)
-        status = ls_rollout_measure(r, r->reference, true);
+        status = ls_rollout_measure(r);
+    for (int64_t i = 0; i < w->mine_count * r->options.group && status == LS_OK; i++)
+        reward_row(r, ls_rollout_record_at(r, w->mine, i));
     return status;
 }
 
@@ -244,6 +265,7 @@ static void take_records(ls_rollout *r)
                 r->ended[to] = row->ended;
                 r->right[to] = row->right;
                 r->reward[to] = row->reward;
+                r->score[to] = row->score;
             }
 }
 
@@ -258,6 +280,35 @@ static void shuffle_rewards(ls_rollout *r)
         r->reward[i] = r->reward[j];
         r->reward[j] = reward;
     }
+}
+
+/* A few rows of the iteration, from all over it, in the run folder: the same ones on any rank count. */
+static ls_status keep_samples(ls_rollout *r)
+{
+    struct ls_rollout_work *w = r->work;
+    const int64_t wanted = r->options.samples < r->rows ? r->options.samples : r->rows;
+    if (r->run->rank || !wanted || r->iteration % r->options.samples_every)
+        return LS_OK;
+    ls_status status =
+        w->samples ? LS_OK : ls_samples_open(&w->samples, r->run->config->run.run, r->run->step, w->text_room);
+    for (int64_t i = 0; i < wanted && status == LS_OK; i++) {
+        const int64_t row = i * r->rows / wanted, prompt = r->prompt[row];
+        const int32_t *ids = r->ids + row * r->tokens;
+        ls_sample sample = {.step = r->run->step + 1,
+                            .prompt = w->gold_text,
+                            .text = w->text,
+                            .reward = (double)r->reward[row],
+                            .right = r->right[row],
+                            .ended = r->ended[row],
+                            .score = (double)r->score[row],
+                            .scored = r->networks->judge.trunk != NULL};
+        status = ls_rollout_text(w, ids, prompt, w->gold_text, &sample.prompt_bytes);
+        if (status == LS_OK)
+            status = ls_rollout_text(w, ids + prompt, r->length[row] - prompt, w->text, &sample.text_bytes);
+        if (status == LS_OK)
+            status = ls_samples_add(w->samples, &sample);
+    }
+    return status;
 }
 
 ls_status ls_rollout_draw(ls_rollout *r)
@@ -276,8 +327,9 @@ ls_status ls_rollout_draw(ls_rollout *r)
     take_records(r);
     if (r->options.shuffle)
         shuffle_rewards(r);
+    status = ls_agree(r->run->world, keep_samples(r), "samples.jsonl");
     r->run->position += w->prompts;
     r->iteration++;
     r->seconds = now() - begin;
-    return LS_OK;
+    return status;
 }

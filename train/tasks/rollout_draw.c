@@ -1,9 +1,6 @@
 /* Prompts of the data, the policy's answers to them, and what those earn: see rollout.h. */
 #include "train/tasks/rollout_work.h"
 
-#include "base/log.h"
-
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- one prompt of the data ---- */
@@ -23,11 +20,11 @@ static ls_status find_prompt(const int32_t *labels, int64_t tokens, int64_t *pro
                                          "(data pack --prompt --response)");
 }
 
-static ls_status text_of(const struct ls_rollout_work *w, const int32_t *ids, int64_t count, char **text, size_t *bytes)
+ls_status ls_rollout_text(const struct ls_rollout_work *w, const int32_t *ids, int64_t count, char *text, size_t *bytes)
 {
     while (count && ids[count - 1] == w->end)
         count--;
-    return ls_tokenizer_decode(w->tokenizer, ids, count, text, bytes);
+    return ls_tokenizer_decode_into(w->tokenizer, ids, count, text, w->text_room, bytes);
 }
 
 ls_status ls_rollout_read_prompt(ls_rollout *r, int64_t number)
@@ -51,24 +48,19 @@ ls_status ls_rollout_read_prompt(ls_rollout *r, int64_t number)
     w->offsets[i + 1] = at + prompt;
     for (int64_t s = 0; s < r->options.group; s++)
         w->row_ids[i * r->options.group + s] = number * r->options.group + s;
-    return text_of(w, grain.labels + prompt - 1, answer, &w->gold[i], &w->gold_bytes[i]);
+    w->gold_count[i] = answer;
+    memcpy(w->gold + i * r->tokens, grain.labels + prompt - 1, (size_t)answer * sizeof *w->gold);
+    return LS_OK;
 }
 
 /* ---- answers ---- */
-
-void ls_rollout_forget_gold(struct ls_rollout_work *w)
-{
-    for (int64_t i = 0; w->gold && i < w->most_mine; i++) {
-        free(w->gold[i]);
-        w->gold[i] = NULL;
-    }
-}
 
 static ls_status open_engine(ls_rollout *r)
 {
     if (r->work->engine)
         return LS_OK;
-    return ls_engine_open(&r->work->engine, r->policy, r->run->device, &(ls_engine_options){.slots = r->options.slots});
+    return ls_engine_open(&r->work->engine, r->networks->policy, r->run->device,
+                          &(ls_engine_options){.slots = r->options.slots});
 }
 
 ls_status ls_rollout_draw_answers(ls_rollout *r)
@@ -92,7 +84,22 @@ ls_status ls_rollout_draw_answers(ls_rollout *r)
     return status == LS_OK && w->mine_count ? ls_engine_run(w->engine, &how, &rows, NULL, NULL) : status;
 }
 
-/* The record of own row i: prompt, answer, its end if it has one, and the reward. */
+/* Is the answer right by the rule? */
+static ls_status judge(const ls_rollout *r, const int32_t *answer, int64_t count, const int32_t *gold,
+                       int64_t gold_count, bool *right)
+{
+    const struct ls_rollout_work *w = r->work;
+    size_t bytes, gold_bytes;
+    *right = false;
+    ls_status status = ls_rollout_text(w, answer, count, w->text, &bytes);
+    if (status == LS_OK)
+        status = ls_rollout_text(w, gold, gold_count, w->gold_text, &gold_bytes);
+    if (status == LS_OK)
+        *right = ls_answer_right((ls_answer_rule)r->options.rule, w->text, bytes, w->gold_text, gold_bytes);
+    return status;
+}
+
+/* The record of own row i: prompt, answer, its end if it has one, and whether it is right. */
 ls_status ls_rollout_judge_row(ls_rollout *r, int64_t i)
 {
     struct ls_rollout_work *w = r->work;
@@ -108,19 +115,11 @@ ls_status ls_rollout_judge_row(ls_rollout *r, int64_t i)
     row->length = (int32_t)(prompt + w->lengths[i]);
     if (row->ended)
         ids[row->length++] = w->end;
-    char *text;
-    size_t bytes;
-    const ls_status status = text_of(w, answer, w->lengths[i], &text, &bytes);
-    if (status != LS_OK)
-        return status;
-    row->right =
-        row->ended && ls_answer_right((ls_answer_rule)r->options.rule, text, bytes, w->gold[p], w->gold_bytes[p]);
-    row->reward = (float)((double)row->right - (row->ended ? 0 : r->options.missing_end));
-    free(text);
-    return LS_OK;
+    bool right;
+    const ls_status status = judge(r, answer, w->lengths[i], w->gold + p * r->tokens, w->gold_count[p], &right);
+    row->right = row->ended && right;
+    return status;
 }
-
-/* Log-probabilities of own rows [first, first + count) under one model, into their records. */
 
 /* ---- held-out prompts ---- */
 
@@ -149,21 +148,15 @@ ls_status ls_rollout_judge_held_out(ls_rollout *r, const ls_grain *grain, double
         status = ls_engine_run(w->engine, &greedy, &rows, NULL, NULL);
     for (int64_t b = 0; b < grain->rows && status == LS_OK; b++) {
         int64_t prompt, answer;
-        char *text = NULL, *gold = NULL;
-        size_t bytes = 0, gold_bytes = 0;
+        const bool stopped = w->eval_ends[b] == LS_END_STOP;
+        bool is_right = false;
         status = find_prompt(grain->labels + b * grain->tokens, grain->tokens, &prompt, &answer);
         if (status == LS_OK)
-            status = text_of(w, w->eval_drawn + b * most, w->eval_lengths[b], &text, &bytes);
-        if (status == LS_OK)
-            status = text_of(w, grain->labels + b * grain->tokens + prompt - 1, answer, &gold, &gold_bytes);
-        const bool stopped = w->eval_ends[b] == LS_END_STOP;
-        if (status == LS_OK) {
-            *right += stopped && ls_answer_right((ls_answer_rule)r->options.rule, text, bytes, gold, gold_bytes);
-            *ended += stopped;
-            *tokens += (double)(w->eval_lengths[b] + stopped);
-        }
-        free(text);
-        free(gold);
+            status = judge(r, w->eval_drawn + b * most, w->eval_lengths[b],
+                           grain->labels + b * grain->tokens + prompt - 1, answer, &is_right);
+        *right += stopped && is_right;
+        *ended += stopped;
+        *tokens += (double)(w->eval_lengths[b] + stopped);
     }
     return status;
 }
