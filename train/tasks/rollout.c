@@ -287,7 +287,8 @@ static ls_status keep_samples(ls_rollout *r)
 {
     struct ls_rollout_work *w = r->work;
     const int64_t wanted = r->options.samples < r->rows ? r->options.samples : r->rows;
-    if (r->run->rank || !wanted || r->iteration % r->options.samples_every)
+    const bool folder = r->run->metrics; /* --dry-run has none */
+    if (r->run->rank || !folder || !wanted || r->iteration % r->options.samples_every)
         return LS_OK;
     ls_status status =
         w->samples ? LS_OK : ls_samples_open(&w->samples, r->run->config->run.run, r->run->step, w->text_room);

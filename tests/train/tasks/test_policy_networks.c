@@ -307,6 +307,14 @@ Test(policy_networks, what_a_reward_model_prefers_is_learnt)
     cr_expect_str_eq(got, want);
 }
 
+Test(policy_networks, a_dry_run_draws_once_and_leaves_nothing)
+{
+    ls_expect(
+        ls_shell("lockstep train ppo.yaml run=none ppo.critic=separate ppo.reward_model=judge --dry-run && test ! -e "
+                 "none"),
+        0, "steps           32 of 16 rows", "each time rows are drawn", NULL);
+}
+
 Test(policy_networks, what_does_not_fit_is_refused)
 {
     ls_expect(ls_shell("lockstep train ppo.yaml run=bad1 ppo.critic_from=judge"), 2, "ppo.critic: separate", NULL);
