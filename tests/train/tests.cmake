@@ -14,6 +14,8 @@ ls_test(train/tasks/test_grpo SOURCES train/run_fixture.c shell.c KNOWS ls_check
 ls_test(train/tasks/test_dpo SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 400)
 ls_test(train/tasks/test_ppo SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 400)
 ls_test(train/tasks/test_policy_networks SOURCES train/run_fixture.c shell.c KNOWS ls_train m TIMEOUT 400)
+ls_test(train/tasks/test_rollout_heap SOURCES train/run_fixture.c shell.c KNOWS ls_launch TIMEOUT 200)
+add_dependencies(train_tasks_test_rollout_heap lockstep)
 ls_test(train/test_samples SOURCES train/run_fixture.c shell.c KNOWS ls_train TIMEOUT 200)
 ls_test(train/tasks/test_lora SOURCES train/run_fixture.c shell.c KNOWS ls_checkpoint m TIMEOUT 400)
 ls_test(train/tasks/test_lud_rows KNOWS ls_train PkgConfig::JANSSON m)
