@@ -30,6 +30,11 @@ ls_status ls_tokenizer_encode(ls_tokenizer *tokenizer, const char *text, size_t 
  * again, byte for byte, unless the tokenizer normalises it. llama2.c's tokenizers put a blank in front of each text,
  * which is taken away behind a begin-of-text id only. Unknown ids: LS_EARG. */
 ls_status ls_tokenizer_decode(ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char **text, size_t *bytes);
+/* The same into text [room], without a NUL and without the heap. LS_EARG also when it does not fit; ls_tokenizer_longest bytes an id
+ * are always enough. */
+ls_status ls_tokenizer_decode_into(const ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char *text, size_t room,
+                                   size_t *bytes);
+size_t ls_tokenizer_longest(const ls_tokenizer *tokenizer); /* bytes of the longest token */
 int64_t ls_tokenizer_size(const ls_tokenizer *tokenizer); /* ids are [0, size) */
 /* Id of a token by its text ("<|endoftext|>", " the"), -1: none. */
 int32_t ls_tokenizer_id(const ls_tokenizer *tokenizer, const char *token);

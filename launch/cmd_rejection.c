@@ -1,7 +1,7 @@
 /* `lockstep rejection`: rejection sampling (Yuan et al. 2023, "RFT"; Touvron et al. 2023b): several answers to each
  * question from a trained model, of which those that a rule finds right, and that reason differently, become data for
- * the next round of fine-tuning. Two answers reason alike when their equations are the same, in the same order. On all
- * ranks, as `generate`. */
+ * the next round of fine-tuning. Two answers reason alike when their equations are the same, in the same order. With
+ * --pairs, right and wrong answers to one question become pairs for a reward model. On all ranks, as `generate`. */
 #include "launch/arguments.h"
 #include "launch/command.h"
 #include "launch/draw.h"
@@ -20,7 +20,7 @@ typedef struct {
     ls_template template;
     ls_draw_options draw;
     ls_answer_rule rule;
-    int64_t keep;
+    int64_t keep, pairs; /* at most, of a question; pairs 0: answers, not pairs */
     int threads;
     bool averaged;
     int64_t counts[COUNTS]; /* of this rank */
@@ -34,6 +34,7 @@ enum {
     KEY_TEMPLATE,
     KEY_SAMPLES,
     KEY_KEEP,
+    KEY_PAIRS,
     KEY_BATCH,
     KEY_STOP,
     KEY_FIELD,
@@ -48,6 +49,8 @@ static const struct argp_option options[] = {
     {"rule", KEY_RULE, "NAME", 0, "When an answer is right: marked, gsm8k or lenient (marked)", 0},
     {"samples", KEY_SAMPLES, "N", 0, "Answers drawn to each question (8)", 0},
     {"keep", KEY_KEEP, "N", 0, "Keep at most N right ones that reason differently (4)", 0},
+    {"pairs", KEY_PAIRS, "N", 0,
+     "Write pairs instead, a right answer (chosen) and a wrong one (rejected): at most N a question", 0},
     {"batch", KEY_BATCH, "N", 0, "Rows drawn together by a rank (16)", 0},
     {"stop", KEY_STOP, "TEXT", 0, "An answer ends where TEXT would begin; may be given several times", 0},
     {"max-tokens", 'n', "N", 0, "An answer that has not ended after N tokens is none (256)", 0},
@@ -91,6 +94,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_RULE: given->rule = rule_of(state, value); return 0;
     case KEY_SAMPLES: given->draw.samples = (int64_t)number(state, "samples", value, 1, 1e5); return 0;
     case KEY_KEEP: given->keep = (int64_t)number(state, "keep", value, 1, 1e5); return 0;
+    case KEY_PAIRS: given->pairs = (int64_t)number(state, "pairs", value, 1, 1e5); return 0;
     case KEY_BATCH: given->draw.batch = (int64_t)number(state, "batch", value, 1, 4096); return 0;
     case KEY_TEMPERATURE: given->draw.how.temperature = number(state, "temperature", value, 0.01, 100); return 0;
     case KEY_SEED: given->draw.how.seed = (uint64_t)number(state, "seed", value, 0, 9e15); return 0;
@@ -117,7 +121,8 @@ static const struct argp parser = {
            "round of fine-tuning.\v"
            "Example: mpirun -n 4 lockstep rejection runs/gsm8k-sft --prompts train.jsonl --samples 8 --out more.jsonl\n"
            "  lockstep data pack -t tokenizer.json --prompt question --response answer -o data/round2 train.jsonl "
-           "more.jsonl",
+           "more.jsonl\n"
+           "With --pairs N: pairs for `lockstep data pack --pairs` and task reward.",
 };
 
 /* ---- one question ---- */
@@ -147,6 +152,19 @@ static ls_status write_answer(const char *field, const char *question, const cha
     return failed ? ls_fail(LS_EMEM, "no memory for a line of JSON") : LS_OK;
 }
 
+static ls_status write_pair(const char *field, const char *question, const ls_drawn_sample *chosen,
+                            const ls_drawn_sample *rejected, FILE *out)
+{
+    json_t *object = json_object();
+    int failed = json_object_set_new(object, field, json_string(question)) |
+                 json_object_set_new(object, "chosen", json_stringn(chosen->text, chosen->bytes)) |
+                 json_object_set_new(object, "rejected", json_stringn(rejected->text, rejected->bytes));
+    failed = failed || json_dumpf(object, out, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    json_decref(object);
+    fputc('\n', out);
+    return failed ? ls_fail(LS_EMEM, "no memory for a line of JSON") : LS_OK;
+}
+
 static bool is_text(const ls_drawn_sample *sample)
 {
     json_t *string = json_stringn(sample->text, sample->bytes); /* NULL: not UTF-8 */
@@ -154,20 +172,58 @@ static bool is_text(const ls_drawn_sample *sample)
     return string != NULL;
 }
 
+/* Counts it. *ended: a whole text; *right: and one that the rule takes. */
+static void judge(arguments *given, const ls_drawn_sample *sample, const char *gold, bool *ended, bool *right)
+{
+    *ended = sample->end != LS_END_LENGTH && is_text(sample);
+    *right = *ended && ls_answer_right(given->rule, sample->text, sample->bytes, gold, strlen(gold));
+    given->counts[DRAWN]++;
+    given->counts[UNFINISHED] += sample->end == LS_END_LENGTH;
+    given->counts[RIGHT] += *right;
+}
+
+/* The first right answer with the first wrong one, the second with the second, ... The order is that of the draws: by
+ * chance. */
+static ls_status take_pairs(arguments *given, const ls_drawn_prompt *prompt, FILE *out)
+{
+    const char *field, *key, *gold;
+    int64_t right = 0, wrong = 0;
+    ls_status status = find_gold(given, prompt, &field, &key, &gold);
+    const ls_drawn_sample **of[2] = {calloc((size_t)prompt->samples, sizeof **of),
+                                     calloc((size_t)prompt->samples, sizeof **of)};
+    if (!status && (!of[0] || !of[1]))
+        status = ls_fail(LS_EMEM, "no memory for %lld answers", (long long)prompt->samples);
+    for (int64_t s = 0; s < prompt->samples && !status; s++) {
+        bool is_whole, is_right;
+        judge(given, &prompt->sample[s], gold, &is_whole, &is_right);
+        if (is_right)
+            of[0][right++] = &prompt->sample[s];
+        else if (is_whole)
+            of[1][wrong++] = &prompt->sample[s];
+    }
+    for (int64_t i = 0; i < right && i < wrong && i < given->pairs && !status; i++) {
+        status = write_pair(field, prompt->text, of[0][i], of[1][i], out);
+        given->counts[KEPT]++;
+    }
+    given->counts[PROMPTS]++;
+    given->counts[UNSOLVED] += right == 0;
+    free(of[0]);
+    free(of[1]);
+    return status;
+}
+
 /* Right, new, and not too many: its line goes out. `seen`: equations of those before it. */
 static ls_status take_sample(arguments *given, const ls_drawn_prompt *prompt, const ls_drawn_sample *sample,
                              char **seen, int64_t *right, FILE *out)
 {
     const char *field, *key, *gold;
+    bool is_whole, is_right;
     ls_status status = find_gold(given, prompt, &field, &key, &gold);
     if (status)
         return status;
-    given->counts[DRAWN]++;
-    given->counts[UNFINISHED] += sample->end == LS_END_LENGTH;
-    if (sample->end == LS_END_LENGTH || !is_text(sample) ||
-        !ls_answer_right(given->rule, sample->text, sample->bytes, gold, strlen(gold)))
+    judge(given, sample, gold, &is_whole, &is_right);
+    if (!is_right)
         return LS_OK;
-    given->counts[RIGHT]++;
     char *equations = ls_equations(sample->text, sample->bytes);
     if (!equations)
         return ls_fail(LS_EMEM, "no memory for the equations of an answer");
@@ -189,6 +245,8 @@ static ls_status take_prompt(void *context, const ls_drawn_prompt *prompt, FILE 
     arguments *given = context;
     if (!prompt->object)
         return ls_fail(LS_EFORMAT, "%s: rejection needs gold answers; give it a .jsonl file", given->draw.path);
+    if (given->pairs)
+        return take_pairs(given, prompt, out);
     char **seen = calloc((size_t)prompt->samples, sizeof *seen);
     if (!seen)
         return ls_fail(LS_EMEM, "no memory for %lld answers", (long long)prompt->samples);
@@ -226,6 +284,13 @@ static ls_status tell(ls_world *world, const arguments *given)
     printf("%lld questions, %lld answers drawn: %lld right (%.1f %%), %lld not ended (%.1f %%)\n",
            (long long)sum[PROMPTS], (long long)sum[DRAWN], (long long)sum[RIGHT], percent(sum[RIGHT], sum[DRAWN]),
            (long long)sum[UNFINISHED], percent(sum[UNFINISHED], sum[DRAWN]));
+    if (given->pairs) {
+        printf("%lld pairs of a right and a wrong answer, at most %lld a question; %lld questions (%.1f %%) have no "
+               "right answer\n",
+               (long long)sum[KEPT], (long long)given->pairs, (long long)sum[UNSOLVED],
+               percent(sum[UNSOLVED], sum[PROMPTS]));
+        return LS_OK;
+    }
     printf("%lld kept, at most %lld a question; %lld right ones reason like one before them; %lld questions (%.1f %%) "
            "have no right answer\n",
            (long long)sum[KEPT], (long long)given->keep, (long long)sum[ALIKE], (long long)sum[UNSOLVED],

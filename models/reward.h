@@ -14,6 +14,8 @@ typedef struct {
 /* Zeroed before; free also after a failure. The parameters are ls_transformer_parameters of the trunk, the head among
  * them. */
 ls_status ls_reward_model_create(ls_reward_model *model, const ls_transformer_options *options);
+/* A frozen one among the parameters of `host` (ls_transformer_create_in), for using what was trained elsewhere: room for one more. */
+ls_status ls_reward_model_create_in(ls_reward_model *model, ls_transformer *host, const ls_transformer_options *options, const char *prefix);
 void ls_reward_model_free(ls_reward_model *model);
 /* Rewards [n] f32 of the texts that end in cells last [n] of the rows (row * T + position; copied). */
 ls_tensor *ls_reward_scores(const ls_reward_model *model, ls_tape *tape, const ls_token_rows *rows, int64_t n,

@@ -44,14 +44,18 @@ typedef struct ls_transformer ls_transformer;
 /* Makes the parameters' descriptions (names, shapes, init); data is given later by ls_parameters_bind.
  * LS_ERECIPE: width not a multiple of heads, heads of kv_heads, ... */
 ls_status ls_transformer_create(ls_transformer **model, const ls_transformer_options *options);
-/* With room for `more` parameters of a task's own, which ls_transformer_add appends (as ls_parameter_list_add; the name is
- * copied) and which are among ls_transformer_parameters. */
+/* With room for `more` parameters of a task's own, which ls_transformer_add appends (as ls_parameter_list_add, behind the
+ * network's prefix; the name is copied) and which are among ls_transformer_parameters. */
 ls_status ls_transformer_create_with(ls_transformer **model, const ls_transformer_options *options, int more);
 ls_parameter *ls_transformer_add(ls_transformer *model, int ndim, const int64_t *shape, double std, const char *name);
 /* Two networks in one: the second is the first as it began, with neither gradients nor optimiser state. Without adapters (lora) it is a
  * frozen copy, whose parameters "reference/..." are among ls_transformer_parameters of the first; with them it is the first one's
  * own frozen weights, without the adapters. The first must outlive it, and has room for `more` parameters. */
 ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options, int more);
+/* Another network whose parameters "PREFIX..." are among those of `host`: described behind what is there, as its own if it is to learn. The
+ * host must outlive it and have room for ls_transformer_most_parameters. The prefix lives as long; lora is not looked at. */
+ls_status ls_transformer_create_in(ls_transformer **model, ls_transformer *host, const ls_transformer_options *options, const char *prefix);
+int ls_transformer_most_parameters(const ls_transformer_options *options);
 void ls_transformer_free(ls_transformer *model);
 int ls_transformer_parameters(ls_transformer *model, ls_parameter **parameters); /* array owned by the model */
 

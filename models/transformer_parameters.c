@@ -153,7 +153,7 @@ static void describe(ls_transformer *model)
         model->slot->may_be_new = true;
 }
 
-static int most_parameters(const ls_transformer_options *options)
+int ls_transformer_most_parameters(const ls_transformer_options *options)
 {
     return (int)options->layers * PER_BLOCK + FINAL_NORM + EMBEDDINGS_AND_HEAD;
 }
@@ -229,21 +229,29 @@ static ls_status without_adapters(const ls_transformer *model, ls_transformer **
     return LS_OK;
 }
 
+ls_status ls_transformer_create_in(ls_transformer **model, ls_transformer *host, const ls_transformer_options *options, const char *prefix)
+{
+    const ls_status status = ls_transformer_trunk(model, options, 0);
+    if (status != LS_OK)
+        return status;
+    (*model)->into = &host->list;
+    (*model)->prefix = prefix;
+    describe(*model);
+    return LS_OK;
+}
+
 ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transformer **reference, const ls_transformer_options *options, int more)
 {
     *reference = NULL;
-    ls_status status = ls_transformer_create_with(model, options, more + (options->lora.rank ? 0 : most_parameters(options)));
+    ls_status status = ls_transformer_create_with(model, options, more + (options->lora.rank ? 0 : ls_transformer_most_parameters(options)));
     if (status == LS_OK && options->lora.rank)
         return without_adapters(*model, reference);
+    ls_parameter_list *list = &(*model)->list;
+    const int own = status == LS_OK ? list->count : 0;
     if (status == LS_OK)
-        status = ls_transformer_trunk(reference, options, 0);
+        status = ls_transformer_create_in(reference, *model, options, "reference/");
     if (status != LS_OK)
         return status;
-    ls_parameter_list *list = &(*model)->list;
-    const int own = list->count;
-    (*reference)->into = list;
-    (*reference)->prefix = "reference/";
-    describe(*reference);
     for (int i = own; i < list->count; i++) {
         list->all[i].copy_of = &list->all[i - own];
         list->all[i].frozen = true;
@@ -253,7 +261,7 @@ ls_status ls_transformer_create_with_reference(ls_transformer **model, ls_transf
 
 ls_parameter *ls_transformer_add(ls_transformer *model, int ndim, const int64_t *shape, double std, const char *name)
 {
-    return ls_parameter_list_add(&model->list, ndim, shape, std, "%s", name);
+    return ls_parameter_list_add(model->into, ndim, shape, std, "%s%s", model->prefix, name);
 }
 
 void ls_transformer_free(ls_transformer *model)

@@ -47,6 +47,7 @@ typedef struct ls_parameter {
     void *data;             /* working copy */
     bool frozen, no_decay;
     const struct ls_parameter *copy_of; /* begins with this one's values, however that begins (a frozen reference); NULL: by itself */
+    const char *source, *source_name; /* folder that its first values come from instead of model.from, and its name there; NULL: as the others */
     bool always_new;        /* it begins as `init` says even where weights begin from elsewhere */
     bool may_be_new;        /* weights that begin from elsewhere need not have it: it then begins as `init` says */
     bool statistic;         /* a running statistic (batch norm): it has no gradient and no optimiser; see ls_tape_fold */

@@ -1,7 +1,8 @@
 /* model.from: initial weights out of another run's (or an imported folder's) newest checkpoint, or of a Hugging Face
  * folder as it is, of which each rank reads what it keeps. Of a checkpoint only "model/..." is taken, or with from_ema
  * "ema/...", which parameters that were frozen there do not have, and low-rank adapters that were learnt there are merged
- * in: moments, sampler and step begin anew. One tensor at a time is in memory beside the flat buffers. */
+ * in: moments, sampler and step begin anew. A parameter with a source of its own (a reward model beside a policy) comes
+ * from there. One tensor at a time is in memory beside the flat buffers. */
 #include "train/internal.h"
 
 #include "train/foreign_weights.h"
@@ -32,7 +33,7 @@ static const char *shape_text(int ndim, const int64_t *shape, char text[128])
 static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char *folder, bool averaged, bool *average)
 {
     char have[128], want[128];
-    const char *name = p->copy_of ? p->copy_of->name : p->name;
+    const char *name = p->source ? p->source_name : p->copy_of ? p->copy_of->name : p->name;
     ls_state_entry entry;
     void *data = NULL;
     *average = false;
@@ -42,10 +43,10 @@ static ls_status take_parameter(ls_flat *flat, const ls_parameter *p, const char
     if (status == LS_ENOTFOUND && p->may_be_new)
         return LS_OK;
     if (status != LS_OK)
-        return ls_fail_at(status, "model.from");
+        return ls_fail_at(status, "%s", p->source ? p->name : "model.from");
     if (!same_shape(p, &entry))
-        status = ls_fail(LS_ERECIPE, "model.from: model/%s in %s is %s %s, this recipe's model has f32 %s; give the model section the shape of that folder's recipe.yaml",
-                         name, folder, ls_type_name(entry.type), shape_text(entry.ndim, entry.shape, have),
+        status = ls_fail(LS_ERECIPE, "%s: model/%s in %s is %s %s, this recipe's model has f32 %s; give the model section the shape of that folder's recipe.yaml",
+                         p->source ? p->name : "model.from", name, folder, ls_type_name(entry.type), shape_text(entry.ndim, entry.shape, have),
                          shape_text(p->ndim, p->shape, want));
     int64_t from, count;
     float *master = ls_flat_master(flat, p, &from, &count);
@@ -64,7 +65,7 @@ static ls_status begin_from_foreign(ls_flat *flat, const char *folder)
         const ls_parameter *p = &flat->parameters[i];
         int64_t from, count;
         float *master = ls_flat_master(flat, p, &from, &count);
-        if (p->always_new)
+        if (p->always_new || p->source)
             continue;
         status = ls_foreign_weights_read(weights, &options, p->copy_of ? p->copy_of : p, count ? from : 0, count, master);
         if (status == LS_ENOTFOUND && p->may_be_new)
@@ -74,15 +75,32 @@ static ls_status begin_from_foreign(ls_flat *flat, const char *folder)
     return ls_fail_at(status, "model.from");
 }
 
+static ls_status take_from_sources(ls_flat *flat)
+{
+    ls_status status = LS_OK;
+    for (int i = 0; i < flat->count && status == LS_OK; i++) {
+        bool average;
+        const ls_parameter *p = &flat->parameters[i];
+        if (p->source)
+            status = take_parameter(flat, p, p->source, false, &average);
+    }
+    return status;
+}
+
 ls_status ls_flat_begin_from(ls_flat *flat, const char *folder, bool averaged)
 {
     int averages = 0;
+    ls_status status = take_from_sources(flat);
+    if (status != LS_OK || !folder)
+        return status;
     if (ls_foreign_is_model(folder))
         return averaged ? ls_fail(LS_ERECIPE, "model.from_ema: %s is a Hugging Face folder, which has no averaged weights", folder)
                         : begin_from_foreign(flat, folder);
     for (int i = 0; i < flat->count; i++) {
         bool average;
-        const ls_status status = take_parameter(flat, &flat->parameters[i], folder, averaged, &average);
+        if (flat->parameters[i].source)
+            continue;
+        status = take_parameter(flat, &flat->parameters[i], folder, averaged, &average);
         if (status != LS_OK)
             return status;
         averages += average;

@@ -30,6 +30,18 @@ static ls_status time_grain(ls_run *run, const ls_grain *grain, double *seconds)
     return ls_tape_status(run->tape);
 }
 
+/* Of a task that makes its own rows: the first rows, and a grain of them. */
+static ls_status measure_drawing(ls_run *run, double *drawing, double *seconds)
+{
+    const ls_task *task = run->config->task;
+    const double begin = seconds_now();
+    ls_status status = task->prepare(run->task);
+    *drawing = seconds_now() - begin;
+    for (int attempt = 0; attempt < 2 && status == LS_OK; attempt++)
+        status = time_grain(run, task->grain(run->task, 0), seconds);
+    return status;
+}
+
 /* The second of two runs: the first one touches the arena's pages. */
 static ls_status measure_grain(ls_run *run, double *seconds)
 {
@@ -84,7 +96,7 @@ static void print_memory(const ls_run *run)
     }
 }
 
-static void print_estimate(const ls_run *run, double grain_seconds)
+static void print_estimate(const ls_run *run, double drawing, double grain_seconds)
 {
     const ls_train_config *config = run->config;
     const int64_t grains = config->batch.grains, rounds = (grains + run->ranks - 1) / run->ranks;
@@ -104,18 +116,20 @@ static void print_estimate(const ls_run *run, double grain_seconds)
            config->checkpoint.best ? " and the best by " : "", config->checkpoint.best ? run->best.metric : "");
     printf("time            about %.1f minutes: %.3f s a grain (measured), %lld grain(s) a rank and step\n", seconds / 60,
            grain_seconds, (long long)rounds);
+    if (config->task->prepare)
+        printf("rollouts        and %.2f s each time rows are drawn (measured with untrained weights, whose answers rarely end: at most)\n", drawing);
     fflush(stdout);
 }
 
 ls_status ls_train_estimate(ls_world *world, const ls_train_config *config)
 {
     ls_run run;
-    double seconds = 0;
+    double seconds = 0, drawing = 0;
     ls_status status = ls_run_open(&run, world, config, false);
     if (status == LS_OK)
-        status = measure_grain(&run, &seconds);
+        status = config->task->prepare ? measure_drawing(&run, &drawing, &seconds) : measure_grain(&run, &seconds);
     if (status == LS_OK && run.rank == 0)
-        print_estimate(&run, seconds);
+        print_estimate(&run, drawing, seconds);
     ls_run_close(&run);
     return status;
 }

@@ -7,7 +7,7 @@
  *     RUN/log/rank-0000.log    one log a rank
  *     RUN/flight/rank-0000     where each rank is, for `lockstep status` (base/flight.h); flight.previous: of the start before
  *     RUN/checkpoints/         checkpoint/format.h
- *     RUN/metrics.jsonl, events.out.tfevents.*, hashes.jsonl
+ *     RUN/metrics.jsonl, events.out.tfevents.*, hashes.jsonl, samples.jsonl
  * Small files are written beside their name, synced, and renamed: a reader sees the old or the new one. */
 #include "train/internal.h"
 

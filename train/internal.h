@@ -63,8 +63,8 @@ void ls_flat_fold(ls_flat *flat, int64_t grains);
 /* One optimiser step on the part of `p` that lies in this rank's slice, with weight decay of its own (train/groups.h). `args`
  * holds everything that all parameters share. */
 void ls_flat_update(ls_flat *flat, const ls_parameter *p, double weight_decay, const float *slice_sum, ls_optimizer_args *args);
-/* Takes the weights of another folder's newest checkpoint (model.from), or their average. LS_ERECIPE: another shape,
- * naming the tensor. */
+/* Takes the weights of another folder's newest checkpoint (model.from; NULL: none), or their average, and those of parameters with a
+ * source from there. LS_ERECIPE: another shape, naming the tensor. */
 ls_status ls_flat_begin_from(ls_flat *flat, const char *folder, bool averaged);
 /* Registers "model/NAME" and "optimizer/..." entries. */
 ls_status ls_flat_state(ls_flat *flat, ls_state_tree *tree);

@@ -168,13 +168,14 @@ static ls_status begin(ls_run *run)
 {
     const ls_model_begin *model = run->config->model;
     const char *from = model->from;
-    ls_status status = from ? ls_flat_begin_from(&run->flat, from, model->from_ema) : LS_OK;
+    ls_status status = ls_flat_begin_from(&run->flat, from, model->from_ema);
     if (from && status == LS_OK)
         status = ls_tables_begin_from(run, from, model->from_ema);
     if (from && status == LS_OK && run->rank == 0)
         status = ls_folder_take_tokenizer(run, from);
-    if (from)
-        status = ls_agree(run->world, status, "reading model.from");
+    if (status == LS_OK && run->config->task->begin)
+        status = run->config->task->begin(run->task);
+    status = ls_agree(run->world, status, "reading initial weights");
     if (status == LS_OK && !from && run->config->lora.rank && run->rank == 0)
         ls_log_write(LS_LOG_WARN, "train", "lora adapts weights that nobody trained: model.from is not set, and all but the adapters stays as the seed made it");
     if (status == LS_OK && from && run->rank == 0)

@@ -66,6 +66,9 @@ typedef struct ls_task {
     void (*evaluated)(void *self, const double *sums, int64_t counted);
     /* After the last evaluation, on rank 0: what the sums over all held-out data say beyond the measures. */
     ls_status (*report)(void *self, const char *folder, const double *sums, int64_t counted);
+    /* Of a fresh run, after its initial weights, on every rank: what else comes out of other folders. A run that goes on has it
+     * in its checkpoint. */
+    ls_status (*begin)(void *self);
     /* Registers what it remembers between steps. */
     ls_status (*state)(void *self, ls_state_tree *tree);
 } ls_task;

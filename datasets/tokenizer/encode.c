@@ -210,29 +210,69 @@ ls_status ls_tokenizer_encode(ls_tokenizer *tokenizer, const char *text, size_t 
     return status;
 }
 
-ls_status ls_tokenizer_decode(ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char **text, size_t *bytes)
+/* The bytes that the tokens have together. */
+static ls_status count_bytes(const ls_vocabulary *vocabulary, const int32_t *id, int64_t count, size_t *total)
 {
-    const ls_vocabulary *vocabulary = &tokenizer->vocabulary;
-    size_t total = 0, length;
-    *text = NULL;
-    *bytes = 0;
+    *total = 0;
     for (int64_t i = 0; i < count; i++) {
         if (!ls_vocabulary_has(vocabulary, id[i]))
             return ls_fail(LS_EARG, "id %d, number %lld of those to decode, is not in the vocabulary of %lld", id[i],
                            (long long)i, (long long)vocabulary->size);
-        total += vocabulary->length[id[i]];
+        *total += vocabulary->length[id[i]];
     }
-    char *at = *text = malloc(total + 1);
-    if (!at)
-        return ls_fail(LS_EMEM, "no memory for a text of %zu bytes", total);
+    return LS_OK;
+}
+
+static size_t put_bytes(const ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char *text)
+{
+    char *at = text;
+    size_t length;
     for (int64_t i = 0; i < count; i++) {
-        const char *token = ls_vocabulary_bytes(vocabulary, id[i], &length);
+        const char *token = ls_vocabulary_bytes(&tokenizer->vocabulary, id[i], &length);
         if (tokenizer->pieces && i && id[i - 1] == tokenizer->bos && length && *token == ' ')
             token++, length--; /* the blank that encoding put in front */
         memcpy(at, token, length);
         at += length;
     }
-    *at = '\0';
-    *bytes = (size_t)(at - *text);
+    return (size_t)(at - text);
+}
+
+ls_status ls_tokenizer_decode(ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char **text, size_t *bytes)
+{
+    size_t total;
+    *text = NULL;
+    *bytes = 0;
+    const ls_status status = count_bytes(&tokenizer->vocabulary, id, count, &total);
+    if (status)
+        return status;
+    *text = malloc(total + 1);
+    if (!*text)
+        return ls_fail(LS_EMEM, "no memory for a text of %zu bytes", total);
+    *bytes = put_bytes(tokenizer, id, count, *text);
+    (*text)[*bytes] = '\0';
     return LS_OK;
+}
+
+ls_status ls_tokenizer_decode_into(const ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char *text,
+                                   size_t room, size_t *bytes)
+{
+    size_t total;
+    *bytes = 0;
+    const ls_status status = count_bytes(&tokenizer->vocabulary, id, count, &total);
+    if (status)
+        return status;
+    if (total > room)
+        return ls_fail(LS_EARG, "a text of %zu bytes, with room for %zu", total, room);
+    *bytes = put_bytes(tokenizer, id, count, text);
+    return LS_OK;
+}
+
+size_t ls_tokenizer_longest(const ls_tokenizer *tokenizer)
+{
+    const ls_vocabulary *vocabulary = &tokenizer->vocabulary;
+    size_t most = 0;
+    for (int64_t id = 0; id < vocabulary->size; id++)
+        if (ls_vocabulary_has(vocabulary, (int32_t)id) && vocabulary->length[id] > most)
+            most = vocabulary->length[id];
+    return most;
 }

@@ -133,6 +133,21 @@ Test(recipe, every_shipped_recipe_is_right)
     cr_assert_geq(count, 3);
 }
 
+Test(recipe, the_recipes_of_the_mathematics_chain_are_right)
+{
+    static const char *const names[] = {"sft", "refine", "reward", "dpo", "ppo", "grpo"};
+    char folder[PATH_MAX], found[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s/recipes/math", getenv("LS_SOURCE"));
+    setenv("LOCKSTEP_RECIPES", folder, 1);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        ls_recipe *recipe;
+        cr_assert_eq(ls_recipe_find(names[i], found), LS_OK, "%s", ls_fail_sentence());
+        cr_expect_eq(strncmp(found, folder, strlen(folder)), 0, "%s", found);
+        cr_assert_eq(ls_recipe_read(&recipe, names[i], 0, NULL), LS_OK, "%s", ls_fail_sentence());
+        ls_recipe_free(recipe);
+    }
+}
+
 Test(recipe, a_name_is_found_in_the_recipes_folders)
 {
     char found[PATH_MAX], folder[] = "/tmp/lockstep-test-recipes-XXXXXX", file[PATH_MAX];

@@ -63,6 +63,30 @@ Test(rejection, what_is_kept_is_right_and_new_on_any_rank_count)
                  0, "%s", text);
 }
 
+Test(rejection, right_and_wrong_answers_become_pairs)
+{
+    cr_assert_eq(
+        fixture_run(
+            "cd $FOLDER && $LOCKSTEP rejection base --prompts q.jsonl --samples 8 -n 12 --pairs 2 --out one.jsonl"),
+        0, "%s", text);
+    const long pairs = number_before(" pairs of a right");
+    cr_expect(pairs > 30 && pairs <= 60 * 2, "%s", text);
+    cr_expect_eq(
+        fixture_run(
+            "cd $FOLDER && wc -l < one.jsonl && grep -vc '\"chosen\":\"[^\"]*#7\",\"rejected\":\"[^\"]*\"}$' "
+            "one.jsonl; "
+            "grep -c '\"rejected\":\"[^\"]*#7\"' one.jsonl; cut -d, -f1 one.jsonl | uniq -c | awk '$1 > 4' | wc -l"),
+        0, "%s", text);
+    char want[64];
+    snprintf(want, sizeof want, "%ld\n0\n0\n0\n", pairs);
+    cr_expect_str_eq(text, want);
+    cr_expect_eq(fixture_run("cd $FOLDER && mpirun --oversubscribe -n 3 $LOCKSTEP rejection base --prompts q.jsonl "
+                             "--samples 8 -n 12 --pairs 2 --out "
+                             "three.jsonl && cmp one.jsonl three.jsonl && $LOCKSTEP data pack -t tokenizer.json "
+                             "--pairs --prompt question -o pairs one.jsonl"),
+                 0, "%s", text);
+}
+
 Test(rejection, what_it_cannot_judge_is_refused)
 {
     cr_expect_eq(fixture_run("cd $FOLDER && echo '{\"question\": \"q\"}' > bad.jsonl && $LOCKSTEP rejection base "

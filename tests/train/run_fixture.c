@@ -119,6 +119,28 @@ void ls_fixture_pairs(void)
     fclose(out);
 }
 
+void ls_fixture_answers(void)
+{
+    ls_expect(ls_shell("for i in $(seq 1 40); do for n in 7 8; do echo \"{\\\"prompt\\\": \\\"q$i\\\", \\\"response\\\": \\\"#$n\\\"}\"; done; "
+                       "echo \"{\\\"prompt\\\": \\\"q$i\\\", \\\"chosen\\\": \\\"#7\\\", \\\"rejected\\\": \\\"#8\\\"}\" >> pairs.jsonl; done > both.jsonl; "
+                       "grep '#7' both.jsonl > right.jsonl; "
+                       "lockstep data tokenizer -v 257 -f prompt,response -o tokenizer.json both.jsonl && "
+                       "for d in both right; do lockstep data pack -t tokenizer.json --prompt prompt --response response -o $d $d.jsonl || exit 1; done && "
+                       "lockstep data pack -t tokenizer.json --pairs -o pairs pairs.jsonl"),
+              0, NULL);
+    ls_expect(ls_shell("cat > sft.yaml <<'END'\n"
+                       "task: sft\nrun: base\nseed: 2\nmodel: {style: llama, layers: 1, width: 32, heads: 2, context: 24}\n"
+                       "data: {train: both, epochs: 0}\nbatch: {grain: 8, grains: 2, tokens: 24}\noptimizer: {lr: 1e-2, weight_decay: 0}\n"
+                       "max_steps: 60\nEND\n"
+                       "sed 's/^run: .*/run: run/; s/^model: {/model: {from: base, /; s/^data: .*/data: {train: right, eval: right}/; "
+                       "s/grain: 8/grain: 4/; s/grains: 2/grains: 4/; s/lr: 1e-2/lr: 3e-3, schedule: constant/' sft.yaml > rl.yaml && "
+                       "sed 's/^task: .*/task: grpo/; s/^max_steps: .*/max_steps: 12/' rl.yaml > grpo.yaml && "
+                       "echo 'grpo: {group: 4, max_tokens: 4, slots: 5}' >> grpo.yaml && "
+                       "sed 's/^task: .*/task: ppo/; s/^max_steps: .*/max_steps: 32/' rl.yaml > ppo.yaml && "
+                       "echo 'ppo: {group: 1, max_tokens: 4, slots: 5, value_coef: 0.5, clip_value: 1}' >> ppo.yaml && lockstep train sft.yaml"),
+              0, NULL);
+}
+
 void ls_hash_of(const char *run, char hash[64])
 {
     const ls_answer *answer = ls_shell("lockstep ckpt hash %s", run);

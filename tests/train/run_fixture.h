@@ -26,5 +26,9 @@ void ls_expect(const ls_answer *answer, int code, ...);
 /* Small questions whose preferred answer begins with "A" and the other with "B", as ./pairs and ./pairs-holdout, ./outcomes and
  * ./outcomes-holdout, ./answers and ./answers-holdout (the preferred ones of the same lines, for sft), and pairs.yaml: task reward, run folder ./run. */
 void ls_fixture_pairs(void);
+/* For reinforcement learning: ./base (of sft.yaml) answers every question with #7 or #8, as often the one as the other; ./both are its
+ * demonstrations, ./right the questions with #7, which is right, ./pairs prefer it. grpo.yaml and ppo.yaml, run folder ./run, take
+ * a few seconds to learn that. */
+void ls_fixture_answers(void);
 /* `lockstep ckpt hash` of a run or checkpoint folder, which must be there. */
 void ls_hash_of(const char *run, char hash[64]);

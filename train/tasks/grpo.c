@@ -1,5 +1,5 @@
-/* Task grpo: group-relative policy optimisation (Shao et al. 2024, "DeepSeekMath", section 4.1) with a rule as the
- * reward.
+/* Task grpo: group-relative policy optimisation (Shao et al. 2024, "DeepSeekMath", section 4.1) with a rule or a reward
+ * model as the reward.
  *
  * An iteration draws G answers to each prompt (rollout.h), gives each the advantage
  *     A_i = (s_i - mean_G) / (std_G + 1e-4)     std with n - 1; dr_grpo: without the division (Liu et al. 2025)
@@ -48,7 +48,7 @@ enum { FLAT = LS_POLICY_SUMS, SUMS };
 typedef struct {
     grpo_options options;
     ls_run *run;
-    ls_transformer *policy, *reference;
+    ls_policy_networks networks;
     ls_rollout rollout;
     ls_policy_step step;
     float *advantage, *flat; /* [rows] */
@@ -63,8 +63,7 @@ static void grpo_free(void *self)
         return;
     ls_policy_step_close(&task->step);
     ls_rollout_close(&task->rollout);
-    ls_transformer_free(task->reference);
-    ls_transformer_free(task->policy);
+    ls_policy_networks_free(&task->networks);
     free(task->advantage);
     free(task->flat);
     free(task->weight);
@@ -94,10 +93,12 @@ static ls_status grpo_init(ls_run *run, const void *options, void **self)
         return ls_fail(LS_EMEM, "no memory for task grpo");
     task->options = *(const grpo_options *)options;
     task->run = run;
-    status = task->options.beta > 0 ? ls_transformer_create_with_reference(&task->policy, &task->reference, &model, 0)
-                                    : ls_transformer_create(&task->policy, &model);
+    status = ls_policy_networks_make(&task->networks, run, &model,
+                                     &(ls_policy_networks_options){.reference = task->options.beta > 0,
+                                                                   .critic = LS_CRITIC_NONE,
+                                                                   .reward_model = task->options.rollout.reward_model});
     if (status == LS_OK)
-        status = ls_rollout_open(&task->rollout, run, &task->options.rollout, task->policy, task->reference,
+        status = ls_rollout_open(&task->rollout, run, &task->options.rollout, &task->networks,
                                  ls_run_rows_per_step(run) * task->options.minibatches);
     if (status == LS_OK)
         status = make_rooms(task);
@@ -108,9 +109,14 @@ static ls_status grpo_init(ls_run *run, const void *options, void **self)
     return status;
 }
 
+static ls_status grpo_begin(void *self)
+{
+    return ls_policy_networks_begin(&((grpo *)self)->networks);
+}
+
 static int grpo_parameters(void *self, ls_parameter **parameters)
 {
-    return ls_transformer_parameters(((grpo *)self)->policy, parameters);
+    return ls_transformer_parameters(((grpo *)self)->networks.policy, parameters);
 }
 
 static ls_status grpo_state(void *self, ls_state_tree *tree)
@@ -174,15 +180,16 @@ static ls_tensor *grpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
     grpo *task = self;
     const grpo_options *o = &task->options;
     memset(task->sums, 0, sizeof task->sums);
-    ls_tensor *cost = ls_policy_costs(&task->rollout, task->policy, tape, &task->rollout.batch, NULL, false);
+    ls_tensor *cost = ls_policy_costs(&task->rollout, task->networks.policy, tape, &task->rollout.batch, NULL, false);
     if (ls_tape_status(tape) == LS_OK) {
         ls_policy_count_rows(&task->step, task->sums);
         for (int64_t i = 0; i < grain->rows; i++)
             task->sums[FLAT] += (double)task->flat[task->step.row[i]];
-        ls_policy_count_tokens(&task->step, cost->data, o->clip_low, o->clip_high, task->reference, task->sums);
+        ls_policy_count_tokens(&task->step, cost->data, o->clip_low, o->clip_high, task->networks.reference,
+                               task->sums);
     }
     const ls_policy_terms terms = {.old = task->step.old,
-                                   .reference = task->reference ? task->step.kept : NULL,
+                                   .reference = task->networks.reference ? task->step.kept : NULL,
                                    .advantage = task->step.gain,
                                    .weight = task->weight,
                                    .clip_low = o->clip_low,
@@ -232,6 +239,7 @@ const ls_task ls_task_grpo = {
     .free = grpo_free,
     .parameters = grpo_parameters,
     .rows = grpo_rows,
+    .begin = grpo_begin,
     .state = grpo_state,
     .prepare = grpo_prepare,
     .count = grpo_count,

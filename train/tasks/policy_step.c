@@ -106,6 +106,7 @@ void ls_policy_count_rows(const ls_policy_step *step, double *sums)
         sums[LS_POLICY_RIGHT] += r->right[row];
         sums[LS_POLICY_ENDED] += r->ended[row];
         sums[LS_POLICY_REWARD] += reward;
+        sums[LS_POLICY_SCORE] += (double)r->score[row];
         sums[LS_POLICY_REWARD_SQUARES] += reward * reward;
     }
     if (step->grain.number == 0)
@@ -143,7 +144,7 @@ ls_tensor *ls_policy_evaluate(ls_rollout *rollout, ls_tape *tape, const ls_grain
     sums[LS_POLICY_RIGHT] += right;
     sums[LS_POLICY_ENDED] += ended;
     sums[LS_POLICY_TOKENS] += tokens;
-    return ls_lm_loss(rollout->policy, tape, grain);
+    return ls_lm_loss(rollout->networks->policy, tape, grain);
 }
 
 static double share(double part, double of)
@@ -165,6 +166,7 @@ double ls_policy_variance(double sum, double squares, double n)
     }
 MEASURE(accuracy, RIGHT, ANSWERS)
 MEASURE(reward, REWARD, ANSWERS)
+MEASURE(score, SCORE, ANSWERS)
 MEASURE(ended, ENDED, ANSWERS)
 MEASURE(length, TOKENS, ANSWERS)
 MEASURE(clip_fraction, CLIPPED, TOKENS)

@@ -14,6 +14,7 @@ enum {
     LS_POLICY_ENDED,
     LS_POLICY_REWARD,
     LS_POLICY_REWARD_SQUARES,
+    LS_POLICY_SCORE,
     LS_POLICY_CLIPPED,
     LS_POLICY_RATIO,
     LS_POLICY_RATIO_OFF,
@@ -65,16 +66,17 @@ double ls_policy_variance(double sum, double squares, double n);
  * and of tokens. */
 enum { LS_POLICY_HELD_OUT_MEASURES = 3 };
 typedef double ls_policy_measure(const double *sums, int64_t counted);
-ls_policy_measure ls_policy_accuracy, ls_policy_ended, ls_policy_length, ls_policy_reward, ls_policy_reward_std,
-    ls_policy_clip_fraction, ls_policy_ratio, ls_policy_ratio_off, ls_policy_entropy, ls_policy_kl_k1, ls_policy_kl_k2,
-    ls_policy_kl_k3, ls_policy_rollout_seconds;
+ls_policy_measure ls_policy_accuracy, ls_policy_ended, ls_policy_length, ls_policy_reward, ls_policy_score,
+    ls_policy_reward_std, ls_policy_clip_fraction, ls_policy_ratio, ls_policy_ratio_off, ls_policy_entropy,
+    ls_policy_kl_k1, ls_policy_kl_k2, ls_policy_kl_k3, ls_policy_rollout_seconds;
 /* clang-format off */
 #define LS_POLICY_ANSWER_MEASURES \
     {.name = "accuracy", .higher_is_better = true, .value = ls_policy_accuracy}, \
     {.name = "ended", .higher_is_better = true, .value = ls_policy_ended}, \
     {.name = "length", .value = ls_policy_length}, \
     {.name = "reward", .higher_is_better = true, .value = ls_policy_reward}, \
-    {.name = "reward_std", .higher_is_better = true, .value = ls_policy_reward_std}
+    {.name = "reward_std", .higher_is_better = true, .value = ls_policy_reward_std}, \
+    {.name = "score", .higher_is_better = true, .value = ls_policy_score}
 #define LS_POLICY_TOKEN_MEASURES \
     {.name = "clip_fraction", .value = ls_policy_clip_fraction}, \
     {.name = "ratio", .value = ls_policy_ratio}, \

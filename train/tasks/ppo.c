@@ -1,13 +1,14 @@
-/* Task ppo: proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022, section 3.5) with a rule as the
- * reward.
+/* Task ppo: proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022, section 3.5) with a rule, a reward
+ * model, or both as the reward.
  *
  * An iteration draws answers (rollout.h) and gives token t of each the reward
- *     r_t = - kl_coef kl_t,   and the rule's on the last one        kl_t an estimate of KL to the model as it began
+ *     r_t = - kl_coef kl_t,   and the answer's on the last one      kl_t an estimate of KL to the model as it began
  * then generalised advantages, whitened over all tokens of the iteration, and targets for the values from those that
  * were not; epochs x minibatches updates follow, with the losses of policy_loss.h and value_loss.h, each divided by the
- * step's tokens. The value of the state before a token is a vector's product with the policy's own hidden state there
- * (ppo/value), as in TRL's AutoModelForCausalLMWithValueHead; value_stop keeps its gradient out of the shared network.
- * With kl_target the coefficient follows the KL of each iteration (Ziegler et al. 2019, section 2.2). */
+ * step's tokens. The value of the state before a token is a vector's product with a hidden state there: the policy's
+ * own (ppo/value), as in TRL's AutoModelForCausalLMWithValueHead, where value_stop keeps its gradient out of the shared
+ * network, or that of a second network, the critic (critic/...), as in InstructGPT. With kl_target the coefficient
+ * follows the KL of each iteration (Ziegler et al. 2019, section 2.2). */
 #include "train/tasks/lm.h"
 #include "train/tasks/policy_loss.h"
 #include "train/tasks/policy_step.h"
@@ -19,7 +20,8 @@
 typedef struct {
     ls_rollout_options rollout;
     int64_t epochs, minibatches, warmup;
-    int kl;
+    int kl, critic;
+    const char *critic_from;
     double clip_low, clip_high, clip_value, value_coef, kl_coef, kl_target, kl_horizon, gamma, lambda;
     bool whiten, value_stop;
 } ppo_options;
@@ -36,6 +38,10 @@ static const ls_option rows[] = {
     {"clip_value", LS_OPTION_FLOAT, AT(clip_value), 0, 0, 1e6, "0.2", NULL,
      "how far a value may move from what it was when drawn"},
     {"value_coef", LS_OPTION_FLOAT, AT(value_coef), 0, 0, 1e3, "0.1", NULL, "weight of the values' loss"},
+    {"critic", LS_OPTION_CHOICE, AT(critic), 0, 0, 0, "trunk", LS_CRITIC_CHOICES,
+     "what gives the values: a vector on the policy's own states, or a second network of its shape"},
+    {"critic_from", LS_OPTION_PATH, AT(critic_from), 0, 0, 0, NULL, NULL,
+     "run folder that a separate critic begins as, say the reward model's; else as the policy"},
     {"value_stop", LS_OPTION_BOOL, AT(value_stop), 0, 0, 0, "false", NULL,
      "values learn from hidden states but do not change them"},
     {"warmup", LS_OPTION_INT, AT(warmup), 0, 0, 1e6, "0", NULL, "first iterations that teach the values alone"},
@@ -59,7 +65,7 @@ enum { TARGET = LS_POLICY_SUMS, TARGET_SQUARES, MISS, MISS_SQUARES, COEFFICIENT,
 typedef struct {
     ppo_options options;
     ls_run *run;
-    ls_transformer *policy, *reference;
+    ls_policy_networks networks;
     ls_rollout rollout;
     ls_policy_step step;
     double kl_coef;                                           /* state */
@@ -76,8 +82,7 @@ static void ppo_free(void *self)
         return;
     ls_policy_step_close(&task->step);
     ls_rollout_close(&task->rollout);
-    ls_transformer_free(task->reference);
-    ls_transformer_free(task->policy);
+    ls_policy_networks_free(&task->networks);
     void *const blocks[] = {
         task->advantage,  task->target,      task->reward, task->value,         task->gain, task->aim,
         task->cell_value, task->cell_target, task->weight, task->policy_weight, task};
@@ -114,18 +119,14 @@ static ls_status ppo_init(ls_run *run, const void *options, void **self)
     task->options = *(const ppo_options *)options;
     task->run = run;
     task->kl_coef = task->options.kl_coef;
-    if (task->options.kl_coef > 0)
-        status = ls_transformer_create_with_reference(&task->policy, &task->reference, &model, 1);
-    else
-        status = ls_transformer_create_with(&task->policy, &model, 1);
-    if (status == LS_OK) {
-        const int64_t width = ls_transformer_config(task->policy)->width;
-        ls_parameter *head = ls_transformer_add(task->policy, 1, &width, 0, "ppo/value");
-        head->may_be_new = true;
-        status = ls_rollout_open(&task->rollout, run, &task->options.rollout, task->policy, task->reference,
+    status = ls_policy_networks_make(&task->networks, run, &model,
+                                     &(ls_policy_networks_options){.reference = task->options.kl_coef > 0,
+                                                                   .critic = (ls_critic)task->options.critic,
+                                                                   .critic_from = task->options.critic_from,
+                                                                   .reward_model = task->options.rollout.reward_model});
+    if (status == LS_OK)
+        status = ls_rollout_open(&task->rollout, run, &task->options.rollout, &task->networks,
                                  ls_run_rows_per_step(run) * task->options.minibatches);
-        task->rollout.value_head = head;
-    }
     if (status == LS_OK)
         status = make_rooms(task);
     if (status == LS_OK)
@@ -135,9 +136,14 @@ static ls_status ppo_init(ls_run *run, const void *options, void **self)
     return status;
 }
 
+static ls_status ppo_begin(void *self)
+{
+    return ls_policy_networks_begin(&((ppo *)self)->networks);
+}
+
 static int ppo_parameters(void *self, ls_parameter **parameters)
 {
-    return ls_transformer_parameters(((ppo *)self)->policy, parameters);
+    return ls_transformer_parameters(((ppo *)self)->networks.policy, parameters);
 }
 
 static ls_status ppo_state(void *self, ls_state_tree *tree)
@@ -159,7 +165,7 @@ static void ppo_rows(const void *options, ls_data_options *data)
 /* Of the token that cell `cell` of the buffer predicts: how far the drawing policy was from the reference. */
 static double drift(const ppo *task, int64_t cell)
 {
-    return task->reference ? (double)task->rollout.logp[cell] - (double)task->rollout.reference_logp[cell] : 0;
+    return task->networks.reference ? (double)task->rollout.logp[cell] - (double)task->rollout.reference_logp[cell] : 0;
 }
 
 /* Before the next drawing: the coefficient follows the KL that an answer of the last iteration had on average. */
@@ -266,10 +272,12 @@ static ls_tensor *ppo_loss(void *self, ls_tape *tape, const ls_grain *grain)
     const ppo_options *o = &task->options;
     ls_tensor *value;
     memset(task->sums, 0, sizeof task->sums);
-    ls_tensor *cost = ls_policy_costs(&task->rollout, task->policy, tape, &task->rollout.batch, &value, o->value_stop);
+    ls_tensor *cost =
+        ls_policy_costs(&task->rollout, task->networks.policy, tape, &task->rollout.batch, &value, o->value_stop);
     if (ls_tape_status(tape) == LS_OK) {
         ls_policy_count_rows(&task->step, task->sums);
-        ls_policy_count_tokens(&task->step, cost->data, o->clip_low, o->clip_high, task->reference, task->sums);
+        ls_policy_count_tokens(&task->step, cost->data, o->clip_low, o->clip_high, task->networks.reference,
+                               task->sums);
         count_values(task, grain);
     }
     const ls_policy_terms policy = {.old = task->step.old,
@@ -325,13 +333,15 @@ static const ls_measure measures[] = {
 extern const ls_task ls_task_ppo;
 const ls_task ls_task_ppo = {
     .name = "ppo",
-    .sentence = "proximal policy optimisation: answers are judged by a rule, tokens by values that are learnt",
+    .sentence = "proximal policy optimisation: answers are judged by a rule or a reward model, tokens by values that "
+                "are learnt",
     .options = rows,
     .options_size = sizeof(ppo_options),
     .init = ppo_init,
     .free = ppo_free,
     .parameters = ppo_parameters,
     .rows = ppo_rows,
+    .begin = ppo_begin,
     .state = ppo_state,
     .prepare = ppo_prepare,
     .count = ppo_count,

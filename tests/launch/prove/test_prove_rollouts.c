@@ -23,6 +23,14 @@ TestSuite(prove_rollouts, .init = begin, .fini = fixture_clean, .timeout = 200);
 
 Test(prove_rollouts, rollouts_keep_their_bits)
 {
+    cr_assert_eq(fixture_run("for i in 1 2 3 4 5 6; do echo \"{\\\"prompt\\\": \\\"how many is $i$i?\\\", \\\"chosen\\\": "
+                             "\\\"#$i\\\", \\\"rejected\\\": \\\"no idea\\\"}\"; done > $FOLDER/p.jsonl && "
+                             "$LOCKSTEP data pack -t $FOLDER/tokenizer.json --pairs -o $FOLDER/p $FOLDER/p.jsonl && "
+                             "printf 'task: reward\\nrun: %s/judge\\nseed: 3\\ndata: {train: %s/p, eval: %s/p}\\n"
+                             "batch: {grain: 1, grains: 2, tokens: 64}\\nmodel: {style: llama, layers: 1, width: 16, "
+                             "heads: 2}\\nmax_steps: 2\\n' > $FOLDER/judge.yaml && $LOCKSTEP train $FOLDER/judge.yaml",
+                             folder, folder, folder),
+                 0, "%s", text);
     static const struct {
         const char *name, *task, *arguments;
     } rows[] = {
@@ -33,6 +41,10 @@ Test(prove_rollouts, rollouts_keep_their_bits)
         {"ppo",
          "ppo: {group: 2, max_tokens: 9, epochs: 1, minibatches: 3, kl_coef: 0.05, kl_target: 0.01, missing_end: 0.5}",
          "--ranks 3,4 --threads 2 guard.audit_every=1"},
+        {"ppo",
+         "ppo: {group: 1, max_tokens: 9, epochs: 2, minibatches: 1, critic: separate, critic_from: judge, "
+         "reward_model: judge, rule_scale: 0.5, missing_end: 0.2}",
+         "--ranks 2,4 --threads 2 guard.audit_every=1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char path[256];
@@ -44,7 +56,7 @@ Test(prove_rollouts, rollouts_keep_their_bits)
                 "0.5}\nmax_steps: 100\n%s\n",
                 rows[i].name, folder, folder, rows[i].task);
         fclose(out);
-        const int code = fixture_run("$LOCKSTEP prove $FOLDER/recipe.yaml --steps 5 %s", rows[i].arguments);
+        const int code = fixture_run("cd $FOLDER && $LOCKSTEP prove recipe.yaml --steps 5 %s", rows[i].arguments);
         cr_expect_eq(code, 0, "%s: %d\n%s", rows[i].arguments, code, text);
         cr_expect_eq(fixture_count("  same"), 4, "%s", text);
         cr_expect(strstr(text, "killed after step") && strstr(text, "All 5 trials agree"), "%s", text);

@@ -10,28 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A base that answers every question with #7 or #8, as often the one as the other; #7 is right. */
 static void begin(void)
 {
     ls_fixture_begin();
-    ls_expect(ls_shell("for i in $(seq 1 40); do for n in 7 8; do echo \"{\\\"prompt\\\": \\\"q$i\\\", "
-                       "\\\"response\\\": \\\"#$n\\\"}\"; done; done > both.jsonl; "
-                       "grep '#7' both.jsonl > right.jsonl; "
-                       "lockstep data tokenizer -v 257 -f prompt,response -o tokenizer.json both.jsonl && "
-                       "lockstep data pack -t tokenizer.json --prompt prompt --response response -o both both.jsonl && "
-                       "lockstep data pack -t tokenizer.json --prompt prompt --response response -o right right.jsonl"),
-              0, NULL);
-    ls_expect(
-        ls_shell("cat > sft.yaml <<'END'\n"
-                 "task: sft\nrun: base\nseed: 2\nmodel: {style: llama, layers: 1, width: 32, heads: 2, context: 24}\n"
-                 "data: {train: both, epochs: 0}\nbatch: {grain: 8, grains: 2, tokens: 24}\noptimizer: {lr: 1e-2, "
-                 "weight_decay: 0}\nmax_steps: 60\nEND\n"
-                 "sed 's/^task: .*/task: grpo/; s/^run: .*/run: run/; s/^model: {/model: {from: base, /; s/^data: "
-                 ".*/data: {train: right, eval: right}/; "
-                 "s/grain: 8/grain: 4/; s/grains: 2/grains: 4/; s/lr: 1e-2/lr: 3e-3, schedule: constant/; "
-                 "s/^max_steps: .*/max_steps: 12/' sft.yaml > grpo.yaml && "
-                 "echo 'grpo: {group: 4, max_tokens: 4, slots: 5}' >> grpo.yaml && lockstep train sft.yaml"),
-        0, NULL);
+    ls_fixture_answers();
 }
 
 TestSuite(grpo, .init = begin, .fini = ls_fixture_end, .timeout = 100);
