@@ -43,6 +43,10 @@ static double step(void)
 static double dd(void)
 {
     char command[512];
+    snprintf(command, sizeof command, "cat %s/checkpoints/step-%08lld/rank-0000.h5 >/dev/null", folder,
+             (long long)run.step);
+    if (run.rank == 0 && system(command) != 0)
+        need(ls_fail(LS_EIO, "%s", command));
     snprintf(command, sizeof command,
              "dd if=%s/checkpoints/step-%08lld/rank-0000.h5 of=%s/copy bs=1M conv=fsync status=none", folder,
              (long long)run.step, folder);
