@@ -66,12 +66,11 @@ static void fail_everywhere(rank_body body, fault kind, int error, ls_status wan
 
 Test(full_disk, fills_up_at_every_call)
 {
-    fail_everywhere(save_async_body, FAULT_ERROR_ALL, ENOSPC, LS_ESPACE);
+    fail_everywhere(save_body, FAULT_ERROR_ALL, ENOSPC, LS_ESPACE);
 }
 
 Test(full_disk, breaks_at_every_call)
 {
-    fail_everywhere(save_body, FAULT_ERROR, EIO, LS_EIO);
     fail_everywhere(save_async_body, FAULT_ERROR, EIO, LS_EIO);
 }
 
