@@ -9,7 +9,7 @@ typedef struct {
     int keep;             /* newest ones kept after a commit, >= 1 */
     int64_t keep_every;   /* those whose step this divides stay for ever; 0: none do */
     int64_t best;         /* step of the best one so far, kept as well and found as checkpoints/best; 0: none */
-    int64_t buffer;       /* bytes of copies in memory at most; 0: 8 MiB. A saver has its own */
+    int64_t buffer;       /* bytes of copies in memory at most; 0: 16 MiB. A saver has its own */
     const char *numerics; /* stored */
     const char *recipe;   /* text of the resolved recipe, stored */
 } ls_checkpoint_options;

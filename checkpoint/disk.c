@@ -89,8 +89,12 @@ ls_status ls_disk_write(int fd, const char *path, const void *bytes, size_t size
         ssize_t n = pwrite(fd, at, size, offset);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            return ls_disk_fail(path, "write");
+        if (n <= 0) {
+            const int reason = errno;
+            const ls_status status = ls_disk_fail(path, "write");
+            errno = reason;
+            return status;
+        }
         at += n;
         offset += n;
         size -= (size_t)n;
@@ -114,6 +118,12 @@ ls_status ls_disk_read(int fd, const char *path, void *bytes, size_t size, int64
         size -= (size_t)n;
     }
     return LS_OK;
+}
+
+bool ls_disk_direct(int fd, bool on)
+{
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
 }
 
 ls_status ls_disk_sync(int fd, const char *path)

@@ -27,6 +27,7 @@ struct ls_rank_file {
     ls_memory_file drawing;
     char path[LS_PATH];
     int rank, fd;
+    bool direct;             /* written past the page cache */
     extent *extent;          /* in file order, without gaps */
     int64_t extents, next;   /* next: the one being taken */
     int64_t in_extent;       /* bytes of it that are taken */
@@ -149,7 +150,9 @@ ls_status ls_rank_file_place(ls_rank_file *file, const char *folder)
 
 ls_status ls_rank_file_create(ls_rank_file *file)
 {
-    return ls_disk_create(file->path, &file->fd);
+    const ls_status status = ls_disk_create(file->path, &file->fd);
+    file->direct = status == LS_OK && ls_disk_direct(file->fd, true);
+    return status;
 }
 
 /* Starts the disk on [from, at) and waits for what was started before it, so that at most two stretches are dirty: the
@@ -200,13 +203,30 @@ int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room)
     return taken;
 }
 
+/* Past the page cache where that can be: the kernel then neither copies the bytes nor keeps them, which is most of what
+ * a write costs the processor that training needs. The file's end, which is no whole page, goes the other way, as does
+ * all where the file system cannot. */
+static ls_status write_piece(ls_rank_file *file, const char *piece, int64_t size)
+{
+    if (file->direct && size % LS_DISK_PAGE != 0)
+        file->direct = !ls_disk_direct(file->fd, false);
+    ls_status status = ls_disk_write(file->fd, file->path, piece, (size_t)size, file->at);
+    if (status != LS_OK && file->direct && errno == EINVAL) {
+        file->direct = !ls_disk_direct(file->fd, false);
+        status = ls_disk_write(file->fd, file->path, piece, (size_t)size, file->at);
+    }
+    return status;
+}
+
 ls_status ls_rank_file_put(ls_rank_file *file, const char *piece, int64_t size)
 {
     ls_hasher_add(file->hasher, piece, (size_t)size);
-    const ls_status status = ls_disk_write(file->fd, file->path, piece, (size_t)size, file->at);
+    const ls_status status = write_piece(file, piece, size);
     if (status != LS_OK)
         return status;
     file->at += size;
+    if (file->direct)
+        file->started = file->waited = file->at;
     return file->at - file->started >= STRETCH ? drain(file) : LS_OK;
 }
 

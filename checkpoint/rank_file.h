@@ -18,7 +18,8 @@ ls_status ls_rank_file_create(ls_rank_file *file);
 /* Copies the file's next bytes, at most `room`, into `piece`, and hashes the chunks that end there into the share.
  * Returns how many; fewer than `room`: those were the last. */
 int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room);
-/* Writes the next piece, in the order in which they were taken. */
+/* Writes the next piece, in the order in which they were taken. Pieces begin at a page, and all but the last are whole
+ * pages. */
 ls_status ls_rank_file_put(ls_rank_file *file, const char *piece, int64_t size);
 /* After the last piece: syncs and closes. */
 ls_status ls_rank_file_end(ls_rank_file *file);

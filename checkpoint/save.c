@@ -4,7 +4,7 @@
 ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *run, int64_t step,
                              const ls_checkpoint_options *options)
 {
-    const ls_saver_options few = {.buffer = options->buffer ? options->buffer : 8 << 20};
+    const ls_saver_options few = {.buffer = options->buffer ? options->buffer : 16 << 20};
     ls_saver *saver;
     ls_status status = ls_agree(world, ls_saver_open(&saver, world, &few), "checkpoint save");
     if (status == LS_OK)

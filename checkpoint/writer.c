@@ -1,5 +1,5 @@
-/* See writer.h. The mutex guards all fields below it; the pool's bytes and the file belong to the thread while it is
- * busy.
+/* See writer.h. The mutex guards all fields below it; a slot of the pool belongs to the thread that takes until `took`
+ * passes it, then to the one that puts until `put` does.
  *
  * Whether the state may be read is decided under the mutex: the thread says `taking` before it copies, and does not
  * begin once `stopped` is set, so who gives up waits for one copy at the most and may then change the state. */
@@ -13,18 +13,22 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { PIECE = 1 << 20, PAGE = 4096, LEAST_PIECES = 4 };
+enum { PIECE = 4 << 20, PAGE = 4096, LEAST_PIECES = 4 };
 
 struct ls_writer {
-    pthread_t thread;
+    pthread_t thread, putter;
     pthread_mutex_t mutex;
     pthread_cond_t asked, told;
-    bool closing;
-    bool busy;     /* work is asked for, or under way */
-    bool begun;    /* and nobody has asked for its end */
-    bool stopped;  /* the thread shall take no more */
-    bool given_up; /* nobody waits any more */
+    bool closing, closed; /* the second: of the putter */
+    bool busy;            /* work is asked for, or under way */
+    bool begun;           /* and nobody has asked for its end */
+    bool stopped;         /* the thread shall take no more */
+    bool given_up;        /* nobody waits any more */
     bool taking, taken;
+    bool putting;
+    int64_t took, put;    /* pieces of the file */
+    ls_status put_status; /* of the first put that failed */
+    char put_sentence[2048];
     double progress, patience; /* when the last piece was done; seconds */
     ls_status status;          /* of the last work */
     char sentence[2048];
@@ -54,33 +58,57 @@ static bool wait_until(ls_writer *w, double until)
     return pthread_cond_timedwait(&w->told, &w->mutex, &t) != ETIMEDOUT;
 }
 
-/* ---- the thread ---- */
+static ls_status stopped(void)
+{
+    return ls_fail(LS_EIO, "the save was stopped");
+}
 
-static bool may_take(ls_writer *w)
+/* ---- the thread that takes ---- */
+
+/* Waits for a free slot of the pool; false: take no more. */
+static bool begin_take(ls_writer *w)
 {
     pthread_mutex_lock(&w->mutex);
-    w->taking = !w->stopped;
+    while (w->took - w->put == w->pieces && !w->stopped && w->put_status == LS_OK)
+        pthread_cond_wait(&w->told, &w->mutex);
+    w->taking = !w->stopped && w->put_status == LS_OK;
     const bool may = w->taking;
     pthread_mutex_unlock(&w->mutex);
     return may;
 }
 
-/* false: the work is to stop. */
-static bool piece_done(ls_writer *w, bool taken)
+static void end_take(ls_writer *w, bool all)
 {
     pthread_mutex_lock(&w->mutex);
     w->progress = now();
     w->taking = false;
-    w->taken = w->taken || taken;
-    const bool stopped = w->stopped;
+    w->taken = all;
+    w->took++;
     pthread_cond_broadcast(&w->told);
     pthread_mutex_unlock(&w->mutex);
-    return !stopped;
 }
 
-static ls_status stopped(void)
+/* Until all that was taken is put, or no more shall be; the file is this thread's alone again. */
+static ls_status wait_for_puts(ls_writer *w)
 {
-    return ls_fail(LS_EIO, "the save was stopped");
+    pthread_mutex_lock(&w->mutex);
+    while (w->putting || (w->put < w->took && !w->stopped && w->put_status == LS_OK))
+        pthread_cond_wait(&w->told, &w->mutex);
+    ls_status status = ls_fail_copy(w->put_status, w->put_sentence);
+    if (status == LS_OK && w->stopped)
+        status = stopped();
+    pthread_mutex_unlock(&w->mutex);
+    return status;
+}
+
+/* false: the work is to stop. */
+static bool goes_on(ls_writer *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->progress = now();
+    const bool stopped = w->stopped;
+    pthread_mutex_unlock(&w->mutex);
+    return !stopped;
 }
 
 static ls_status read_back(ls_writer *w, ls_rank_file *file)
@@ -89,7 +117,7 @@ static ls_status read_back(ls_writer *w, ls_rank_file *file)
     ls_status status = ls_rank_file_reopen(file);
     while (status == LS_OK && !done) {
         status = ls_rank_file_check(file, w->pool, w->piece, &done);
-        if (!piece_done(w, true) && status == LS_OK)
+        if (!goes_on(w) && status == LS_OK)
             return stopped();
     }
     return status;
@@ -97,29 +125,56 @@ static ls_status read_back(ls_writer *w, ls_rank_file *file)
 
 static ls_status write_file(ls_writer *w, ls_rank_file *file)
 {
-    int64_t took = 0, put = 0;
-    bool all = false, goes_on = true;
     ls_status status = ls_rank_file_create(file); /* 3 */
-    while (status == LS_OK && goes_on && !(all && put == took)) {
-        if (!all && took - put < w->pieces) {
-            const int64_t slot = took % w->pieces;
-            if (!(goes_on = may_take(w)))
-                break;
-            w->held[slot] = ls_rank_file_take(file, w->pool + slot * w->piece, w->piece);
-            all = w->held[slot] < w->piece;
-            took++;
-        } else {
-            const int64_t slot = put++ % w->pieces;
-            status = ls_rank_file_put(file, w->pool + slot * w->piece, w->held[slot]); /* 3 */
-        }
-        goes_on = piece_done(w, all);
+    if (status != LS_OK)
+        return status;
+    for (bool all = false; !all && begin_take(w);) {
+        const int64_t slot = w->took % w->pieces; /* nobody else changes it */
+        w->held[slot] = ls_rank_file_take(file, w->pool + slot * w->piece, w->piece);
+        all = w->held[slot] < w->piece;
+        end_take(w, all);
     }
-    if (status == LS_OK && !goes_on)
-        return stopped();
+    status = wait_for_puts(w);
     if (status == LS_OK)
         status = ls_rank_file_end(file); /* 4 */
     return status == LS_OK && w->read_back ? read_back(w, file) : status;
 }
+
+/* ---- the thread that puts ---- */
+
+/* With the mutex, in which it returns: the next piece. */
+static void put_piece(ls_writer *w)
+{
+    const int64_t slot = w->put % w->pieces;
+    ls_rank_file *file = w->file;
+    w->putting = true;
+    pthread_mutex_unlock(&w->mutex);
+    const ls_status status = ls_rank_file_put(file, w->pool + slot * w->piece, w->held[slot]); /* 3 */
+    pthread_mutex_lock(&w->mutex);
+    w->put_status = status;
+    if (status != LS_OK)
+        snprintf(w->put_sentence, sizeof w->put_sentence, "%s", ls_fail_sentence());
+    w->putting = false;
+    w->put++;
+    w->progress = now();
+    pthread_cond_broadcast(&w->told);
+}
+
+static void *put_all(void *argument)
+{
+    ls_writer *w = argument;
+    pthread_mutex_lock(&w->mutex);
+    while (!w->closed) {
+        if (w->put < w->took && !w->stopped && w->put_status == LS_OK)
+            put_piece(w);
+        else
+            pthread_cond_wait(&w->told, &w->mutex);
+    }
+    pthread_mutex_unlock(&w->mutex);
+    return NULL;
+}
+
+/* ---- work ---- */
 
 /* With the mutex, in which it returns. */
 static void do_work(ls_writer *w)
@@ -166,6 +221,14 @@ static void free_memory(ls_writer *w)
     free(w);
 }
 
+static void end_thread(ls_writer *w, bool *flag, pthread_cond_t *cond)
+{
+    pthread_mutex_lock(&w->mutex);
+    *flag = true;
+    pthread_cond_broadcast(cond);
+    pthread_mutex_unlock(&w->mutex);
+}
+
 ls_status ls_writer_open(ls_writer **out, int64_t buffer, double patience, bool read_back)
 {
     *out = NULL;
@@ -184,10 +247,14 @@ ls_status ls_writer_open(ls_writer **out, int64_t buffer, double patience, bool 
     pthread_cond_init(&w->asked, &clock);
     pthread_cond_init(&w->told, &clock);
     pthread_condattr_destroy(&clock);
-    const int error = pthread_create(&w->thread, NULL, serve, w);
+    int error = pthread_create(&w->thread, NULL, serve, w);
+    if (!error && (error = pthread_create(&w->putter, NULL, put_all, w)) != 0) {
+        end_thread(w, &w->closing, &w->asked);
+        pthread_join(w->thread, NULL);
+    }
     if (error) {
         free(w);
-        return ls_fail(LS_EMEM, "no thread for a checkpoint writer: %s", strerror(error));
+        return ls_fail(LS_EMEM, "no threads for a checkpoint writer: %s", strerror(error));
     }
     *out = w;
     return LS_OK;
@@ -208,9 +275,12 @@ void ls_writer_close(ls_writer *w)
     pthread_mutex_unlock(&w->mutex);
     if (hangs) {
         pthread_detach(w->thread);
+        pthread_detach(w->putter);
         return;
     }
     pthread_join(w->thread, NULL);
+    end_thread(w, &w->closed, &w->told);
+    pthread_join(w->putter, NULL);
     if (w->begun && !w->given_up && w->file)
         ls_rank_file_free(w->file);
     else if (w->begun && !w->given_up)
@@ -260,6 +330,8 @@ static void begin(ls_writer *w, ls_rank_file *file, ls_status (*work)(void *), v
     w->busy = w->begun = true;
     w->stopped = w->given_up = false;
     w->taken = !file;
+    w->took = w->put = 0;
+    w->put_status = LS_OK;
     w->progress = now();
     pthread_cond_signal(&w->asked);
     pthread_mutex_unlock(&w->mutex);

@@ -1,9 +1,10 @@
-/* The background of a save on one rank: a thread, and a pool of copies that wait for the disk.
+/* The background of a save on one rank: two threads, and a pool of copies that wait for the disk.
  *
  *     memory that training will change  --take-->  pool, at most `buffer` bytes  --put-->  disk
  *
- * The thread takes before it puts, as far as the pool has room, so that training waits as little as can be: not at all
- * when the pool holds what the disk has not swallowed by the time the optimiser comes. It calls no collective.
+ * One thread takes, copying and hashing chunks, as far as the pool has room; the other hashes the file and puts.
+ * Training waits for the first alone, and not at all when the pool holds what the disk has not swallowed by the time
+ * the optimiser comes. Neither calls a collective.
  *
  * A disk may hang (a file server that is away) in a call that nobody can end. Then the work is given up: its owner goes
  * on, the thread keeps what it works on, frees it if the call ever comes back, and takes no new work before. */

@@ -3,11 +3,11 @@
  *     bench/checkpoint/background.sh [turns=N] [KEY=VALUE...]
  *     build/release/bench/checkpoint_bench_background RECIPE [turns=N] [KEY=VALUE...]
  *
- * from the top of the repository. Each of the turns (3): two plain steps; a save that training waits for; a save beside
- * as many steps as it takes, with the time that training stood still for it, and how much longer those steps took than
- * plain ones; dd with conv=fsync of the very same bytes to the same disk, while nothing else runs. Prints the medians
- * and their ratios. The run folder is build/bench/save; it is removed. Under mpirun all ranks take part, and rank 0
- * prints its own. */
+ * from the top of the repository. Each of the turns (3): two plain steps; a save that training waits for; dd with
+ * conv=fsync of as many bytes to the same disk, while nothing else runs here; a save beside as many steps as it takes,
+ * with the time that training stood still for it, and how much longer those steps took than plain ones. Prints the
+ * medians and their ratios. The run folder is build/bench/save; it is removed. Under mpirun all ranks take part, and
+ * rank 0 prints its own. */
 #include "dist/comm.h"
 #include "launch/recipe.h"
 #include "train/saving.h"
@@ -39,34 +39,45 @@ static double step(void)
     return ls_now() - begin;
 }
 
-/* Seconds that dd takes to copy rank 0's newest file, whose bytes are in the page cache, onto the disk. */
-static double dd(void)
+/* Seconds that dd takes to put as many zeros on the disk. */
+static double dd(double bytes)
 {
-    char command[512];
-    snprintf(command, sizeof command,
-             "dd if=%s/checkpoints/step-%08lld/rank-0000.h5 of=%s/copy bs=1M conv=fsync status=none", folder,
-             (long long)run.step, folder);
+    char command[256];
+    snprintf(command, sizeof command, "dd if=/dev/zero of=%s/zeros bs=1M count=%.0f conv=fsync status=none", folder,
+             bytes / (1 << 20));
     const double begin = ls_now();
     if (run.rank == 0 && system(command) != 0)
-        need(ls_fail(LS_EIO, "dd failed"));
+        need(ls_fail(LS_EIO, "%s", command));
     const double seconds = ls_now() - begin;
-    snprintf(command, sizeof command, "rm %s/copy", folder);
+    snprintf(command, sizeof command, "rm %s/zeros", folder);
     if (run.rank == 0 && system(command) != 0)
         need(ls_fail(LS_EIO, "%s", command));
     need(ls_barrier(world, "bench"));
     return seconds;
 }
 
-static turn take_turn(void)
+static double wait_for_save(void)
+{
+    const double begin = ls_now();
+    need(ls_saving_save(&run, true));
+    return ls_now() - begin;
+}
+
+/* A disk that was written fast is slow for a while (a cache, a limit on what a virtual machine may write), so a step
+ * lies before each writing, and turns alternate in what is written first. */
+static turn take_turn(bool dd_first, double bytes)
 {
     turn t = {0};
     for (int k = 0; k < PLAIN_STEPS; k++)
         t.plain += step() / PLAIN_STEPS;
-    double begin = ls_now();
-    need(ls_saving_save(&run, true));
-    t.waiting = ls_now() - begin;
-    t.dd = dd();
+    t.dd = dd_first ? dd(bytes) : 0;
+    if (dd_first)
+        step();
+    t.waiting = wait_for_save();
     step();
+    t.dd = dd_first ? t.dd : dd(bytes);
+    if (!dd_first)
+        step();
     need(ls_saving_save(&run, false));
     while (ls_saver_in_flight(ls_saving_saver(&run)) >= 0) {
         t.longer += step() - t.plain;
@@ -108,7 +119,7 @@ static void tell(const turn *turns, int count)
     printf("plain step                        %8.3f s\n", plain);
     printf("save that training waits for      %8.3f s   %6.0f MB/s, %3.0f %% of dd\n", waiting, 1e-6 * bytes / waiting,
            100 * dd_seconds / waiting);
-    printf("dd conv=fsync of the same bytes   %8.3f s   %6.0f MB/s\n", dd_seconds, 1e-6 * bytes / dd_seconds);
+    printf("dd conv=fsync of as many bytes    %8.3f s   %6.0f MB/s\n", dd_seconds, 1e-6 * bytes / dd_seconds);
     printf("save beside training, written in  %8.3f s   %6.0f MB/s, %3.0f %% of dd\n", written, 1e-6 * bytes / written,
            100 * dd_seconds / written);
     printf("training stands still for it      %8.3f s   %.2f %% of the save that it waits for\n", still,
@@ -143,8 +154,9 @@ int main(int count, char **argument)
     need(ls_recipe_read(&recipe, argument[1], overrides, override));
     need(ls_run_open(&run, world, ls_recipe_config(recipe), true));
     step(); /* to warm up */
+    wait_for_save();
     for (int k = 0; k < turns; k++)
-        taken[k] = take_turn();
+        taken[k] = take_turn(k % 2 == 0, (double)ls_saver_last(ls_saving_saver(&run)).bytes);
     if (run.rank == 0)
         tell(taken, turns);
     ls_run_close(&run);

@@ -197,7 +197,7 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
         ssize_t ignored = __real_pwrite(fd, bytes, size / 2, offset);
         (void)ignored;
     }
-    char *wrong = armed && kind == FAULT_FLIP && count == at && size ? malloc(size) : NULL;
+    char *wrong = armed && kind == FAULT_FLIP && count == at && size ? aligned_alloc(4096, (size + 4095) / 4096 * 4096) : NULL;
     if (wrong) {
         memcpy(wrong, bytes, size);
         wrong[size / 2] ^= 4;
