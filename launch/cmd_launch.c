@@ -11,6 +11,8 @@ static const struct {
     int (*run)(int argc, char **argv);
 } verbs[] = {
     {"mpirun", "train under mpirun, and start again after a failure", ls_launch_mpirun},
+    {"slurm", "write a job script, and submit it", ls_launch_slurm},
+    {"requeue", "what a job script asks when its srun has ended", ls_launch_requeue},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
@@ -39,4 +41,4 @@ static int run(int argc, char **argv)
     return help ? 0 : 2;
 }
 
-const ls_command ls_command_launch = {"launch", "keep a run going over failures, with mpirun", run};
+const ls_command ls_command_launch = {"launch", "keep a run going over failures, with mpirun or Slurm", run};
