@@ -32,6 +32,8 @@ int ls_world_nodes(const ls_world *world);
 int ls_world_node_rank(const ls_world *world); /* this rank's number on its node */
 int ls_world_node_ranks(const ls_world *world);
 const char *ls_world_host(const ls_world *world);
+/* The MPI library that is in use, as it names itself, in one line: "Open MPI v4.1.4, package: ...". */
+void ls_world_library(char text[128]);
 
 /* Collectives; every rank calls them in the same order. Phase names ("checkpoint commit") appear in a deadline's
  * sentence. All return LS_ECOMM or LS_ETIMEOUT with who and where. */

@@ -11,6 +11,7 @@
 static const ls_command *const commands[] = {
     &ls_command_train,
     &ls_command_launch,
+    &ls_command_doctor,
     &ls_command_data,
     &ls_command_generate,
     &ls_command_rejection,

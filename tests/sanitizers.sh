@@ -1,6 +1,6 @@
 # Which tests run how in the sanitizer build; read by ./check.
 # Open MPI, HDF5 on damaged files, and Criterion in threads leave blocks behind that would drown ours: leaks are not
 # reported there.
-foreign_leaks='^datasets/fuzz_shard|^checkpoint/test_ranks|^train/test_(augment|bad_runs|best|ema|groups|profile|table|use)|^train/tasks/test_(classify|dpo|grpo|lora|lud|ppo|reward)|^launch/test_(ckpt|from|generate|launch_mpirun|lockstep|rejection|report|train)|^dist/test_(reduce_ranks|rows|rows_ranks|toy|world)|^launch/ckpt/test_'
+foreign_leaks='^datasets/fuzz_shard|^checkpoint/test_ranks|^train/test_(augment|bad_runs|best|ema|groups|profile|table|use)|^train/tasks/test_(classify|dpo|grpo|lora|lud|ppo|reward)|^launch/test_(ckpt|from|generate|launch_mpirun|lockstep|rejection|report|train)|^dist/test_(reduce_ranks|rows|rows_ranks|toy|world)|^launch/ckpt/test_|^launch/doctor/test_doctor'
 # Minutes each, and made of the same code as the others; or they put their own malloc in place of the sanitizer's.
 left_out='^dist/test_reduce_heap|^train/test_resume|^launch/prove/test_prove|^launch/slurm/test_slurm|^checkpoint/test_commit'

@@ -53,25 +53,47 @@ static double mib(size_t bytes)
     return (double)bytes / (1024.0 * 1024);
 }
 
-static void print_memory(const ls_run *run)
+/* What a rank holds beside the sums, and those. */
+typedef struct {
+    size_t flat, average, activations, reduce;
+} memory_parts;
+
+static memory_parts memory_of(const ls_run *run, ls_schedule schedule)
 {
     const ls_train_config *config = run->config;
     const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
-    const size_t flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam);
-    const size_t average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks);
-    const size_t activations = ls_tape_memory(run->tape);
+    const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = schedule,
+                                       .bucket = config->batch.bucket};
+    return (memory_parts){.flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam),
+                          .average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks),
+                          .activations = ls_tape_memory(run->tape),
+                          .reduce = ls_reduce_memory(&options, run->ranks)};
+}
+
+static size_t sum_of(memory_parts m)
+{
+    return m.flat + m.average + m.activations + m.reduce;
+}
+
+static void print_memory(const ls_run *run)
+{
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
-        const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains,
-                                           .schedule = schedule, .bucket = config->batch.bucket};
-        const size_t reduce = ls_reduce_memory(&options, run->ranks);
+        const memory_parts m = memory_of(run, schedule);
         char averaged[64] = "";
-        if (average)
-            snprintf(averaged, sizeof averaged, " + averaged weights %.0f", mib(average));
+        if (m.average)
+            snprintf(averaged, sizeof averaged, " + averaged weights %.0f", mib(m.average));
         printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f%s + gradient sums %.0f + activations of a grain %.0f (measured)\n",
-               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(flat + average + reduce + activations),
-               mib(flat), averaged, mib(reduce), mib(activations));
+               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(sum_of(m)), mib(m.flat), averaged,
+               mib(m.reduce), mib(m.activations));
     }
+}
+
+static size_t checkpoint_bytes(const ls_run *run)
+{
+    const ls_train_config *config = run->config;
+    const int64_t copies = (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0);
+    return (size_t)((run->flat.trainable + ls_tables_trainable(run)) * copies + run->flat.still) * sizeof(float);
 }
 
 static void print_estimate(const ls_run *run, double grain_seconds)
@@ -82,8 +104,6 @@ static void print_estimate(const ls_run *run, double grain_seconds)
     char rows[160], size[64];
     ls_run_describe_rows(run, rows, sizeof rows);
     const double seconds = grain_seconds * (double)rounds * (double)run->steps;
-    const int64_t copies = (config->optimizer.name == LS_OPTIMIZER_ADAMW ? 3 : 2) + (config->ema.decay > 0);
-    const size_t saved = (size_t)((run->flat.trainable + ls_tables_trainable(run)) * copies + run->flat.still) * sizeof(float);
     printf("task            %s, %s (%s weights), %d rank(s) x %d thread(s)\n", config->task->name, ls_run_size(run, size),
            ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
     printf("numerics        %s\n", ls_numerics_id());
@@ -92,7 +112,7 @@ static void print_estimate(const ls_run *run, double grain_seconds)
            (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens, ls_run_unit(run));
     ls_groups_print(&run->groups, &config->optimizer, run->flat.parameters - run->table_count, run->table_count + run->flat.count, stdout);
     print_memory(run);
-    printf("disk            %.0f MiB a checkpoint, %lld kept%s%s\n", mib(saved), (long long)config->checkpoint.keep,
+    printf("disk            %.0f MiB a checkpoint, %lld kept%s%s\n", mib(checkpoint_bytes(run)), (long long)config->checkpoint.keep,
            config->checkpoint.best ? " and the best by " : "", config->checkpoint.best ? run->best.metric : "");
     printf("time            about %.1f minutes: %.3f s a grain (measured), %lld grain(s) a rank and step\n", seconds / 60,
            grain_seconds, (long long)rounds);
@@ -108,6 +128,20 @@ ls_status ls_train_estimate(ls_world *world, const ls_train_config *config)
         status = measure_grain(&run, &seconds);
     if (status == LS_OK && run.rank == 0)
         print_estimate(&run, seconds);
+    ls_run_close(&run);
+    return status;
+}
+
+ls_status ls_train_measure_needs(ls_world *world, const ls_train_config *config, ls_train_needs *needs)
+{
+    ls_run run;
+    double seconds = 0;
+    ls_status status = ls_run_open(&run, world, config, false);
+    if (status == LS_OK)
+        status = measure_grain(&run, &seconds);
+    if (status == LS_OK)
+        *needs = (ls_train_needs){.memory = sum_of(memory_of(&run, run.schedule)), .checkpoint = checkpoint_bytes(&run),
+                                  .kept = config->checkpoint.keep + 1 + (config->checkpoint.best != NULL)};
     ls_run_close(&run);
     return status;
 }

@@ -53,6 +53,9 @@ add_dependencies(launch_test_report lockstep)
 ls_test(launch/test_launch_mpirun SOURCES launch/fixture.c shell.c KNOWS ls_datasets TIMEOUT 240)
 add_dependencies(launch_test_launch_mpirun lockstep)
 
+ls_test(launch/doctor/test_judge KNOWS ls_launch)
+ls_test(launch/doctor/test_doctor SOURCES launch/fixture.c shell.c KNOWS ls_datasets TIMEOUT 240)
+add_dependencies(launch_doctor_test_doctor lockstep)
 ls_test(launch/slurm/test_script KNOWS ls_launch)
 
 # The shipped job scripts on a Slurm of four nodes that the test starts itself, as root; elsewhere it says why it is skipped.

@@ -69,6 +69,10 @@ until_true '[ "$(steps_done fallen)" -ge 60 ]' && scancel --signal=KILL "$fallen
 until_true '[ "$(steps_done withdrawn)" -ge 60 ]' && scontrol requeue "$withdrawn" && say "put back by hand"
 srun --partition=spare --mpi=none --ntasks=2 "$lockstep" train recipe.yaml run=runs/lonely > lonely.log 2>&1 && fail "two lone ranks trained"
 [ ! -e runs/lonely ] || fail "two lone ranks in one run folder"
+# The doctor over two nodes; /var/tmp is each node's own, as a run folder must not be.
+srun --partition=spare --mpi=pmix --nodes=2 --ntasks-per-node=1 "$lockstep" doctor recipe.yaml --folder /var/tmp > doctor.log 2>&1
+grep -q '^ok    binding   2 rank(s) x . thread(s) on 2 node(s)' doctor.log && grep -q '^fail  disk      rank 1 on n. does not see what rank 0 wrote into /var/tmp' doctor.log ||
+  { fail "doctor over two nodes"; cat doctor.log; }
 
 # what becomes of them
 ended_well() { # ended_well NAME JOB: it comes to its end
