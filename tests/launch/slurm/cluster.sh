@@ -51,7 +51,7 @@ PartitionName=spare Nodes=n1,n3,n4 PriorityTier=5
 PartitionName=low Nodes=n2 PriorityTier=1 GraceTime=20
 PartitionName=high Nodes=n2 PriorityTier=9
 C
-  { cat /etc/hosts; printf '127.0.0.1 n%d\n' 1 2 3 4; } > "$cluster/hosts"
+  { cat /etc/hosts; printf '127.0.0.1 %s\n' "$host" n1 n2 n3 n4; } > "$cluster/hosts"
   echo "PMIxCliTmpDirBase=/var/tmp" > "$cluster/mpi.conf"
 }
 
@@ -87,12 +87,23 @@ cluster_start() { # cluster_start FOLDER
   return 1
 }
 
-# cluster_kill n4: as if its power had gone. The only child of unshare is the node's first process: all there end with it.
-cluster_kill() {
-  local unshare first # shellcheck disable=SC2086
+# The only child of a node's unshare is the first process of its name spaces.
+cluster_first() {
+  local unshare
   unshare=$(cat "$cluster/$1.pid")
-  first=$(cat "/proc/$unshare/task/$unshare/children") && kill -KILL $first
+  tr -d ' ' < "/proc/$unshare/task/$unshare/children"
+}
+
+# cluster_kill n4: as if its power had gone; all there end with its first process.
+cluster_kill() {
+  local first
+  first=$(cluster_first "$1") && kill -KILL "$first"
 } 2>/dev/null
+
+# cluster_kill_process n4 123: one process, by its number there
+cluster_kill_process() {
+  nsenter -p -m -t "$(cluster_first "$1")" sh -c "kill -KILL $2"
+}
 
 cluster_stop() {
   [ -n "${cluster:-}" ] || return 0

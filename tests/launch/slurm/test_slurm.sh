@@ -60,12 +60,15 @@ killed=$(job many-nodes killed 20 --nodes=2 --ntasks-per-node=1 --partition=spar
 LOCKSTEP=$slow LS_TEST_PAUSE_MS=20 "$slow" launch slurm recipe.yaml --ntasks-per-node 2 --job-name fallen --submit "run=runs/fallen" > submitted || fail "launch slurm --submit"
 fallen=$(grep -o '[0-9]*$' submitted)
 withdrawn=$(job single-node withdrawn 20 --ntasks-per-node=2)
+lone=$(job many-nodes lone 20 --nodes=2 --ntasks-per-node=1)
 # One minute is less than the two that the script asks for between signal and limit: the signal comes at Slurm's next look.
 limited=$(job single-node limited 50 --ntasks-per-node=2 --time=1)
 
 until_true '[ "$(steps_done preempted)" -ge 40 ]' && sbatch --parsable --partition=high --exclusive --wrap "sleep 1" >/dev/null && say "preempting"
 until_true '[ "$(steps_done killed)" -ge 60 ]' && cluster_kill n4 && say "n4 is dead"
 until_true '[ "$(steps_done fallen)" -ge 60 ]' && scancel --signal=KILL "$fallen.0" && say "ranks are killed"
+until_true '[ "$(steps_done lone)" -ge 60 ]' && node=$(grep -o 'rank 1/2 n[13]' runs/lone/log/rank-0001.log | tail -n 1) &&
+  cluster_kill_process "${node##* }" "$(cat runs/lone/log/rank-0001.pid)" && say "rank 1 is killed on ${node##* }"
 until_true '[ "$(steps_done withdrawn)" -ge 60 ]' && scontrol requeue "$withdrawn" && say "put back by hand"
 srun --partition=spare --mpi=none --ntasks=2 "$lockstep" train recipe.yaml run=runs/lonely > lonely.log 2>&1 && fail "two lone ranks trained"
 [ ! -e runs/lonely ] || fail "two lone ranks in one run folder"
@@ -86,17 +89,18 @@ ended_well seeds "$seeds"
 ended_well preempted "$preempted"
 ended_well killed "$killed"
 ended_well fallen "$fallen"
+ended_well lone "$lone"
 ended_well withdrawn "$withdrawn"
 ended_well limited "$limited"
 until_true '[ -e verified ]'
 
 want=$(hash alone)
 [ ${#want} -ge 16 ] || fail "no hash of the undisturbed run: $want"
-for run in ended seeds/seed-3 preempted killed fallen withdrawn limited; do
+for run in ended seeds/seed-3 preempted killed fallen lone withdrawn limited; do
   [ "$(hash $run)" = "$want" ] || fail "$run: other bits than the undisturbed run"
 done
 [ "$(hash seeds/seed-4)" != "$want" ] || fail "seed 4 gives the bits of seed 3: the comparison cannot fail"
-for run in preempted killed fallen withdrawn limited; do
+for run in preempted killed fallen lone withdrawn limited; do
   [ "$(restarts "${!run}")" -ge 1 ] || fail "$run was never put back into the queue"
   grep -q 'resuming from' "$run"-*.log || fail "$run began anew instead of going on"
 done
