@@ -10,6 +10,7 @@ cluster_missing() {
   for program in slurmctld slurmd sbatch srun munged unshare; do
     command -v $program >/dev/null || PATH=$PATH:/usr/sbin command -v $program >/dev/null || { echo "$program is not installed"; return; }
   done
+  [ "$(wc -l < /proc/net/route)" -gt 1 ] || { echo "no network but the loopback, and Slurm resolves no address then"; return; }
   unshare -m -u -p -f --mount-proc true 2>/dev/null || { echo "unshare is refused, so there can be no nodes"; return; }
 }
 
@@ -79,11 +80,11 @@ cluster_start() { # cluster_start FOLDER
   PATH=$PATH:/usr/sbin setsid slurmctld -D -f "$SLURM_CONF" >"$cluster/slurmctld.out" 2>&1 &
   echo $! > "$cluster/controller.pid"
   for node in n1 n2 n3 n4; do cluster_node $node; done
-  for _ in $(seq 200); do
-    [ "$(sinfo -h -N -p spare,low -t idle -o %N 2>/dev/null | sort -u | wc -l)" = 4 ] && return 0
+  for _ in $(seq 150); do
+    [ "$(timeout 3 sinfo -h -N -p spare,low -t idle -o %N 2>/dev/null | sort -u | wc -l)" = 4 ] && return 0
     sleep 0.2
   done
-  echo "the cluster did not come up:" && sinfo -N; tail -5 "$cluster"/*.log "$cluster"/*.out
+  echo "the cluster did not come up:" && timeout 3 sinfo -N; tail -5 "$cluster"/*.log "$cluster"/*.out
   return 1
 }
 
@@ -107,7 +108,7 @@ cluster_kill_process() {
 
 cluster_stop() {
   [ -n "${cluster:-}" ] || return 0
-  scancel --state=PENDING,RUNNING --me 2>/dev/null || true
+  timeout 5 scancel --state=PENDING,RUNNING --me 2>/dev/null || true
   for node in n1 n2 n3 n4; do cluster_kill $node || true; done
   for daemon in controller munge; do
     [ -s "$cluster/$daemon.pid" ] && kill "$(cat "$cluster/$daemon.pid")" 2>/dev/null
