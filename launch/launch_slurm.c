@@ -102,8 +102,8 @@ static const struct argp parser = {
            "saves before its time limit and when it is preempted, goes back into the queue, and goes on from its last "
            "checkpoint, also after the death of a node. The result is the same to the bit.\v"
            "Examples:\n"
-           "  lockstep launch slurm my.yaml --nodes 4 --ntasks-per-node 8 --time 12:00:00 --submit\n"
-           "  lockstep launch slurm my.yaml --template preemptible --ntasks-per-node 8 -s qos=scavenge -o -\n",
+           "  lockstep launch slurm my.yaml --nodes 4 --ntasks-per-node 8 --submit\n"
+           "  lockstep launch slurm my.yaml -t preemptible --ntasks-per-node 8 -o -\n",
 };
 
 /* Read here as well: better a sentence now than a job that waits a day to say it. */
