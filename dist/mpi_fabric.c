@@ -30,16 +30,35 @@ ls_status ls_mpi_check(int error, const char *call)
     return ls_fail(LS_ECOMM, "%s failed: %s", call, text);
 }
 
-/* srun without MPI support starts N processes that each believe to be alone and would all write one run folder. */
+void ls_world_library(char text[128])
+{
+    char all[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    MPI_Get_library_version(all, &length);
+    all[strcspn(all, "\n")] = '\0';
+    snprintf(text, 128, "%.127s", all);
+}
+
+/* srun without MPI support, or the mpirun of another MPI, starts N processes that each believe to be alone and would all
+ * write one run folder. */
 static ls_status refuse_lone_tasks(const ls_world *world)
 {
-    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-    if (world->ranks > 1 || !tasks || atoi(tasks) < 2 || getenv("OMPI_COMM_WORLD_SIZE"))
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS"), *foreign = getenv("PMI_SIZE");
+    if (world->ranks > 1 || getenv("OMPI_COMM_WORLD_SIZE"))
         return LS_OK;
-    return ls_fail(LS_ECOMM,
-                   "srun started %s tasks, but MPI sees one rank in each; use `srun --mpi=pmix`, or mpirun inside "
-                   "the allocation",
-                   tasks);
+    if (tasks && atoi(tasks) > 1)
+        return ls_fail(LS_ECOMM,
+                       "srun started %s tasks, but MPI sees one rank in each; use `srun --mpi=pmix`, or mpirun inside "
+                       "the allocation",
+                       tasks);
+    char library[128];
+    ls_world_library(library);
+    if (foreign && atoi(foreign) > 1)
+        return ls_fail(LS_ECOMM,
+                       "the mpirun of another MPI started %s processes (PMI_SIZE), but each sees itself alone: lockstep is "
+                       "linked to %.*s; start it with the mpirun of that one (`mpirun --version` tells whose it is)",
+                       foreign, (int)strcspn(library, ","), library);
+    return LS_OK;
 }
 
 static double free_shared_memory(void)

@@ -38,6 +38,8 @@ int ls_world_node_ranks(const ls_world *world);
 const char *ls_world_host(const ls_world *world);
 /* "rank 3 (node07)", in one of a few buffers of the calling thread. */
 const char *ls_world_rank_name(const ls_world *world, int rank);
+/* The MPI library that is in use, as it names itself, in one line: "Open MPI v4.1.4, package: ...". */
+void ls_world_library(char text[128]);
 
 /* Collectives; every rank calls them in the same order. Phase names ("checkpoint commit") appear in a deadline's
  * sentence. All return LS_ECOMM or LS_ETIMEOUT with who and where. */

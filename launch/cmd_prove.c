@@ -5,7 +5,7 @@
  * parts from the first trial, the hash logs say in which step and which tensor. */
 #include "launch/arguments.h"
 #include "launch/command.h"
-#include "launch/prove/process.h"
+#include "launch/process.h"
 #include "launch/prove/proof.h"
 #include "launch/recipe.h"
 

@@ -10,7 +10,7 @@ typedef struct {
     int (*run)(int argc, char **argv);
 } ls_command;
 
-extern const ls_command ls_command_train, ls_command_data, ls_command_ckpt, ls_command_generate, ls_command_eval,
+extern const ls_command ls_command_train, ls_command_data, ls_command_ckpt, ls_command_generate, ls_command_eval, ls_command_launch, ls_command_doctor,
     ls_command_prove, ls_command_recipes, ls_command_rejection, ls_command_report, ls_command_status,
     ls_command_units;
 

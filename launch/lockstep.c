@@ -10,6 +10,8 @@
 
 static const ls_command *const commands[] = {
     &ls_command_train,
+    &ls_command_launch,
+    &ls_command_doctor,
     &ls_command_data,
     &ls_command_generate,
     &ls_command_rejection,
@@ -39,7 +41,7 @@ static void print_help(FILE *out)
     for (const ls_command *const *command = commands; *command; command++)
         fprintf(out, "  %-10s %s\n", (*command)->name, (*command)->sentence);
     fputs("\n`lockstep COMMAND --help` tells more. To use more processes, put `mpirun -n N` or `srun` in front of\n"
-          "`lockstep train`. A first run: `./quickstart`, or `lockstep recipes` and `lockstep train NAME`.\n"
+          "`lockstep train`, or let `lockstep launch` keep a run going. A first run: `./quickstart`, or `lockstep recipes` and `lockstep train NAME`.\n"
           "Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 75 stopped early with a checkpoint: run it again.\n",
           out);
 }

@@ -73,26 +73,41 @@ static size_t saved_bytes(const ls_run *run)
     return (size_t)((run->flat.trainable + ls_tables_trainable(run)) * copies + run->flat.still) * sizeof(float);
 }
 
-static void print_memory(const ls_run *run)
+/* What a rank holds. */
+typedef struct {
+    size_t flat, average, activations, reduce, copies;
+} memory_parts;
+
+static memory_parts memory_of(const ls_run *run, ls_schedule schedule)
 {
     const ls_train_config *config = run->config;
     const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
-    const size_t flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam);
-    const size_t average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks);
-    const size_t activations = ls_tape_memory(run->tape);
     const size_t share = saved_bytes(run) / (size_t)run->ranks, buffer = (size_t)config->checkpoint.buffer;
-    const size_t copies = share < buffer ? share : buffer;
+    const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = schedule,
+                                       .bucket = config->batch.bucket};
+    return (memory_parts){.flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam),
+                          .average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks),
+                          .activations = ls_tape_memory(run->tape),
+                          .reduce = ls_reduce_memory(&options, run->ranks),
+                          .copies = share < buffer ? share : buffer};
+}
+
+static size_t sum_of(memory_parts m)
+{
+    return m.flat + m.average + m.activations + m.reduce + m.copies;
+}
+
+static void print_memory(const ls_run *run)
+{
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
-        const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains,
-                                           .schedule = schedule, .bucket = config->batch.bucket};
-        const size_t reduce = ls_reduce_memory(&options, run->ranks);
+        const memory_parts m = memory_of(run, schedule);
         char averaged[64] = "";
-        if (average)
-            snprintf(averaged, sizeof averaged, " + averaged weights %.0f", mib(average));
+        if (m.average)
+            snprintf(averaged, sizeof averaged, " + averaged weights %.0f", mib(m.average));
         printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f%s + gradient sums %.0f + activations of a grain %.0f (measured) + copies for checkpoints %.0f\n",
-               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(flat + average + reduce + activations + copies),
-               mib(flat), averaged, mib(reduce), mib(activations), mib(copies));
+               names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(sum_of(m)), mib(m.flat), averaged,
+               mib(m.reduce), mib(m.activations), mib(m.copies));
     }
 }
 
@@ -130,6 +145,20 @@ ls_status ls_train_estimate(ls_world *world, const ls_train_config *config)
         status = config->task->prepare ? measure_drawing(&run, &drawing, &seconds) : measure_grain(&run, &seconds);
     if (status == LS_OK && run.rank == 0)
         print_estimate(&run, drawing, seconds);
+    ls_run_close(&run);
+    return status;
+}
+
+ls_status ls_train_measure_needs(ls_world *world, const ls_train_config *config, ls_train_needs *needs)
+{
+    ls_run run;
+    double seconds = 0, drawing = 0;
+    ls_status status = ls_run_open(&run, world, config, false);
+    if (status == LS_OK)
+        status = config->task->prepare ? measure_drawing(&run, &drawing, &seconds) : measure_grain(&run, &seconds);
+    if (status == LS_OK)
+        *needs = (ls_train_needs){.memory = sum_of(memory_of(&run, run.schedule)), .checkpoint = saved_bytes(&run),
+                                  .kept = config->checkpoint.keep + 1 + (config->checkpoint.best != NULL)};
     ls_run_close(&run);
     return status;
 }

@@ -120,6 +120,13 @@ const ls_model_family *ls_task_families(const ls_task *task);
 ls_status ls_train(ls_world *world, const ls_train_config *config);
 /* --dry-run: prints memory a rank by schedule, steps, tokens, disk, and stops. */
 ls_status ls_train_estimate(ls_world *world, const ls_train_config *config);
+typedef struct {
+    size_t memory;     /* bytes of a rank, by the chosen schedule */
+    size_t checkpoint; /* bytes of one */
+    int64_t kept;      /* checkpoints that lie on the disk at once, the one being written included */
+} ls_train_needs;
+/* Collective. What the estimate prints, for `doctor`: one grain is computed to learn what its activations take. */
+ls_status ls_train_measure_needs(ls_world *world, const ls_train_config *config, ls_train_needs *needs);
 /* What a task may ask of the run it is in. */
 const ls_train_config *ls_run_config(const ls_run *run);
 const ls_data *ls_run_data(const ls_run *run); /* the training data */

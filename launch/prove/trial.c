@@ -2,7 +2,7 @@
 #include "launch/prove/trial.h"
 #include "checkpoint/checkpoint.h"
 #include "launch/prove/hashes.h"
-#include "launch/prove/process.h"
+#include "launch/process.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
-# cmake -DOUT=embedded.c "-DFILES=name;file;name;file..." -P embed.cmake: each file as an array of characters, ended by NUL.
-set(text "#include \"launch/report/embedded.h\"\n")
+# cmake -DOUT=embedded.c -DHEADER=launch/.../embedded.h "-DFILES=name;file;name;file..." -P embed.cmake: each file as an array of characters, ended by NUL.
+set(text "#include \"${HEADER}\"\n")
 while(FILES)
   list(POP_FRONT FILES name file)
   file(READ ${file} content)

@@ -23,7 +23,8 @@ static char text[65536];
 Test(lockstep, help_and_version_go_to_stdout)
 {
     static const char *const asked[] = {"--help", "help", "--version", "train --help", "help train", "prove --help",
-                                        "generate --help", "eval --help", "recipes --help", "train --usage", "train --version"};
+                                        "generate --help", "eval --help", "recipes --help", "launch --help",
+                                        "launch mpirun --help", "launch slurm --help", "doctor --help", "train --usage", "train --version"};
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         cr_expect_eq(lockstep(asked[i], false, text), 0, "%s", asked[i]);
         cr_expect(*text, "%s", asked[i]);

@@ -52,3 +52,16 @@ ls_test(launch/test_status SOURCES launch/fixture.c shell.c KNOWS ls_datasets TI
 add_dependencies(launch_test_status lockstep)
 ls_test(launch/test_report SOURCES launch/fixture.c shell.c KNOWS ls_datasets)
 add_dependencies(launch_test_report lockstep)
+ls_test(launch/test_launch_mpirun SOURCES launch/fixture.c shell.c KNOWS ls_datasets TIMEOUT 240)
+add_dependencies(launch_test_launch_mpirun lockstep)
+
+ls_test(launch/doctor/test_judge KNOWS ls_launch)
+ls_test(launch/doctor/test_doctor SOURCES launch/fixture.c shell.c KNOWS ls_datasets TIMEOUT 240)
+add_dependencies(launch_doctor_test_doctor lockstep)
+ls_test(launch/slurm/test_script KNOWS ls_launch)
+
+# The shipped job scripts on a Slurm of four nodes that the test starts itself, as root; elsewhere it says why it is skipped.
+ls_rank_program(launch/slurm/slow_lockstep KNOWS ls_launch)
+add_test(NAME launch/slurm/test_slurm COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/launch/slurm/test_slurm.sh ${CMAKE_SOURCE_DIR} $<TARGET_FILE:lockstep>
+  $<TARGET_FILE:launch_slurm_slow_lockstep>)
+set_tests_properties(launch/slurm/test_slurm PROPERTIES TIMEOUT 400 SKIP_RETURN_CODE 77)

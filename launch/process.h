@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Starts argv[0] (looked up in PATH) with stdout and stderr appended to `output`. LS_ENOTFOUND: no such program. */
+/* Starts argv[0] (looked up in PATH) with stdout and stderr appended to `output` (NULL: left as they are). LS_ENOTFOUND: no such program. */
 ls_status ls_process_start(pid_t *process, char *const argv[], const char *output);
 /* Waits at most `seconds` (< 0: for ever). *done false: it still runs. *exit_code: 128 + signal when one ended it.
  * LS_ESTOPPED: the user pressed Ctrl-C meanwhile; the child was ended and waited for. */

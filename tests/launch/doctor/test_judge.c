@@ -1,0 +1,87 @@
+/* What the doctor makes of numbers that no machine at hand has. */
+#include "launch/doctor/doctor.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A rank on `node` of `cores` cores, bound to [from, from + mine). */
+static ls_doctor_place place(int node, int cores, int from, int mine, int threads)
+{
+    ls_doctor_place p = {.node = node, .threads = threads};
+    snprintf(p.host, sizeof p.host, "n%d", node);
+    for (int core = 0; core < cores; core++)
+        CPU_SET((size_t)core, &p.all);
+    for (int core = from; core < from + mine; core++)
+        CPU_SET((size_t)core, &p.bound);
+    return p;
+}
+
+static ls_finding judge(const ls_doctor_place *places, int ranks)
+{
+    ls_finding finding = {0};
+    ls_doctor_judge_places(places, ranks, &finding);
+    return finding;
+}
+
+Test(judge, ranks_with_cores_of_their_own_are_well)
+{
+    const ls_doctor_place bound[] = {place(0, 8, 0, 4, 4), place(0, 8, 4, 4, 4), place(1, 8, 0, 4, 4), place(1, 8, 4, 4, 4)};
+    ls_finding f = judge(bound, 4);
+    cr_assert(f.level == LS_DOCTOR_OK && strstr(f.text, "4 rank(s) x 4 thread(s) on 2 node(s) of 8 cores, bound"), "%s", f.text);
+    const ls_doctor_place open[] = {place(0, 8, 0, 8, 4), place(0, 8, 0, 8, 4)};
+    f = judge(open, 2);
+    cr_assert(f.level == LS_DOCTOR_OK && strstr(f.text, "not bound"), "%s", f.text);
+}
+
+Test(judge, two_ranks_on_the_same_core_fail_wherever_they_are)
+{
+    ls_doctor_place places[] = {place(0, 8, 0, 1, 1), place(0, 8, 1, 1, 1), place(1, 8, 3, 1, 1), place(1, 8, 3, 1, 1)};
+    ls_finding f = judge(places, 4);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "ranks 2 and 3 on n1 share 1 core (core 3) of 8"), "%s", f.text);
+    places[3].node = 2; /* core 3 of another node is another core */
+    snprintf(places[3].host, sizeof places[3].host, "n2");
+    f = judge(places, 4);
+    cr_assert_eq(f.level, LS_DOCTOR_OK, "%s", f.text);
+}
+
+Test(judge, more_threads_than_cores_are_worth_a_look)
+{
+    const ls_doctor_place narrow[] = {place(0, 8, 0, 1, 4), place(0, 8, 1, 1, 4)};
+    ls_finding f = judge(narrow, 2);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "rank 0 on n0 has 4 threads on 1 core;"), "%s", f.text);
+    const ls_doctor_place many[] = {place(0, 2, 0, 2, 1), place(0, 2, 0, 2, 1), place(0, 2, 0, 2, 1)};
+    f = judge(many, 3);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "3 ranks with 3 threads together share 2 cores of n0"), "%s", f.text);
+}
+
+Test(judge, a_rank_that_stands_still_is_told_from_a_slow_processor)
+{
+    ls_doctor_pace pace[] = {{"a", 1.0, 0.98}, {"b", 1.1, 0.99}, {"c", 4.0, 0.99}, {"d", 1.0, 0.98}};
+    ls_finding f = {0};
+    ls_doctor_judge_pace(pace, 4, &f);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "rank 2 on c needs 4.0 times") && strstr(f.text, "ran 25% of that time"), "%s", f.text);
+    pace[2].cpu = 3.9;
+    f = (ls_finding){0};
+    ls_doctor_judge_pace(pace, 4, &f);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "all of them on its processor"), "%s", f.text);
+    pace[2] = (ls_doctor_pace){"c", 1.8, 1.7};
+    f = (ls_finding){0};
+    ls_doctor_judge_pace(pace, 4, &f);
+    cr_assert_eq(f.level, LS_DOCTOR_WARN, "%s", f.text);
+    pace[2] = (ls_doctor_pace){"c", 1.2, 1.1};
+    f = (ls_finding){0};
+    ls_doctor_judge_pace(pace, 4, &f);
+    cr_assert_eq(f.level, LS_DOCTOR_OK, "%s", f.text);
+}
+
+Test(judge, the_worst_finding_is_the_one_that_is_told)
+{
+    ls_finding f = {0};
+    ls_doctor_find(&f, LS_DOCTOR_WARN, "first");
+    ls_doctor_find(&f, LS_DOCTOR_WARN, "second");
+    ls_doctor_find(&f, LS_DOCTOR_OK, "third");
+    cr_assert_str_eq(f.text, "first");
+    ls_doctor_find(&f, LS_DOCTOR_FAIL, "fourth");
+    cr_assert_str_eq(f.text, "fourth");
+}
