@@ -6,7 +6,7 @@ usage: scripts/arithmetic.py FOLDER [--rows 30000] [--rl 5000] [--test 500] [--s
 FOLDER/sft.jsonl   demonstrations: with steps (47+38=85;85*2=170#170) a share --steps of them, the bare answer (#170) the others
 FOLDER/rl.jsonl    questions with gold answers, for grpo, ppo and rejection
 FOLDER/test.jsonl  questions; none of their texts is in the other two, whatever the seed
-Two operations on numbers 10 to 99, factors 2 to 9. --small: five on 1 to 9, factors 2 to 5, no result outside 0 to 99; a model of a
+Two operations on numbers 10 to 99, factors 2 to 9. --small: five on 1 to 9, factors 2 to 5, no result outside 0 to 49; a model of a
 tenth of a million parameters learns these steps in minutes."""
 import argparse, json, random
 from pathlib import Path
@@ -31,7 +31,7 @@ def small_question(r, operations=5):
         op = r.choice("+-*")
         b = r.randint(2, 5) if op == "*" else r.randint(1, 9)
         y = x + b if op == "+" else x - b if op == "-" else x * b
-        if 0 <= y <= 99:
+        if 0 <= y <= 49:
             text += f"{op}{b}"
             steps.append(f"{x}{op}{b}={y}")
             x = y
