@@ -12,23 +12,33 @@ enum {
 
 extern const ls_few_rows_kernels ls_few_rows_kernels_generic;
 #if defined(__x86_64__)
-extern const ls_few_rows_kernels ls_few_rows_kernels_avx2, ls_few_rows_kernels_avx512;
+extern const ls_few_rows_kernels ls_few_rows_kernels_avx2, ls_few_rows_kernels_avx512, ls_few_rows_kernels_bf16;
 #endif
 
-static const ls_few_rows_kernels *kernels_of(ls_numerics level)
+static bool pairs(ls_numerics level, ls_type type)
+{
+    return level == LS_NUMERICS_AVX512_BF16 && type == LS_BF16;
+}
+
+static const ls_few_rows_kernels *kernels_of(ls_numerics level, ls_type type)
 {
 #if defined(__x86_64__)
+    if (pairs(level, type))
+        return &ls_few_rows_kernels_bf16;
     if (level >= LS_NUMERICS_AVX512)
         return &ls_few_rows_kernels_avx512;
     if (level == LS_NUMERICS_AVX2)
         return &ls_few_rows_kernels_avx2;
 #endif
-    (void)level;
+    (void)level, (void)type;
     return &ls_few_rows_kernels_generic;
 }
 
-bool ls_few_rows_fit(const ls_matmul_args *x)
+bool ls_few_rows_fit(ls_numerics level, const ls_matmul_args *x)
 {
+    const bool whole_pairs = !(x->k % 2 || x->lda % 2 || x->ldb % 2 || ((uintptr_t)x->a | (uintptr_t)x->b) % sizeof(float));
+    if (pairs(level, x->type_ab) && !whole_pairs)
+        return false;
     return x->batch == 1 && x->m <= LS_FEW_ROWS && x->k > 0 && x->n >= COLUMNS && !x->trans_a && x->trans_b &&
            !x->accumulate && x->type_ab != LS_F64 && x->type_c != LS_F64;
 }
@@ -38,7 +48,8 @@ typedef struct {
     const ls_matmul_args *args;
     const ls_few_rows_kernels *kernels;
     const float *x, *bias; /* [m, k], [n] or NULL: f32 */
-    int64_t ldx;
+    ls_type type;          /* of w, and k and distances in the kernels' numbers */
+    int64_t k, ldx, ldw;
 } few_rows;
 
 static const ls_unary activations[] = {
@@ -71,7 +82,7 @@ static void multiply_columns(void *context, int64_t item)
     const int64_t j = item * COLUMNS, n = x->n - j < COLUMNS ? x->n - j : COLUMNS;
     float sum[LS_FEW_ROWS * COLUMNS];
     const char *w = (const char *)x->b + j * x->ldb * (int64_t)ls_type_size(x->type_ab);
-    f->kernels->multiply(x->type_ab, x->m, n, x->k, f->x, f->ldx, w, x->ldb, sum, COLUMNS);
+    f->kernels->multiply(f->type, x->m, n, f->k, f->x, f->ldx, w, f->ldw, sum, COLUMNS);
     for (int64_t row = 0; row < x->m; row++)
         finish(f, row, j, n, sum + row * COLUMNS);
 }
@@ -91,9 +102,17 @@ static const float *as_f32(ls_device *device, ls_type type, const void *from, in
 
 ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *x, ls_arena *scratch)
 {
-    few_rows f = {.device = device, .args = x, .kernels = kernels_of(((ls_cpu *)device->self)->level)};
-    f.x = as_f32(device, x->type_ab, x->a, x->m, x->k, x->lda, scratch);
-    f.ldx = x->type_ab == LS_F32 ? x->lda : x->k;
+    const ls_numerics level = ((ls_cpu *)device->self)->level;
+    few_rows f = {.device = device, .args = x, .kernels = kernels_of(level, x->type_ab)};
+    if (pairs(level, x->type_ab)) {
+        f.type = LS_F32;
+        f.x = x->a;
+        f.k = x->k / 2, f.ldx = x->lda / 2, f.ldw = x->ldb / 2;
+    } else {
+        f.type = x->type_ab;
+        f.x = as_f32(device, x->type_ab, x->a, x->m, x->k, x->lda, scratch);
+        f.k = x->k, f.ldx = x->type_ab == LS_F32 ? x->lda : x->k, f.ldw = x->ldb;
+    }
     f.bias = x->bias ? as_f32(device, x->type_bias, x->bias, 1, x->n, x->n, scratch) : NULL;
     const ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)

@@ -15,5 +15,5 @@ typedef struct {
 } ls_few_rows_kernels;
 
 /* Whether ls_few_rows_multiply computes this one. */
-bool ls_few_rows_fit(const ls_matmul_args *args);
+bool ls_few_rows_fit(ls_numerics level, const ls_matmul_args *args);
 ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);

@@ -15,7 +15,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#define KERNELS "3"
+#define KERNELS "4"
 
 static const char *const names[] = {"native", "generic", "avx2", "avx512", "avx512_bf16"};
 

@@ -13,8 +13,8 @@
  * Packing costs as much as some ten multiply-adds an element, so the smaller operand goes to the right: where that is
  * A, C^T = op(B)^T op(A)^T is computed (a product commutes, so the bits are the same) and each tile turned on its way
  * to C. The left side is read where it lies if its rows run along k, else cut into strips, tile by tile; while one
- * chunk is multiplied, the lines of the next are brought into the second cache. bf16 is widened when packed and rounded
- * once, at the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of
+ * chunk is multiplied, the lines of the next are brought into the second cache. bf16 is widened when packed, or multiplied in pairs
+ * where the processor can (product.h), and rounded once, at the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of
  * its matrix. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/few_rows.h"
@@ -42,6 +42,7 @@ typedef struct {
     ls_device *device;
     const ls_matmul_args *args;
     const ls_product_kernels *kernels;
+    int64_t k; /* in the kernels' units, as all that is called first, count or chunk here */
     side left, right;
     int64_t rows, all_columns; /* of the product: m and n, or n and m */
     bool turned;               /* the product is C^T */
@@ -77,9 +78,17 @@ static const char *at(const void *base, ls_type type, int64_t element)
     return (const char *)base + element * (int64_t)ls_type_size(type);
 }
 
+/* Its row, from unit k on. */
 static const char *matrix(const product *p, const side *x, int64_t batch, int64_t row, int64_t k)
 {
+    k *= p->kernels->unit;
     return at(x->data, p->args->type_ab, batch * x->stride + (x->along_k ? row * x->ld + k : k * x->ld + row));
+}
+
+/* Numbers along k in units [first, first + count): the last unit may not be full. */
+static int64_t numbers(const product *p, int64_t first, int64_t count)
+{
+    return least(count * p->kernels->unit, p->args->k - first * p->kernels->unit);
 }
 
 /* ---- the right side ---- */
@@ -93,7 +102,7 @@ static int64_t panels_of(const product *p)
 static float *panel(const product *p, int64_t batch, int64_t number, int64_t first, int64_t count)
 {
     const int64_t width = p->kernels->width, panels = panels_of(p);
-    return p->panels + (batch * panels * p->args->k + panels * first + number * count) * width;
+    return p->panels + (batch * panels * p->k + panels * first + number * count) * width;
 }
 
 /* One chunk of PANELS panels. Stored rows of the right side that run over them are cut a few at a time, so that a line read
@@ -105,26 +114,44 @@ static void pack_panels(void *context, int64_t item)
     const ls_matmul_args *x = p->args;
     const int64_t width = p->kernels->width, panels = panels_of(p), groups = ceil_div(panels, PANELS);
     const int64_t batch = item / groups / p->chunks, begin = item % groups * PANELS, end = least(begin + PANELS, panels);
-    const int64_t first = item / groups % p->chunks * LS_PRODUCT_CHUNK, count = least(LS_PRODUCT_CHUNK, x->k - first);
+    const int64_t first = item / groups % p->chunks * LS_PRODUCT_CHUNK, count = least(LS_PRODUCT_CHUNK, p->k - first);
     const int64_t step = p->right.along_k ? count : AT_ONCE;
     for (int64_t k = 0; k < count; k += step)
         for (int64_t number = begin; number < end; number++)
-            p->kernels->pack(x->type_ab, p->right.along_k, least(step, count - k), least(width, p->columns - number * width),
+            p->kernels->pack(x->type_ab, p->right.along_k, numbers(p, first + k, least(step, count - k)), least(width, p->columns - number * width),
                              matrix(p, &p->right, p->first_batch + batch, p->first_column + number * width, first + k),
                              p->right.ld, panel(p, batch, number, first, count) + k * width);
 }
 
 /* ---- the left side ---- */
 
-/* What the kernel reads: rows [i, i + m) of the left side, k in [first, first + count), as f32. */
+/* What the kernel reads: rows [i, i + m) of the left side, units [first, first + count). */
 typedef struct {
     const float *at;
-    int64_t row, k, strip; /* distances */
+    int64_t row, k, strip; /* distances in units */
 } operand;
 
+/* Its rows are whole units as they lie. */
 static bool in_place(const product *p)
 {
-    return p->args->type_ab == LS_F32 && p->left.along_k;
+    const int64_t unit = p->kernels->unit;
+    return p->left.along_k && (int64_t)ls_type_size(p->args->type_ab) * unit == (int64_t)sizeof(float) && p->args->k % unit == 0 &&
+           p->left.ld % unit == 0 && p->left.stride % unit == 0 && (uintptr_t)p->left.data % sizeof(float) == 0;
+}
+
+/* Rows of the left side to units, one after the other. */
+static void copy_rows(const product *p, int64_t m, int64_t count, int64_t first, const char *from, float *copy)
+{
+    const ls_type type = p->args->type_ab;
+    const int64_t k = numbers(p, first, count), row = p->left.ld * (int64_t)ls_type_size(type);
+    for (int64_t q = 0; q < m; q++, from += row, copy += count) {
+        if (p->kernels->unit == 1) {
+            p->device->cast(p->device, type, LS_F32, k, from, copy);
+            continue;
+        }
+        copy[count - 1] = 0; /* of which the row may fill a half */
+        memcpy(copy, from, (size_t)k * ls_type_size(type));
+    }
 }
 
 static operand stage(const product *p, int64_t batch, int64_t i, int64_t m, int64_t first, int64_t count)
@@ -133,14 +160,13 @@ static operand stage(const product *p, int64_t batch, int64_t i, int64_t m, int6
     const int64_t ld = p->left.ld, strip = p->kernels->rows;
     const char *from = matrix(p, &p->left, batch, i, first);
     if (in_place(p))
-        return (operand){(const float *)from, ld, 1, strip * ld};
+        return (operand){(const float *)from, ld / p->kernels->unit, 1, strip * ld / p->kernels->unit};
     float *copy = p->staged + (int64_t)ls_team_thread_number() * TILE_ROWS * LS_PRODUCT_CHUNK;
     if (!p->left.along_k) {
-        p->kernels->pack_strips(type, m, count, from, ld, copy);
+        p->kernels->pack_strips(type, m, numbers(p, first, count), from, ld, copy);
         return (operand){copy, 1, strip, strip * count};
     }
-    for (int64_t q = 0; q < m; q++)
-        p->device->cast(p->device, type, LS_F32, count, at(from, type, q * ld), copy + q * count);
+    copy_rows(p, m, count, first, from, copy);
     return (operand){copy, count, 1, strip * count};
 }
 
@@ -151,11 +177,11 @@ static ls_product_ahead look_ahead(const product *p, int64_t batch, int64_t i, i
 {
     const ls_type type = p->args->type_ab;
     const int64_t row = p->left.ld * (int64_t)ls_type_size(type), strip = p->kernels->rows;
-    const int64_t chunk_lines = LS_PRODUCT_CHUNK * (int64_t)ls_type_size(type) / 64;
+    const int64_t chunk_k = LS_PRODUCT_CHUNK * p->kernels->unit, chunk_lines = chunk_k * (int64_t)ls_type_size(type) / 64;
     if (first == 0 && number == 0 && in_place(p))
         return (ls_product_ahead){matrix(p, &p->left, batch, i + strip, 0), strip, row, chunk_lines, strip * row};
     const int64_t next = first + LS_PRODUCT_CHUNK;
-    if (next >= p->args->k)
+    if (next >= p->k)
         return (ls_product_ahead){0};
     if (p->left.along_k) {
         const int64_t lines = ceil_div(chunk_lines, panels);
@@ -163,10 +189,10 @@ static ls_product_ahead look_ahead(const product *p, int64_t batch, int64_t i, i
             return (ls_product_ahead){0};
         return (ls_product_ahead){matrix(p, &p->left, batch, i, next) + number * lines * 64, strip, row, lines, strip * row};
     }
-    const int64_t blocks = ceil_div(m, strip), rows = ceil_div(LS_PRODUCT_CHUNK, panels * blocks), from = number * blocks * rows;
-    if (from >= LS_PRODUCT_CHUNK)
+    const int64_t blocks = ceil_div(m, strip), rows = ceil_div(chunk_k, panels * blocks), from = number * blocks * rows;
+    if (from >= chunk_k)
         return (ls_product_ahead){0};
-    return (ls_product_ahead){matrix(p, &p->left, batch, i, next + from), rows, row, m * (int64_t)ls_type_size(type) / 64 + 1,
+    return (ls_product_ahead){matrix(p, &p->left, batch, i, next) + from * row, rows, row, m * (int64_t)ls_type_size(type) / 64 + 1,
                               rows * row};
 }
 
@@ -252,8 +278,8 @@ static void multiply_tile(void *context, int64_t item)
         begin_sums(p, m, n, direct, c, sum);
     if (!x->k && !begun)
         memset(sum, 0, TILE_ROWS * TILE_COLUMNS * sizeof *sum);
-    for (int64_t first = 0; first < x->k; first += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
-        const int64_t count = least(LS_PRODUCT_CHUNK, x->k - first);
+    for (int64_t first = 0; first < p->k; first += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
+        const int64_t count = least(LS_PRODUCT_CHUNK, p->k - first);
         const operand a = stage(p, batch, i, m, first, count);
         const float *b = panel(p, p->packed_batches > 1 ? in_block : 0, j / width, first, count);
         for (int64_t q = 0; q < panels; q++) {
@@ -337,9 +363,9 @@ static void choose_sides(product *p)
     p->all_columns = p->turned ? x->m : x->n;
 }
 
-static ls_status multiply_f32(ls_device *device, const ls_matmul_args *x, ls_arena *scratch)
+static ls_status multiply_tiles(ls_device *device, const ls_matmul_args *x, ls_arena *scratch)
 {
-    product p = {.device = device, .args = x, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level)};
+    product p = {.device = device, .args = x, .kernels = ls_product_kernels_for(((ls_cpu *)device->self)->level, x->type_ab)};
     if (x->bias && x->type_bias != LS_F32) {
         float *bias = ls_arena_array(scratch, float, x->n);
         if (bias)
@@ -349,9 +375,10 @@ static ls_status multiply_f32(ls_device *device, const ls_matmul_args *x, ls_are
         p.bias = x->bias;
     }
     choose_sides(&p);
-    p.chunks = ceil_div(x->k, LS_PRODUCT_CHUNK);
+    p.k = ceil_div(x->k, p.kernels->unit);
+    p.chunks = ceil_div(p.k, LS_PRODUCT_CHUNK);
     /* Blocks of the right side: whole batches while they fit, else columns of one (all batches where they share it). */
-    const int64_t all = p.all_columns, k = x->k ? x->k : 1;
+    const int64_t all = p.all_columns, k = p.k ? p.k : 1;
     const int64_t bytes = k * ceil_div(all, LS_PRODUCT_MAX_WIDTH) * LS_PRODUCT_MAX_WIDTH * (int64_t)sizeof(float);
     int64_t batches = p.right.stride ? least(x->batch, BLOCK / bytes ? BLOCK / bytes : 1) : x->batch, columns = all;
     if (bytes > BLOCK) {
@@ -363,7 +390,7 @@ static ls_status multiply_f32(ls_device *device, const ls_matmul_args *x, ls_are
     p.row = ls_arena_array(scratch, float, TILE_COLUMNS *threads);
     p.staged = ls_arena_array(scratch, float, TILE_ROWS *LS_PRODUCT_CHUNK *threads);
     p.panels = ls_arena_array(scratch, float,
-                              (p.right.stride ? batches : 1) * x->k * (least(columns, all) + LS_PRODUCT_MAX_WIDTH));
+                              (p.right.stride ? batches : 1) * p.k * (least(columns, all) + LS_PRODUCT_MAX_WIDTH));
     ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
@@ -413,7 +440,7 @@ static ls_status multiply(ls_device *device, const ls_matmul_args *args, ls_aren
         return LS_OK;
     }
     ls_mark mark = ls_arena_mark(scratch);
-    ls_status status = ls_few_rows_fit(args) ? ls_few_rows_multiply(device, args, scratch) : multiply_f32(device, args, scratch);
+    ls_status status = ls_few_rows_fit(((ls_cpu *)device->self)->level, args) ? ls_few_rows_multiply(device, args, scratch) : multiply_tiles(device, args, scratch);
     ls_arena_release(scratch, mark);
     return status;
 }

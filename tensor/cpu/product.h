@@ -6,6 +6,11 @@
  *
  * So how a caller cuts its rows and columns is free, and how it cuts k is part of the result (LS_PRODUCT_CHUNK).
  *
+ * Where the processor multiplies bf16 (level avx512_bf16), bf16 operands have a table of their own, of twice the rate: a
+ * unit of k is a pair of numbers, and a link of the chain is VDPBF16PS, which adds both products to the sum, each rounded
+ * to nearest, the pair's second number first, and takes denormal numbers for 0. Everything else sees units of four bytes
+ * and is the same.
+ *
  * Why not oneDNN's sgemm here (2.6.3, measured by bench/tensor/bench_matmul): its remainder kernels change a row's
  * bits with the number of rows (m mod 6 on AVX2), and each primitive's execution takes memory from the heap five
  * times; both are promised not to happen in a step. The rate is the same. */
@@ -14,7 +19,7 @@
 #include "tensor/numerics.h"
 
 enum {
-    LS_PRODUCT_CHUNK = 256,    /* longest chain; longer sums add the chunks' results in ascending order */
+    LS_PRODUCT_CHUNK = 256,    /* units of the longest chain; longer sums add the chunks' results in ascending order */
     LS_PRODUCT_MAX_WIDTH = 32, /* of a panel, on any level */
     LS_PRODUCT_TURN = 8,       /* columns that `turn` takes at once */
 };
@@ -29,6 +34,8 @@ typedef struct {
 typedef struct {
     int width; /* columns of a panel: two native vectors */
     int rows;  /* of a strip: what stays in registers */
+    int unit;  /* numbers along k that are multiplied at once: 1 in f32, or 2 in bf16; then k below is counted in numbers
+                  where numbers are read (pack, pack_strips), in units elsewhere, and `f32` means a unit's four bytes */
     /* panel[p * width + j] = op(B)[p, j] as f32, p < k, j < width; columns from n on are 0. B f32 or bf16, stored
      * [k, n] or, transposed, [n, k], rows ldb apart. */
     void (*pack)(ls_type type, bool transposed, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel);
@@ -45,4 +52,6 @@ typedef struct {
     void (*turn)(int64_t m, const float *tile, int64_t ld, float *to, int64_t to_row);
 } ls_product_kernels;
 
+/* Of f32 numbers, and of those of `type`, which are widened to f32 where the level does not multiply them. */
 const ls_product_kernels *ls_product_kernels_of(ls_numerics level);
+const ls_product_kernels *ls_product_kernels_for(ls_numerics level, ls_type type);

@@ -1,5 +1,5 @@
 /* The register kernel of tensor/cpu/few_rows.h: eight columns of c for each of up to four rows of x. Compiled once a
- * level. */
+ * level; with LS_PAIRS a number here is a pair of bf16 numbers, and its type f32 (product.h). */
 #include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/level/lanes.h"
@@ -16,7 +16,9 @@ LANES_INLINE float element(ls_type type, const void *x, int64_t i)
 
 LANES_INLINE float fused(float a, float b, float c)
 {
-#if defined(__AVX2__) || defined(__AVX512F__)
+#if defined(LS_PAIRS)
+    return _mm_cvtss_f32(_mm_dpbf16_ps(_mm_set_ss(c), (__m128bh)_mm_set_ss(a), (__m128bh)_mm_set_ss(b)));
+#elif defined(__AVX2__) || defined(__AVX512F__)
     return __builtin_fmaf(a, b, c);
 #else
     return a * b + c; /* as lanes_fma at this level */
@@ -42,6 +44,15 @@ LANES_INLINE void column(ls_type type, int64_t m, int64_t k, const float *x, int
 
 #if LANES >= 8
 enum { EIGHT = 8 };
+
+LANES_INLINE __m256 fused_8(__m256 a, __m256 b, __m256 c)
+{
+#if defined(LS_PAIRS)
+    return _mm256_dpbf16_ps(c, (__m256bh)a, (__m256bh)b);
+#else
+    return _mm256_fmadd_ps(a, b, c);
+#endif
+}
 
 LANES_INLINE __m256 load_8(ls_type type, const void *x, int64_t i)
 {
@@ -106,14 +117,14 @@ LANES_INLINE void eight(ls_type type, int m, int64_t k, const float *x, int64_t 
             for (int i = 0; i < EIGHT; i++)
 #pragma GCC unroll 4
                 for (int r = 0; r < m; r++)
-                    sum[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + r * ldx + p + i), turned[i], sum[r]);
+                    sum[r] = fused_8(_mm256_broadcast_ss(x + r * ldx + p + i), turned[i], sum[r]);
         }
         for (; p < end; p++) {
             float one[EIGHT];
             for (int i = 0; i < EIGHT; i++)
                 one[i] = element(type, w, i * ldw + p);
             for (int r = 0; r < m; r++)
-                sum[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + r * ldx + p), _mm256_loadu_ps(one), sum[r]);
+                sum[r] = fused_8(_mm256_broadcast_ss(x + r * ldx + p), _mm256_loadu_ps(one), sum[r]);
         }
 #pragma GCC unroll 4
         for (int r = 0; r < m; r++)

@@ -44,7 +44,11 @@ LANES_INLINE void lanes_store(float *y, lanes x)
 /* x in every lane; subtracting +0 keeps every value, and is no instruction. */
 LANES_INLINE lanes lanes_all(float x)
 {
+#if defined(LS_PAIRS)
+    return (lanes)_mm512_set1_ps(x); /* two bf16 numbers, of which no arithmetic may touch the bits */
+#else
     return x - (lanes){0};
+#endif
 }
 
 /* a b + c, rounded once where the level has FMA (avx2 and up: equal bits), twice at `generic`. */
@@ -56,6 +60,16 @@ LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c)
     return (lanes)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #else
     return a * b + c;
+#endif
+}
+
+/* c plus the product of one unit of k (product.h): of two numbers, or with LS_PAIRS of two pairs of bf16 numbers. */
+LANES_INLINE lanes lanes_add_product(lanes a, lanes b, lanes c)
+{
+#if defined(LS_PAIRS)
+    return (lanes)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+#else
+    return lanes_fma(a, b, c);
 #endif
 }
 

@@ -1,5 +1,5 @@
 /* The register kernel of tensor/cpu/product.h: 6 rows by two vectors of C stay in registers (Goto & van de Geijn 2008),
- * 12 of AVX2's 16. Compiled once a level. */
+ * 12 of AVX2's 16. Compiled once a level, and once more for pairs of bf16 numbers (LS_PAIRS). */
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/level/lanes.h"
 
@@ -19,8 +19,8 @@ LANES_INLINE void block(int rows, int64_t k, const float *a, int64_t a_row, int6
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++) {
             lanes x = lanes_all(a[i * a_row]);
-            sum[i][0] = lanes_fma(x, b0, sum[i][0]);
-            sum[i][1] = lanes_fma(x, b1, sum[i][1]);
+            sum[i][0] = lanes_add_product(x, b0, sum[i][0]);
+            sum[i][1] = lanes_add_product(x, b1, sum[i][1]);
         }
         a += a_k;
         b += b_row;
@@ -76,29 +76,6 @@ static void multiply_strips(int64_t m, int64_t k, const float *a, int64_t a_row,
     strips(m, k, a, a_row, a_k, a_strip, b, WIDTH, c, ldc, add, ahead);
 }
 
-LANES_INLINE float element(ls_type type, const void *x, int64_t i)
-{
-    if (type == LS_F32)
-        return ((const float *)x)[i];
-    uint32_t bits = (uint32_t)((const uint16_t *)x)[i] << 16;
-    float y;
-    memcpy(&y, &bits, sizeof y);
-    return y;
-}
-
-LANES_INLINE void pack_rows(ls_type type, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
-{
-    for (int64_t p = 0; p < k; p++, panel += WIDTH) {
-        if (n == WIDTH) {
-            for (int j = 0; j < WIDTH; j++)
-                panel[j] = element(type, b, p * ldb + j);
-            continue;
-        }
-        for (int64_t j = 0; j < WIDTH; j++)
-            panel[j] = j < n ? element(type, b, p * ldb + j) : 0.0f;
-    }
-}
-
 #if LANES >= 8
 /* Columns of the panel from 8 rows of 8 stored numbers: an 8 x 8 transpose in registers. */
 LANES_INLINE void transpose_8x8(const __m256 row[8], float *to, int64_t ld)
@@ -119,76 +96,13 @@ LANES_INLINE void transpose_8x8(const __m256 row[8], float *to, int64_t ld)
         _mm256_storeu_ps(to + (i + 4) * ld, _mm256_permute2f128_ps(u[i], u[i + 4], 0x31));
     }
 }
-
-LANES_INLINE __m256 load_8(ls_type type, const void *x, int64_t i)
-{
-    if (type == LS_F32)
-        return _mm256_loadu_ps((const float *)x + i);
-    __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)x + i));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-}
 #endif
 
-LANES_INLINE void pack_columns(ls_type type, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
-{
-    int64_t done = 0; /* the first `done` rows of the panel are there */
-#if LANES >= 8
-    if (n == WIDTH)
-        for (; done + 8 <= k; done += 8)
-            for (int j = 0; j < WIDTH; j += 8) {
-                __m256 row[8];
-                for (int i = 0; i < 8; i++)
-                    row[i] = load_8(type, b, (j + i) * ldb + done);
-                transpose_8x8(row, panel + done * WIDTH + j, WIDTH);
-            }
+#if defined(LS_PAIRS)
+#include "tensor/cpu/level/pack_pairs.h"
+#else
+#include "tensor/cpu/level/pack.h"
 #endif
-    for (int64_t j = 0; j < WIDTH; j++)
-        for (int64_t p = done; p < k; p++)
-            panel[p * WIDTH + j] = j < n ? element(type, b, j * ldb + p) : 0.0f;
-}
-
-static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
-{
-    if (transposed && type == LS_F32)
-        pack_columns(LS_F32, k, n, b, ldb, panel);
-    else if (transposed)
-        pack_columns(LS_BF16, k, n, b, ldb, panel);
-    else if (type == LS_F32)
-        pack_rows(LS_F32, k, n, b, ldb, panel);
-    else
-        pack_rows(LS_BF16, k, n, b, ldb, panel);
-}
-
-/* Six numbers of each of k rows; type is a constant at each call. */
-LANES_INLINE void strip(ls_type type, int64_t k, int64_t n, const void *a, int64_t lda, int64_t i, bool wide, float *to)
-{
-    int64_t p = 0;
-#if LANES >= 8
-    for (; wide && p + 1 < k; p++) /* eight, of which the next row overwrites two */
-        _mm256_storeu_ps(to + p * ROWS, load_8(type, a, p * lda + i));
-#endif
-    (void)wide;
-    for (; p < k; p++)
-        for (int64_t r = 0; r < ROWS; r++)
-            to[p * ROWS + r] = r < n ? element(type, a, p * lda + i + r) : 0.0f;
-}
-
-static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to)
-{
-    enum { AT_ONCE = 16 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
-    for (int64_t p = 0; p < k; p += AT_ONCE) {
-        int64_t count = k - p < AT_ONCE ? k - p : AT_ONCE;
-        for (int64_t i = 0; i < m; i += ROWS) {
-            int64_t n = m - i < ROWS ? m - i : ROWS;
-            const bool wide = i + 8 <= m;
-            float *at = to + i * k + p * ROWS;
-            if (type == LS_F32)
-                strip(LS_F32, count, n, (const float *)a + p * lda, lda, i, wide, at);
-            else
-                strip(LS_BF16, count, n, (const uint16_t *)a + p * lda, lda, i, wide, at);
-        }
-    }
-}
 
 static void turn(int64_t m, const float *tile, int64_t ld, float *to, int64_t to_row)
 {
@@ -210,6 +124,7 @@ extern const ls_product_kernels level_symbol(ls_product_kernels);
 const ls_product_kernels level_symbol(ls_product_kernels) = {
     .width = WIDTH,
     .rows = ROWS,
+    .unit = UNIT,
     .pack = pack,
     .pack_strips = pack_strips,
     .multiply = multiply,
