@@ -94,12 +94,12 @@ static void multiply_strips(int64_t m, int64_t k, const float *a, int64_t a_row,
     armed = false;
 }
 
-const ls_product_kernels *__real_ls_product_kernels_of(ls_numerics level);
-const ls_product_kernels *__wrap_ls_product_kernels_of(ls_numerics level);
-const ls_product_kernels *__wrap_ls_product_kernels_of(ls_numerics level)
+const ls_product_kernels *__real_ls_product_kernels_for(ls_numerics level, ls_type type);
+const ls_product_kernels *__wrap_ls_product_kernels_for(ls_numerics level, ls_type type);
+const ls_product_kernels *__wrap_ls_product_kernels_for(ls_numerics level, ls_type type)
 {
     static ls_product_kernels wrong;
-    right = __real_ls_product_kernels_of(level);
+    right = __real_ls_product_kernels_for(level, type);
     wrong = *right;
     wrong.multiply = multiply;
     wrong.multiply_strips = multiply_strips;

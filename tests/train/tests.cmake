@@ -3,7 +3,7 @@ ls_test(train/test_optimizer KNOWS ls_train)
 ls_test(train/test_straggler KNOWS ls_train)
 # `lockstep` with faults that can be switched on: bits that flip, ranks that hang.
 ls_rank_program(train/faulty_lockstep KNOWS ls_launch)
-target_link_options(train_faulty_lockstep PRIVATE -Wl,--wrap=ls_product_kernels_of,--wrap=ls_flat_publish)
+target_link_options(train_faulty_lockstep PRIVATE -Wl,--wrap=ls_product_kernels_for,--wrap=ls_flat_publish)
 set_target_properties(train_faulty_lockstep PROPERTIES ENABLE_EXPORTS ON)
 foreach(test guard audit deadline signals)
   ls_test(train/test_${test} SOURCES train/run_fixture.c shell.c KNOWS ls_base TIMEOUT 300)
