@@ -44,6 +44,42 @@ Test(product, each_element_is_one_chain_in_ascending_k_on_every_level)
     free(a), free(b);
 }
 
+/* A unit is a pair: the second number's product is added first, each rounded. */
+static float chain_of_pairs(int64_t k, const uint16_t *a, const uint16_t *b, int64_t ldb)
+{
+    float sum = 0;
+    for (int64_t p = 0; p < k; p += 2)
+        for (int64_t q = p + 1; q >= p; q--)
+            if (q < k)
+                sum = fmaf((float)get(LS_BF16, a, q), (float)get(LS_BF16, b, q * ldb), sum);
+    return sum;
+}
+
+Test(product, pairs_of_bf16_are_one_chain_as_well)
+{
+    if (ls_cpu_best_level() < LS_NUMERICS_AVX512_BF16)
+        cr_skip_test("this processor does not multiply bf16");
+    const ls_product_kernels *kernels = ls_product_kernels_for(LS_NUMERICS_AVX512_BF16, LS_BF16);
+    cr_assert_eq(kernels->unit, 2);
+    uint16_t *a = numbers(LS_BF16, ROWS * K, 1, 1), *b = numbers(LS_BF16, K * WIDTH, 2, 1);
+    float panel[K / 2 * WIDTH], rows[ROWS * K / 2], c[ROWS * WIDTH];
+    for (int64_t k = 1; k <= K; k += 17) {
+        const int64_t units = (k + 1) / 2;
+        memset(rows, 0, sizeof rows);
+        for (int64_t i = 0; i < ROWS; i++)
+            memcpy(rows + i * units, a + i * K, (size_t)k * sizeof *a);
+        kernels->pack(LS_BF16, false, k, WIDTH, b, WIDTH, panel);
+        kernels->multiply(ROWS, units, rows, units, 1, panel, WIDTH, c, WIDTH, false);
+        for (int64_t i = 0; i < ROWS; i++)
+            for (int64_t j = 0; j < WIDTH; j++) {
+                const float want = chain_of_pairs(k, a + i * K, b + j, WIDTH);
+                cr_assert_eq(c[i * WIDTH + j], want, "k %d: (%d, %d): %.9g, not %.9g", (int)k, (int)i, (int)j,
+                             (double)c[i * WIDTH + j], (double)want);
+            }
+    }
+    free(a), free(b);
+}
+
 Test(product, packing_turns_widens_and_pads)
 {
     enum { LD = 300 };
