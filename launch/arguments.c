@@ -1,5 +1,7 @@
 #include "launch/arguments.h"
 
+#include <stdlib.h>
+
 error_t ls_recipe_argument(ls_recipe_arguments *given, int key, char *value, struct argp_state *state)
 {
     switch (key) {
@@ -35,4 +37,13 @@ error_t ls_folder_argument(ls_folder_arguments *given, int key, char *value, str
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
+}
+
+long ls_count_argument(struct argp_state *state, const char *option, const char *value, long most)
+{
+    char *end;
+    const long count = strtol(value, &end, 10);
+    if (end == value || *end || count < 1 || count > most)
+        argp_error(state, "%s=%s: expected a whole number of at least 1", option, value);
+    return count;
 }

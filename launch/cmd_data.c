@@ -2,14 +2,7 @@
 #include "launch/command.h"
 #include "launch/data_commands.h"
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
-
-static const struct {
-    const char *name, *sentence;
-    int (*run)(int argc, char **argv);
-} verbs[] = {
+static const ls_command verbs[] = {
     {"tokenizer", "train a byte-pair encoding on texts", ls_data_tokenizer},
     {"pack", "make a data set of text files", ls_data_pack},
     {"images", "make a data set of images", ls_data_pack_images},
@@ -19,29 +12,10 @@ static const struct {
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
-static void print_help(FILE *out)
-{
-    fputs("Usage: lockstep data VERB [ARGUMENT...]\nData sets: HDF5 shards of tokens or images, made once and read by every run.\n\n", out);
-    for (int i = 0; i < VERBS; i++)
-        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].sentence);
-    fputs("\n`lockstep data VERB --help` tells more.\n", out);
-}
-
 static int run(int argc, char **argv)
 {
-    const char *verb = argc > 1 ? argv[1] : "";
-    const bool help = !strcmp(verb, "--help") || !strcmp(verb, "-?") || !strcmp(verb, "help");
-    for (int i = 0; i < VERBS; i++)
-        if (strcmp(verb, verbs[i].name) == 0) {
-            char name[64]; /* argp begins its own lines with it */
-            snprintf(name, sizeof name, "lockstep data %s", verb);
-            argv[1] = name;
-            return verbs[i].run(argc - 1, argv + 1);
-        }
-    if (argc > 1 && !help)
-        fprintf(stderr, "lockstep data: there is no verb \"%s\"\n", verb);
-    print_help(help ? stdout : stderr);
-    return help ? 0 : 2;
+    static const ls_verbs all = {"data", "Data sets: HDF5 shards of tokens or images, made once and read by every run.", "tells more.", verbs, VERBS};
+    return ls_run_verb(&all, argc, argv);
 }
 
 const ls_command ls_command_data = {"data", "make, show and check data sets", run};

@@ -19,3 +19,13 @@ int ls_lockstep(int argc, char **argv);
 
 /* Prints "lockstep NAME: sentence" (the calling thread's) and returns the status's exit code. */
 int ls_command_failed(const char *name, ls_status status);
+
+/* A command that is a few verbs, each with arguments of its own. */
+typedef struct {
+    const char *command, *about, *more; /* of the help; `more` ends "`lockstep COMMAND VERB --help`" */
+    const ls_command *verb;
+    int verbs;
+} ls_verbs;
+
+/* The run() of such a command: finds argv[1], and hands over with argv[0] = "lockstep COMMAND VERB". */
+int ls_run_verb(const ls_verbs *all, int argc, char **argv);

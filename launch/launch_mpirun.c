@@ -18,6 +18,8 @@ typedef struct {
     const char *hostfile;
 } arguments;
 
+enum { MOST = 65536 };
+
 static const struct argp_option options[] = {
     {"ranks", 'n', "N", 0, "Ranks to start; fewer when hosts are gone", 0},
     {"retries", 'k', "K", 0, "Failures in a row without a newer checkpoint after which it gives up (3)", 0},
@@ -25,21 +27,12 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static int read_count(struct argp_state *state, const char *option, const char *value)
-{
-    char *end;
-    const long count = strtol(value, &end, 10);
-    if (end == value || *end || count < 1 || count > 65536)
-        argp_error(state, "%s=%s: expected a whole number of at least 1", option, value);
-    return (int)count;
-}
-
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *given = state->input;
     switch (key) {
-    case 'n': given->ranks = read_count(state, "--ranks", value); return 0;
-    case 'k': given->retries = read_count(state, "--retries", value); return 0;
+    case 'n': given->ranks = (int)ls_count_argument(state, "--ranks", value, MOST); return 0;
+    case 'k': given->retries = (int)ls_count_argument(state, "--retries", value, MOST); return 0;
     case 'f': given->hostfile = value; return 0;
     case ARGP_KEY_END:
         if (!given->ranks)

@@ -51,11 +51,7 @@ static void take(arguments *given, struct argp_state *state, const char *key, co
 
 static long read_count(struct argp_state *state, const char *option, const char *value)
 {
-    char *end;
-    const long count = strtol(value, &end, 10);
-    if (end == value || *end || count < 1 || count > 1000000)
-        argp_error(state, "--%s=%s: expected a whole number of at least 1", option, value);
-    return count;
+    return ls_count_argument(state, option, value, 1000000);
 }
 
 /* "qos=long", "--qos=long", "exclusive" */
@@ -74,10 +70,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *given = state->input;
     switch (key) {
-    case KEY_NODES: given->nodes = read_count(state, "nodes", value); take(given, state, "nodes", value); return 0;
-    case KEY_TASKS: given->tasks = read_count(state, "ntasks-per-node", value); take(given, state, "ntasks-per-node", value); return 0;
-    case KEY_CPUS: read_count(state, "cpus-per-task", value); take(given, state, "cpus-per-task", value); return 0;
-    case KEY_GPUS: read_count(state, "gpus-per-node", value); take(given, state, "gpus-per-node", value); return 0;
+    case KEY_NODES: given->nodes = read_count(state, "--nodes", value); take(given, state, "nodes", value); return 0;
+    case KEY_TASKS: given->tasks = read_count(state, "--ntasks-per-node", value); take(given, state, "ntasks-per-node", value); return 0;
+    case KEY_CPUS: read_count(state, "--cpus-per-task", value); take(given, state, "cpus-per-task", value); return 0;
+    case KEY_GPUS: read_count(state, "--gpus-per-node", value); take(given, state, "gpus-per-node", value); return 0;
     case KEY_TIME: take(given, state, "time", value); return 0;
     case KEY_PARTITION: take(given, state, "partition", value); return 0;
     case KEY_ACCOUNT: take(given, state, "account", value); return 0;
