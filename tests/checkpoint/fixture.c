@@ -94,3 +94,16 @@ void save(const char *run, int64_t step, uint64_t seed, int ranks)
     job j = {.run = run, .step = step, .seed = seed, .keep = 100};
     cr_assert_eq(on_ranks(ranks, save_body, &j), LS_OK, "%s", sentence);
 }
+
+int64_t status_kib(const char *key)
+{
+    char line[256];
+    int64_t kib = -1;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, key, strlen(key)) == 0)
+            kib = atoll(line + strlen(key));
+    if (file)
+        fclose(file);
+    return kib;
+}

@@ -14,3 +14,6 @@ void remove_tree(const char *path);
 
 /* Saves the state of `seed` as `step` on `ranks` ranks; asserts that it went well. */
 void save(const char *run, int64_t step, uint64_t seed, int ranks);
+
+/* A row of /proc/self/status in KiB, like "VmHWM:"; -1: there is none. */
+int64_t status_kib(const char *key);

@@ -303,19 +303,6 @@ Test(save_load, tensors_are_listed_and_read_whole_by_name)
 /* huggingface/accelerate#2102: resume needs more memory than a fresh start. Here: the tensors, and next to nothing. */
 enum { BIG = 4096 * 4096 }; /* 64 MiB */
 
-static int64_t status_kib(const char *key)
-{
-    char line[256];
-    int64_t kib = -1;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, key, strlen(key)) == 0)
-            kib = atoll(line + strlen(key));
-    if (file)
-        fclose(file);
-    return kib;
-}
-
 typedef struct {
     const char *run;
     int64_t grown; /* KiB at the peak of the load */

@@ -110,19 +110,6 @@ Test(saver, may_be_left_at_any_time)
 }
 
 /* radixark/Megatron-LM#61: the first save needed the whole shard in host memory once more. */
-static int64_t resident_kib(const char *key)
-{
-    char line[256];
-    int64_t kib = -1;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, key, strlen(key)) == 0)
-            kib = atoll(line + strlen(key));
-    if (file)
-        fclose(file);
-    return kib;
-}
-
 typedef struct {
     const char *run;
     int64_t buffer, grown; /* grown: KiB at the peak of the save */
@@ -147,14 +134,14 @@ static ls_status big_body(ls_world *world, void *context)
         fputs("5", reset);
         fclose(reset);
     }
-    const int64_t before = resident_kib("VmRSS:");
+    const int64_t before = status_kib("VmRSS:");
     if (status == LS_OK)
         status = ls_saver_open(&saver, world, &how);
     if (status == LS_OK)
         status = ls_saver_begin(saver, tree, b->run, 1, &options);
     if (status == LS_OK)
         status = ls_saver_finish(saver);
-    b->grown = resident_kib("VmHWM:") - before;
+    b->grown = status_kib("VmHWM:") - before;
     ls_saver_close(saver);
     ls_state_free(tree);
     free(memory);

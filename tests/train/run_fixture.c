@@ -147,3 +147,13 @@ void ls_hash_of(const char *run, char hash[64])
     cr_assert_eq(answer->code, 0, "%s", answer->output);
     snprintf(hash, 64, "%.63s", answer->output);
 }
+
+double ls_metric(const char *run, const char *key, int line)
+{
+    const ls_answer *answer =
+        line ? ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | sed -n %dp", key, run, line)
+             : ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | tail -n 1", key, run);
+    const char *colon = strchr(answer->output, ':');
+    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
+    return strtod(colon + 1, NULL);
+}

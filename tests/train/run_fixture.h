@@ -32,3 +32,6 @@ void ls_fixture_pairs(void);
 void ls_fixture_answers(void);
 /* `lockstep ckpt hash` of a run or checkpoint folder, which must be there. */
 void ls_hash_of(const char *run, char hash[64]);
+
+/* The number behind "key": in line `line` (from 1) of those lines of RUN/metrics.jsonl that have it; 0: the last. */
+double ls_metric(const char *run, const char *key, int line);

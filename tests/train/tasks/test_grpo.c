@@ -18,17 +18,6 @@ static void begin(void)
 
 TestSuite(grpo, .init = begin, .fini = ls_fixture_end, .timeout = 100);
 
-/* The number behind "key": in line `line` (from 1) of those lines of RUN/metrics.jsonl that have it; 0: the last. */
-static double metric(const char *run, const char *key, int line)
-{
-    const ls_answer *answer =
-        line ? ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | sed -n %dp", key, run, line)
-             : ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | tail -n 1", key, run);
-    const char *colon = strchr(answer->output, ':');
-    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
-    return strtod(colon + 1, NULL);
-}
-
 Test(grpo, the_first_updates_ratio_is_exactly_one)
 {
     static const char *const precisions[] = {"f32", "bf16"};
@@ -40,13 +29,13 @@ Test(grpo, the_first_updates_ratio_is_exactly_one)
                   0, NULL);
         for (int step = 1; step <= 6; step++) {
             const bool first = step % 3 == 1;
-            cr_expect_eq(metric(run, "train_ratio_off", step) == 0, first,
+            cr_expect_eq(ls_metric(run, "train_ratio_off", step) == 0, first,
                          "%s, step %d: %g of the tokens have another probability", run, step,
-                         metric(run, "train_ratio_off", step));
-            cr_expect_eq(metric(run, "train_ratio", step) == 1, first, "%s, step %d", run, step);
-            cr_expect_eq(metric(run, "train_kl_k1", step) == 0, step == 1,
+                         ls_metric(run, "train_ratio_off", step));
+            cr_expect_eq(ls_metric(run, "train_ratio", step) == 1, first, "%s, step %d", run, step);
+            cr_expect_eq(ls_metric(run, "train_kl_k1", step) == 0, step == 1,
                          "%s, step %d: the reference is the model as it began", run, step);
-            cr_expect_geq(metric(run, "train_kl_k3", step), 0);
+            cr_expect_geq(ls_metric(run, "train_kl_k3", step), 0);
         }
     }
 }
@@ -54,18 +43,18 @@ Test(grpo, the_first_updates_ratio_is_exactly_one)
 Test(grpo, it_learns_what_is_rewarded_and_nothing_from_shuffled_rewards)
 {
     ls_expect(ls_shell("lockstep train grpo.yaml"), 0, NULL);
-    const double before = metric("run", "train_accuracy", 1), after = metric("run", "train_accuracy", 0);
+    const double before = ls_metric("run", "train_accuracy", 1), after = ls_metric("run", "train_accuracy", 0);
     cr_expect(before > 0.2 && before < 0.8, "the base answers both ways: %g", before);
     cr_expect_gt(after, 0.9, "from %g to %g", before, after);
-    cr_expect_gt(metric("run", "eval_accuracy", 0), 0.9);
-    cr_expect_lt(fabs(metric("run", "train_length", 0) - 3), 0.5, "#7 and its end");
+    cr_expect_gt(ls_metric("run", "eval_accuracy", 0), 0.9);
+    cr_expect_lt(fabs(ls_metric("run", "train_length", 0) - 3), 0.5, "#7 and its end");
     static const char *const others[] = {"grpo", "dr_grpo"};
     for (int i = 0; i < 2; i++) {
         ls_expect(ls_shell("lockstep train grpo.yaml run=%s grpo.loss=%s", others[i], others[i]), 0, NULL);
-        cr_expect_gt(metric(others[i], "train_accuracy", 0), before + 0.1, "%s", others[i]);
+        cr_expect_gt(ls_metric(others[i], "train_accuracy", 0), before + 0.1, "%s", others[i]);
     }
     ls_expect(ls_shell("lockstep train grpo.yaml run=shuffled grpo.shuffle_rewards=true"), 0, NULL);
-    cr_expect_lt(metric("shuffled", "train_accuracy", 0), 0.85, "rewards of other answers teach nothing");
+    cr_expect_lt(ls_metric("shuffled", "train_accuracy", 0), 0.85, "rewards of other answers teach nothing");
 }
 
 Test(grpo, it_goes_on_in_the_middle_of_an_iteration)

@@ -24,17 +24,6 @@ static void begin(void)
 
 TestSuite(policy_networks, .init = begin, .fini = ls_fixture_end, .timeout = 200);
 
-/* The number behind "key": in line `line` (from 1) of those lines of RUN/metrics.jsonl that have it; 0: the last. */
-static double metric(const char *run, const char *key, int line)
-{
-    const ls_answer *answer =
-        line ? ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | sed -n %dp", key, run, line)
-             : ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | tail -n 1", key, run);
-    const char *colon = strchr(answer->output, ':');
-    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
-    return strtod(colon + 1, NULL);
-}
-
 static void *tensor(int step, const char *name, ls_state_entry *entry)
 {
     char path[256];
@@ -221,7 +210,7 @@ Test(policy_networks, the_loss_of_recorded_batches_agrees_with_float64)
     ls_expect(ls_shell("lockstep train ppo.yaml " BATCH), 0, NULL);
     for (int step = 2; step <= 6; step++) {
         buffer b = read_buffer(step);
-        const double want = loss_of(&b, step - 1, &clipped), got = metric("run", "loss", step);
+        const double want = loss_of(&b, step - 1, &clipped), got = ls_metric("run", "loss", step);
         cr_expect_leq(fabs(got - want), 1e-6 * (1 + fabs(want)), "step %d: %.9g, in float64 %.9g", step, got, want);
         free_buffer(&b);
     }
@@ -269,9 +258,9 @@ static double moved(const char *run, const char *a, const char *from, const char
 Test(policy_networks, a_critic_learns_beside_the_policy)
 {
     ls_expect(ls_shell("lockstep train ppo.yaml ppo.critic=separate"), 0, NULL);
-    cr_expect_leq(fabs(metric("run", "train_explained_variance", 1)), 1e-6, "values begin at 0");
-    cr_expect(metric("run", "train_ratio", 1) == 1 && metric("run", "train_ratio_off", 1) == 0);
-    cr_expect_gt(metric("run", "eval_accuracy", 0), 0.9);
+    cr_expect_leq(fabs(ls_metric("run", "train_explained_variance", 1)), 1e-6, "values begin at 0");
+    cr_expect(ls_metric("run", "train_ratio", 1) == 1 && ls_metric("run", "train_ratio_off", 1) == 0);
+    cr_expect_gt(ls_metric("run", "eval_accuracy", 0), 0.9);
     ls_expect(ls_shell("lockstep train ppo.yaml run=warm ppo.critic=separate ppo.warmup=9 max_steps=4"), 0, NULL);
     cr_expect_eq(moved("warm", "model/" UP, "base", "model/" UP), 0, "only the critic learns at first");
     cr_expect_gt(moved("warm", "model/critic/" UP, "base", "model/" UP), 1e-4);
@@ -292,9 +281,9 @@ Test(policy_networks, what_a_reward_model_prefers_is_learnt)
         ls_expect(
             ls_shell("lockstep train %s.yaml run=%s %s.reward_model=judge %s.rule_scale=0", task, run, task, task), 0,
             NULL);
-        cr_expect_eq(metric(run, "train_reward", 1), metric(run, "train_score", 1), "nothing but the reward model's");
-        cr_expect_gt(metric(run, "eval_accuracy", 0), 0.9, "%s", task);
-        cr_expect_gt(metric(run, "train_score", 0), metric(run, "train_score", 1), "%s", task);
+        cr_expect_eq(ls_metric(run, "train_reward", 1), ls_metric(run, "train_score", 1), "nothing but the reward model's");
+        cr_expect_gt(ls_metric(run, "eval_accuracy", 0), 0.9, "%s", task);
+        cr_expect_gt(ls_metric(run, "train_score", 0), ls_metric(run, "train_score", 1), "%s", task);
         cr_expect_eq(moved(run, "model/reward_model/" UP, "judge", "model/" UP), 0, "the judge never moves");
     }
     /* what it has of the judge's folder is its own: a run goes on without that */

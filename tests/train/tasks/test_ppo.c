@@ -17,43 +17,32 @@ static void begin(void)
 
 TestSuite(ppo, .init = begin, .fini = ls_fixture_end, .timeout = 100);
 
-/* The number behind "key": in line `line` (from 1) of those lines of RUN/metrics.jsonl that have it; 0: the last. */
-static double metric(const char *run, const char *key, int line)
-{
-    const ls_answer *answer =
-        line ? ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | sed -n %dp", key, run, line)
-             : ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | tail -n 1", key, run);
-    const char *colon = strchr(answer->output, ':');
-    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
-    return strtod(colon + 1, NULL);
-}
-
 Test(ppo, it_learns_what_is_rewarded_and_nothing_from_shuffled_rewards)
 {
     ls_expect(ls_shell("lockstep train ppo.yaml"), 0, NULL);
-    cr_expect(metric("run", "train_ratio", 1) == 1 && metric("run", "train_ratio_off", 1) == 0 &&
-              metric("run", "train_kl_k3", 1) == 0);
-    cr_expect(metric("run", "train_ratio_off", 5) == 0 && metric("run", "train_ratio_off", 4) > 0,
+    cr_expect(ls_metric("run", "train_ratio", 1) == 1 && ls_metric("run", "train_ratio_off", 1) == 0 &&
+              ls_metric("run", "train_kl_k3", 1) == 0);
+    cr_expect(ls_metric("run", "train_ratio_off", 5) == 0 && ls_metric("run", "train_ratio_off", 4) > 0,
               "iterations of 4 steps");
-    cr_expect_leq(fabs(metric("run", "train_explained_variance", 1)), 1e-6, "values begin at 0");
-    const double before = metric("run", "train_accuracy", 1), after = metric("run", "eval_accuracy", 0);
+    cr_expect_leq(fabs(ls_metric("run", "train_explained_variance", 1)), 1e-6, "values begin at 0");
+    const double before = ls_metric("run", "train_accuracy", 1), after = ls_metric("run", "eval_accuracy", 0);
     cr_expect(before > 0.15 && before < 0.85, "the base answers both ways: %g", before);
     cr_expect_gt(after, 0.9, "from %g to %g", before, after);
     ls_expect(ls_shell("lockstep train ppo.yaml run=shuffled ppo.shuffle_rewards=true && lockstep train ppo.yaml "
                        "run=warm ppo.warmup=100"),
               0, NULL);
-    cr_expect_lt(metric("shuffled", "train_accuracy", 0), 0.9, "rewards of other answers teach nothing");
-    cr_expect_lt(metric("warm", "train_accuracy", 0), 0.9, "while the values alone learn, answers stay as they are");
+    cr_expect_lt(ls_metric("shuffled", "train_accuracy", 0), 0.9, "rewards of other answers teach nothing");
+    cr_expect_lt(ls_metric("warm", "train_accuracy", 0), 0.9, "while the values alone learn, answers stay as they are");
 }
 
 Test(ppo, the_coefficient_follows_the_kl)
 {
     ls_expect(ls_shell("lockstep train ppo.yaml ppo.kl_target=1e-6 ppo.kl_horizon=100 max_steps=12"), 0, NULL);
-    const double first = metric("run", "train_kl_coef", 1), third = metric("run", "train_kl_coef", 9);
+    const double first = ls_metric("run", "train_kl_coef", 1), third = ls_metric("run", "train_kl_coef", 9);
     cr_expect_leq(fabs(first - 0.01), 1e-9);
-    cr_expect_leq(fabs(metric("run", "train_kl_coef", 5) - 0.01 * (1 - 0.2 * 32 / 100)), 1e-9,
+    cr_expect_leq(fabs(ls_metric("run", "train_kl_coef", 5) - 0.01 * (1 - 0.2 * 32 / 100)), 1e-9,
                   "no KL yet: below its target");
-    cr_expect_gt(third, metric("run", "train_kl_coef", 5), "now there is some");
+    cr_expect_gt(third, ls_metric("run", "train_kl_coef", 5), "now there is some");
 }
 
 Test(ppo, it_goes_on_in_the_middle_of_an_iteration)
