@@ -15,9 +15,10 @@ extern const ls_few_rows_kernels ls_few_rows_kernels_generic;
 extern const ls_few_rows_kernels ls_few_rows_kernels_avx2, ls_few_rows_kernels_avx512, ls_few_rows_kernels_bf16;
 #endif
 
+/* As matmul.c's kernels have it: rows must not part from those of larger products. */
 static bool pairs(ls_numerics level, ls_type type)
 {
-    return level == LS_NUMERICS_AVX512_BF16 && type == LS_BF16;
+    return ls_product_kernels_for(level, type)->unit == 2;
 }
 
 static const ls_few_rows_kernels *kernels_of(ls_numerics level, ls_type type)

@@ -7,7 +7,8 @@
  *     avx512_bf16   the same and AVX512_BF16     avx512           AVX512_CORE_BF16
  *
  * Own vector kernels give the same bits on every level (tests/tensor/test_kernels.c), matrix products on avx2 and up
- * (test_product.c): `generic` has no fused multiply-add. oneDNN's sums differ on each, hence the id.
+ * (test_product.c): `generic` has no fused multiply-add, and avx512_bf16 multiplies bf16 operands in pairs (product.h).
+ * oneDNN's sums differ on each, hence the id.
  * Raise KERNELS whenever a change alters any bit of any own kernel. */
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/onednn.h"
