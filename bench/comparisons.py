@@ -40,7 +40,7 @@ COMPARISONS = [
     {"title": "Step of the 124M GPT-2 shape, f32", "about": TEXT + " 4 x 256 tokens.",
      "ours": step("gpt2-124m", "steps=1", "steps=1 batch.grain=1 batch.grains=4"), "peers": text_peers("gpt2-124m", "f32", "--steps 1"),
      "targets": {SHARE: ">= 70 %", "share": ">= 85 %", "4 x 256": ">= 1.3"}},
-    {"title": "Step of a 12M Llama shape, bf16", "about": TEXT + " This processor has no bf16 arithmetic: weights and activations are stored in it, products are f32.",
+    {"title": "Step of a 12M Llama shape, bf16", "about": TEXT + " Where the processor has no bf16 arithmetic (AVX512_BF16), weights and activations are stored in it and products are f32.",
      "ours": step("llama-12m", "steps=5 precision=bf16", "steps=5 precision=bf16 batch.grain=2 batch.grains=4"),
      "peers": {"bf16 weights": "{python} bench/train/peer_step.py llama-12m bf16 --steps 2", "autocast": "{python} bench/train/peer_step.py llama-12m bf16 --autocast --steps 2"},
      "targets": {"share": ">= 85 %", "8 x 256 G=1": ">= 1.5"}},

@@ -2,17 +2,7 @@
  * level; with LS_PAIRS a number here is a pair of bf16 numbers, and its type f32 (product.h). */
 #include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
-#include "tensor/cpu/level/lanes.h"
-
-LANES_INLINE float element(ls_type type, const void *x, int64_t i)
-{
-    if (type == LS_F32)
-        return ((const float *)x)[i];
-    uint32_t bits = (uint32_t)((const uint16_t *)x)[i] << 16;
-    float y;
-    memcpy(&y, &bits, sizeof y);
-    return y;
-}
+#include "tensor/cpu/level/stored.h"
 
 LANES_INLINE float fused(float a, float b, float c)
 {
@@ -52,14 +42,6 @@ LANES_INLINE __m256 fused_8(__m256 a, __m256 b, __m256 c)
 #else
     return _mm256_fmadd_ps(a, b, c);
 #endif
-}
-
-LANES_INLINE __m256 load_8(ls_type type, const void *x, int64_t i)
-{
-    if (type == LS_F32)
-        return _mm256_loadu_ps((const float *)x + i);
-    __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)x + i));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
 /* turned[i] = number i of each of eight rows of w. */

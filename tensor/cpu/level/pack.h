@@ -1,17 +1,8 @@
 /* Packing for tensor/cpu/level/product.c where a unit of k is one number, f32 or bf16, in f32. See product.h. */
 #pragma once
+#include "tensor/cpu/level/stored.h"
 
 enum { UNIT = 1 };
-
-LANES_INLINE float element(ls_type type, const void *x, int64_t i)
-{
-    if (type == LS_F32)
-        return ((const float *)x)[i];
-    uint32_t bits = (uint32_t)((const uint16_t *)x)[i] << 16;
-    float y;
-    memcpy(&y, &bits, sizeof y);
-    return y;
-}
 
 LANES_INLINE void pack_rows(ls_type type, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
 {
@@ -25,16 +16,6 @@ LANES_INLINE void pack_rows(ls_type type, int64_t k, int64_t n, const void *b, i
             panel[j] = j < n ? element(type, b, p * ldb + j) : 0.0f;
     }
 }
-
-#if LANES >= 8
-LANES_INLINE __m256 load_8(ls_type type, const void *x, int64_t i)
-{
-    if (type == LS_F32)
-        return _mm256_loadu_ps((const float *)x + i);
-    __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)x + i));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-}
-#endif
 
 LANES_INLINE void pack_columns(ls_type type, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel)
 {
