@@ -125,9 +125,10 @@ static ls_status fill(ls_recipe *recipe, ls_yaml_node *root)
         status = ls_recipe_take_from(schema, root, config->run.run, config->model);
     if (status)
         return status;
-    config->recipe_text = ls_schema_write(schema, false);
-    config->recipe_fixed = ls_schema_write(schema, true);
-    return config->recipe_text && config->recipe_fixed ? LS_OK : ls_fail(LS_EMEM, "%s: no memory", recipe->path);
+    config->recipe_text = ls_schema_write(schema, LS_SCHEMA_ALL);
+    config->recipe_fixed = ls_schema_write(schema, LS_SCHEMA_FIXED);
+    config->recipe_defaults = ls_schema_write(schema, LS_SCHEMA_FIXED_DEFAULTS);
+    return config->recipe_text && config->recipe_fixed && config->recipe_defaults ? LS_OK : ls_fail(LS_EMEM, "%s: no memory", recipe->path);
 }
 
 ls_status ls_recipe_read(ls_recipe **out, const char *path, int overrides, char *const *override)

@@ -80,16 +80,53 @@ static char *read_file(const char *path, size_t *size)
     return text;
 }
 
-/* The first line in which two recipes differ. */
-static ls_status compare_fixed(const char *run, const char *there, const char *here)
+static bool same_line(const char *a, const char *b)
+{
+    const size_t length = strcspn(a, "\n");
+    return length == strcspn(b, "\n") && memcmp(a, b, length) == 0;
+}
+
+static bool same_key(const char *a, const char *b)
+{
+    const size_t length = strcspn(a, ":\n");
+    return length == strcspn(b, ":\n") && memcmp(a, b, length) == 0;
+}
+
+static const char *next_line(const char *at)
+{
+    const size_t length = strcspn(at, "\n");
+    return at + length + (at[length] == '\n');
+}
+
+static bool is_header(const char *line)
+{
+    const size_t length = strcspn(line, "\n");
+    return length > 0 && line[length - 1] == ':';
+}
+
+static ls_status refuse(const char *run, const char *there, const char *here)
+{
+    const char *line = is_header(here) ? next_line(here) : here; /* a section that the folder does not know says nothing by its name */
+    return ls_fail(LS_ESTATE, "run folder %s was begun with another recipe: it says '%.*s', this one says '%.*s'; use a new folder (run=NEW) or the old value",
+                   run, (int)strcspn(there, "\n"), there, (int)strcspn(line, "\n"), line);
+}
+
+/* The first line in which two recipes differ. Both are in the order of the option tables, of which the folder's may be
+ * older: a key that it does not know passes where it holds its default, as a new key's default is what was done before. */
+static ls_status compare_fixed(const char *run, const char *there, const char *here, const char *defaults)
 {
     while (*there || *here) {
-        const size_t a = strcspn(there, "\n"), b = strcspn(here, "\n");
-        if (a != b || memcmp(there, here, a) != 0)
-            return ls_fail(LS_ESTATE, "run folder %s was begun with another recipe: it says '%.*s', this one says '%.*s'; use a new folder (run=NEW) or the old value",
-                           run, (int)a, there, (int)b, here);
-        there += a + (there[a] == '\n');
-        here += b + (here[b] == '\n');
+        const bool of_default = *defaults && same_line(defaults, here), same = same_line(there, here);
+        if (of_default)
+            defaults = next_line(defaults);
+        if (!same && of_default && !same_key(there, here)) {
+            here = next_line(here);
+            continue;
+        }
+        if (!same)
+            return refuse(run, there, here);
+        there = next_line(there);
+        here = next_line(here);
     }
     return LS_OK;
 }
@@ -100,7 +137,7 @@ static ls_status write_recipe(const ls_train_config *config)
     size_t size = 0;
     snprintf(path, sizeof path, "%s/recipe.fixed.yaml", config->run.run);
     char *there = read_file(path, &size);
-    ls_status status = there ? compare_fixed(config->run.run, there, config->recipe_fixed)
+    ls_status status = there ? compare_fixed(config->run.run, there, config->recipe_fixed, config->recipe_defaults)
                              : ls_run_write_file(path, config->recipe_fixed, strlen(config->recipe_fixed));
     free(there);
     if (status != LS_OK)

@@ -103,6 +103,7 @@ typedef struct {
     void *task_options;            /* the task's struct */
     const char *recipe_text;       /* resolved, as YAML: stored with run and checkpoints */
     const char *recipe_fixed;      /* the same, only keys that may not change on resume: compared */
+    const char *recipe_defaults;   /* of these the ones that hold their default */
 } ls_train_config;
 
 /* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "early_stop", "profile", "guard", "model", "lora" in the order of

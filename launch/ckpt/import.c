@@ -151,7 +151,7 @@ static ls_status put_recipe(import *i)
     snprintf(path, sizeof path, "%s/recipe.yaml", i->partial);
     ls_schema schema = {.file = path, .arena = i->arena};
     ls_schema_add(&schema, "model", ls_transformer_option_rows, &i->options);
-    i->recipe = ls_schema_write(&schema, false);
+    i->recipe = ls_schema_write(&schema, LS_SCHEMA_ALL);
     return i->recipe ? put(path, i->recipe, strlen(i->recipe)) : ls_fail(LS_EMEM, "%s: no memory for the recipe", path);
 }
 

@@ -128,7 +128,7 @@ static ls_status fill_option(const ls_schema *schema, int s, const ls_option *op
     return status == LS_ERECIPE ? ls_schema_fail_at(schema, at, key) : status;
 }
 
-static ls_status fill_default(const ls_schema *schema, int s, const ls_option *option)
+ls_status ls_schema_default(const ls_schema *schema, int s, const ls_option *option, void *field)
 {
     if (!option->fallback)
         return LS_OK;
@@ -138,7 +138,7 @@ static ls_status fill_default(const ls_schema *schema, int s, const ls_option *o
     ls_status status = ls_yaml_parse(&node, option->fallback, strlen(option->fallback), place, schema->arena);
     const ls_yaml_node *at = node;
     if (!status)
-        status = ls_option_read(option, node, (char *)schema->section[s].values + option->offset, schema->arena, &at);
+        status = ls_option_read(option, node, field, schema->arena, &at);
     return ls_fail_at(status, "default of %s in its option table", place);
 }
 
@@ -209,7 +209,7 @@ ls_status ls_schema_fill(const ls_schema *schema, const ls_yaml_node *root)
         return ls_fail(LS_ERECIPE, "%s:%d: expected `key: value` lines", schema->file, root->line);
     for (int s = 0; s < schema->sections; s++)
         for (const ls_option *option = schema->section[s].options; option && option->key; option++) {
-            ls_status status = fill_default(schema, s, option);
+            ls_status status = ls_schema_default(schema, s, option, (char *)schema->section[s].values + option->offset);
             if (status)
                 return status;
         }

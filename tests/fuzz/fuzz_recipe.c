@@ -72,7 +72,7 @@ static const char *resolve(ls_arena *arena, values *v, const char *text, size_t 
     if (!status)
         status = ls_schema_fill(&schema, root);
     if (!status)
-        return ls_schema_write(&schema, false);
+        return ls_schema_write(&schema, LS_SCHEMA_ALL);
     require(status == LS_ERECIPE || status == LS_EMEM);
     require(strstr(ls_fail_sentence(), "fuzz.yaml") || strstr(ls_fail_sentence(), "command line") || status == LS_EMEM);
     return NULL;

@@ -63,6 +63,16 @@ Test(bad_run, a_run_folder_of_another_recipe_is_refused_and_left_alone)
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=3 threads=2 batch.schedule=round"), 0, NULL);
 }
 
+Test(bad_run, a_folder_from_before_a_key_was_known_goes_on_with_its_default)
+{
+    ls_expect(ls_shell("lockstep train tiny.yaml max_steps=2"), 0, NULL);
+    /* as an older lockstep wrote it: without a key in the middle of a section, and without a whole section */
+    ls_expect(ls_shell("sed -i -e '/^  nesterov:/d' -e '/^guard:/,/^[a-z]/{/^guard:/d;/^  /d}' run/recipe.fixed.yaml && "
+                       "grep -q weight_decay: run/recipe.fixed.yaml && ! grep -q guard: run/recipe.fixed.yaml"), 0, NULL);
+    ls_expect(ls_shell("lockstep train tiny.yaml max_steps=4 guard.spike=9"), 1, "another recipe", "spike", NULL);
+    ls_expect(ls_shell("lockstep train tiny.yaml max_steps=4"), 0, NULL);
+}
+
 Test(bad_run, other_data_under_the_same_name_is_refused)
 {
     ls_expect(ls_shell("lockstep train tiny.yaml max_steps=2"), 0, NULL);

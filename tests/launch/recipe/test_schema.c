@@ -223,10 +223,10 @@ Test(schema, elements_of_a_list_have_defaults_of_their_own_and_read_back)
     cr_assert_null(crops[0].why);
     cr_assert_eq(crops[1].share, 0.5);
     cr_assert_str_eq(crops[1].why, "light");
-    char *resolved = ls_schema_write(&r.schema, true);
+    char *resolved = ls_schema_write(&r.schema, LS_SCHEMA_FIXED);
     cr_assert(strstr(resolved, "  crops: [{where: \"*\", share: 0.1}, {where: left, share: 0.5, why: light}]\n"), "%s", resolved);
     cr_assert_eq(read_recipe(&again, resolved, NULL), LS_OK, "%s in\n%s", ls_fail_sentence(), resolved);
-    cr_assert_str_eq(ls_schema_write(&again.schema, true), resolved);
+    cr_assert_str_eq(ls_schema_write(&again.schema, LS_SCHEMA_FIXED), resolved);
     ls_arena_free(r.arena);
     ls_arena_free(again.arena);
 }
@@ -250,12 +250,12 @@ Test(schema, the_resolved_text_reads_back_to_itself)
     const char *text = GOOD "run: \"a: \\u00e9 #\\x01 null \\u2028\"\nseed: -9007199254740993\nshuffle: off\n"
                             "optimizer: {name: lion, lr: 0.1, betas: [0.1, 3e-1]}\n";
     cr_assert_eq(read_recipe(&r, text, NULL), LS_OK, "%s", ls_fail_sentence());
-    char *resolved = ls_schema_write(&r.schema, false);
+    char *resolved = ls_schema_write(&r.schema, LS_SCHEMA_ALL);
     cr_assert_eq(read_recipe(&again, resolved, NULL), LS_OK, "%s in\n%s", ls_fail_sentence(), resolved);
     cr_assert_str_eq(again.top.run, r.top.run);
     cr_assert_eq(again.top.seed, INT64_C(-9007199254740993));
     cr_assert_eq(memcmp(&again.optimizer, &r.optimizer, sizeof r.optimizer), 0);
-    cr_assert_str_eq(ls_schema_write(&again.schema, false), resolved);
+    cr_assert_str_eq(ls_schema_write(&again.schema, LS_SCHEMA_ALL), resolved);
     ls_arena_free(r.arena);
     ls_arena_free(again.arena);
 }
@@ -265,16 +265,30 @@ Test(schema, the_fixed_text_leaves_out_what_a_resume_may_change)
     recipe r;
     const char *override[] = {"every=7", "run=elsewhere", NULL};
     cr_assert_eq(read_recipe(&r, GOOD, override), LS_OK);
-    cr_assert_str_eq(ls_schema_write(&r.schema, true), "task: sft\n"
-                                                       "seed: 17\n"
-                                                       "shuffle: true\n"
-                                                       "optimizer:\n"
-                                                       "  name: adamw\n"
-                                                       "  lr: 0.001\n"
-                                                       "  betas: [0.9, 0.95]\n"
-                                                       "data:\n"
-                                                       "  train: [{path: shards/a, weight: 1}]\n"
-                                                       "  sizes: []\n");
+    cr_assert_str_eq(ls_schema_write(&r.schema, LS_SCHEMA_FIXED), "task: sft\n"
+                                                                  "seed: 17\n"
+                                                                  "shuffle: true\n"
+                                                                  "optimizer:\n"
+                                                                  "  name: adamw\n"
+                                                                  "  lr: 0.001\n"
+                                                                  "  betas: [0.9, 0.95]\n"
+                                                                  "data:\n"
+                                                                  "  train: [{path: shards/a, weight: 1}]\n"
+                                                                  "  sizes: []\n");
+    ls_arena_free(r.arena);
+}
+
+Test(schema, the_fixed_defaults_are_the_fixed_keys_left_as_they_were)
+{
+    recipe r;
+    const char *override[] = {"every=7", "optimizer.lr=2e-5", "optimizer.betas=[0.9, 0.95]", "shuffle=false", NULL};
+    cr_assert_eq(read_recipe(&r, GOOD, override), LS_OK);
+    cr_assert_str_eq(ls_schema_write(&r.schema, LS_SCHEMA_FIXED_DEFAULTS), "seed: 17\n"
+                                                                           "optimizer:\n"
+                                                                           "  name: adamw\n"
+                                                                           "  betas: [0.9, 0.95]\n"
+                                                                           "data:\n"
+                                                                           "  sizes: []\n");
     ls_arena_free(r.arena);
 }
 
