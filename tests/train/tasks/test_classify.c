@@ -17,15 +17,6 @@ static void begin(void)
 
 TestSuite(classify, .init = begin, .fini = ls_fixture_end, .timeout = 100);
 
-/* The number behind "key": in the last line of RUN/metrics.jsonl that has it. */
-static double metric(const char *run, const char *key)
-{
-    const ls_answer *answer = ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | tail -n 1", key, run);
-    const char *colon = strchr(answer->output, ':');
-    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
-    return strtod(colon + 1, NULL);
-}
-
 static float *tensor(const char *run, int step, const char *name, int64_t *count)
 {
     char path[256];
@@ -40,11 +31,11 @@ static float *tensor(const char *run, int step, const char *name, int64_t *count
 Test(classify, both_families_learn_the_digits)
 {
     ls_expect(ls_shell("lockstep train digits.yaml max_steps=120 augment="), 0, "150 images", "least recall", "run/confusion.txt", NULL);
-    cr_expect_geq(metric("run", "eval_accuracy"), 0.75, "%g", metric("run", "eval_accuracy"));
-    cr_expect_geq(metric("run", "eval_top5"), metric("run", "eval_accuracy"));
+    cr_expect_geq(ls_metric("run", "eval_accuracy", 0), 0.75, "%g", ls_metric("run", "eval_accuracy", 0));
+    cr_expect_geq(ls_metric("run", "eval_top5", 0), ls_metric("run", "eval_accuracy", 0));
     ls_expect(ls_shell("lockstep train digits.yaml run=vit precision=bf16 max_steps=120 augment= "
                        "'model={family: vit, patch: 2, layers: 2, width: 32, heads: 4}' 'optimizer={lr: 5e-3, warmup: 10}'"), 0, NULL);
-    cr_expect_geq(metric("vit", "eval_accuracy"), 0.7, "%g", metric("vit", "eval_accuracy"));
+    cr_expect_geq(ls_metric("vit", "eval_accuracy", 0), 0.7, "%g", ls_metric("vit", "eval_accuracy", 0));
 }
 
 /* Rows of the file add up to the images of the class, its diagonal to the right answers. */
@@ -52,7 +43,7 @@ Test(classify, the_confusion_table_says_what_the_measures_say)
 {
     ls_expect(ls_shell("lockstep train digits.yaml max_steps=25"), 0, NULL);
     char want[64], got[256];
-    snprintf(want, sizeof want, "%.0f of 150\n", round(150 * metric("run", "eval_accuracy")));
+    snprintf(want, sizeof want, "%.0f of 150\n", round(150 * ls_metric("run", "eval_accuracy", 0)));
     const ls_answer *answer = ls_shell("awk '!/^#/ && $1 != \"class\" {n = 0; for (i = 2; i <= 11; i++) n += $i; if (n != $12) print \"row\", $1, n, $12;"
                                        " r = $($1 + 2); if (sprintf(\"%%.4f\", r / n) != $13) print \"recall\", $1, r / n, $13; right += r; all += n}"
                                        " END {printf \"%%d of %%d\\n\", right, all}' run/confusion.txt");
@@ -84,7 +75,7 @@ Test(classify, running_statistics_fold_in_the_order_of_the_grains)
         free(five);
     }
     ls_expect(ls_shell("lockstep train digits.yaml run=a max_steps=1 && lockstep train digits.yaml run=b max_steps=1 model.norm_momentum=0.9"), 0, NULL);
-    cr_expect_eq(metric("a", "grad_norm"), metric("b", "grad_norm"));
+    cr_expect_eq(ls_metric("a", "grad_norm", 0), ls_metric("b", "grad_norm", 0));
     ls_expect(ls_shell("lockstep ckpt info a | grep running > lines; wc -l < lines; grep -c optimizer lines"), 1, "10\n0\n", NULL); /* no moments */
 }
 
@@ -103,7 +94,7 @@ Test(classify, evaluation_reads_the_running_statistics)
     }
     cr_assert_gt(loss[0], 0);
     cr_expect_leq(fabs(loss[1] / loss[0] - 1), 1e-5, "%.9g in grains of 150, %.9g in grains of 2", loss[0], loss[1]);
-    cr_expect_leq(fabs(metric("run", "eval_loss") / loss[0] - 1), 1e-5, "model.from takes them over");
+    cr_expect_leq(fabs(ls_metric("run", "eval_loss", 0) / loss[0] - 1), 1e-5, "model.from takes them over");
 }
 
 Test(classify, what_does_not_fit_is_refused)

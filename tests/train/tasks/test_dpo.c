@@ -24,23 +24,14 @@ static void begin(void)
 
 TestSuite(dpo, .init = begin, .fini = ls_fixture_end, .timeout = 240);
 
-/* The number behind "key": in the first or last line of RUN/metrics.jsonl that has it. */
-static double metric(const char *run, const char *key, const char *which)
-{
-    const ls_answer *answer = ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | %s -n 1", key, run, which);
-    const char *colon = strchr(answer->output, ':');
-    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
-    return strtod(colon + 1, NULL);
-}
-
 static double first(const char *run, const char *key)
 {
-    return metric(run, key, "head");
+    return ls_metric(run, key, 1);
 }
 
 static double last(const char *run, const char *key)
 {
-    return metric(run, key, "tail");
+    return ls_metric(run, key, 0);
 }
 
 static float *tensor(const char *folder, const char *name, int64_t *count)

@@ -25,15 +25,6 @@ static void begin(void)
 
 TestSuite(lora, .init = begin, .fini = ls_fixture_end, .timeout = 240);
 
-/* The number behind "key": in the first or last line of RUN/metrics.jsonl that has it. */
-static double metric(const char *run, const char *key, const char *which)
-{
-    const ls_answer *answer = ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | %s -n 1", key, run, which);
-    const char *colon = strchr(answer->output, ':');
-    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
-    return strtod(colon + 1, NULL);
-}
-
 static bool same(const char *folder_a, const char *folder_b, const char *name)
 {
     ls_state_entry a, b;
@@ -50,8 +41,8 @@ static bool same(const char *folder_a, const char *folder_b, const char *name)
 Test(lora, it_begins_as_its_base_and_leaves_that_as_it_is)
 {
     ls_expect(ls_shell("lockstep train lora.yaml optimizer.lr=1e-2"), 0, "of them frozen", NULL);
-    cr_expect_eq(metric("run", "eval_loss", "head"), metric("base", "eval_loss", "tail"), "B is zero: the same bits");
-    cr_expect_lt(metric("run", "eval_loss", "tail"), metric("run", "eval_loss", "head") - 0.003);
+    cr_expect_eq(ls_metric("run", "eval_loss", 1), ls_metric("base", "eval_loss", 0), "B is zero: the same bits");
+    cr_expect_lt(ls_metric("run", "eval_loss", 0), ls_metric("run", "eval_loss", 1) - 0.003);
     static const char *const still[] = {"model/blocks/1/attention/query/weight", "model/blocks/0/mlp/down/weight",
                                         "model/embedding/token/weight", "model/final_norm/gain"};
     for (int i = 0; i < 4; i++)
@@ -72,11 +63,11 @@ Test(lora, readers_of_its_weights_get_them_merged)
     ls_expect(ls_shell("lockstep train lora.yaml ema.decay=0.8"), 0, NULL);
     snprintf(command, sizeof command, plain, "plain", "");
     ls_expect(ls_shell("%s", command), 0, NULL);
-    cr_expect_leq(fabs(metric("plain", "eval_loss", "head") / metric("run", "eval_loss", "tail") - 1), 1e-6);
+    cr_expect_leq(fabs(ls_metric("plain", "eval_loss", 1) / ls_metric("run", "eval_loss", 0) - 1), 1e-6);
     snprintf(command, sizeof command, plain, "averaged", "model.from_ema=true");
     ls_expect(ls_shell("%s", command), 0, "averaged weights of run", NULL);
-    cr_expect_leq(fabs(metric("averaged", "eval_loss", "head") / metric("run", "eval_loss_ema", "tail") - 1), 1e-6);
-    cr_expect_neq(metric("averaged", "eval_loss", "head"), metric("plain", "eval_loss", "head"));
+    cr_expect_leq(fabs(ls_metric("averaged", "eval_loss", 1) / ls_metric("run", "eval_loss_ema", 0) - 1), 1e-6);
+    cr_expect_neq(ls_metric("averaged", "eval_loss", 1), ls_metric("plain", "eval_loss", 1));
     /* generate reads them too: the same words from the adapters' folder, and from the merged one's; other ones from the
      * base */
     ls_expect(
@@ -86,7 +77,7 @@ Test(lora, readers_of_its_weights_get_them_merged)
     /* adapters of a run that begins from this one are new, on top of the merged weights */
     ls_expect(ls_shell("lockstep train lora.yaml model.from=run run=next max_steps=1 lora.rank=2 optimizer.lr=0"), 0,
               NULL);
-    cr_expect_eq(metric("next", "eval_loss", "head"), metric("plain", "eval_loss", "head"));
+    cr_expect_eq(ls_metric("next", "eval_loss", 1), ls_metric("plain", "eval_loss", 1));
 }
 
 Test(lora, preference_learning_takes_them)
@@ -94,11 +85,11 @@ Test(lora, preference_learning_takes_them)
     static const char *const with =
         "lockstep train pairs.yaml model.from=base 'lora={rank: 8, alpha: 32, targets: all}' optimizer.lr=1e-2";
     ls_expect(ls_shell("%s task=dpo run=dpo", with), 0, NULL);
-    cr_expect_eq(metric("dpo", "eval_margin", "head"), 0, "the reference is the model without adapters");
-    cr_expect_geq(metric("dpo", "eval_accuracy", "tail"), 0.9, "%g", metric("dpo", "eval_accuracy", "tail"));
+    cr_expect_eq(ls_metric("dpo", "eval_margin", 1), 0, "the reference is the model without adapters");
+    cr_expect_geq(ls_metric("dpo", "eval_accuracy", 0), 0.9, "%g", ls_metric("dpo", "eval_accuracy", 0));
     ls_expect(ls_shell("lockstep ckpt info dpo | grep -c reference/"), 1, "0\n", NULL);
     ls_expect(ls_shell("%s run=reward", with), 0, NULL);
-    cr_expect_geq(metric("reward", "eval_accuracy", "tail"), 0.9, "%g", metric("reward", "eval_accuracy", "tail"));
+    cr_expect_geq(ls_metric("reward", "eval_accuracy", 0), 0.9, "%g", ls_metric("reward", "eval_accuracy", 0));
     ls_expect(ls_shell("lockstep ckpt info reward | grep -c 'first_moment/reward/head'"), 0, "1\n", NULL);
     cr_expect(same("reward", "base", "model/blocks/1/mlp/down/weight") &&
               same("dpo", "base", "model/blocks/1/mlp/down/weight"));

@@ -17,15 +17,6 @@ static void begin(void)
 
 TestSuite(reward, .init = begin, .fini = ls_fixture_end, .timeout = 240);
 
-/* The number behind "key": in the last line of RUN/metrics.jsonl that has it. */
-static double metric(const char *run, const char *key)
-{
-    const ls_answer *answer = ls_shell("grep -o '\"%s\": [-0-9.e+]*' %s/metrics.jsonl | tail -n 1", key, run);
-    const char *colon = strchr(answer->output, ':');
-    cr_assert_not_null(colon, "%s has no %s: %s", run, key, answer->output);
-    return strtod(colon + 1, NULL);
-}
-
 static double scalar(const char *run, int step, const char *name)
 {
     char path[256];
@@ -45,19 +36,19 @@ Test(reward, it_learns_what_is_preferred_and_says_how_sure_that_is)
     const ls_answer *answer = ls_shell("lockstep train pairs.yaml");
     ls_expect(answer, 0, "held-out pairs judged right", "95% interval", "over 41 pairs", NULL);
     cr_expect_lt(fabs(strtod(strstr(answer->output, "step 0: held-out loss ") + 22, NULL) - log(2)), 0.4);
-    cr_expect_geq(metric("run", "eval_accuracy"), 0.95, "%g", metric("run", "eval_accuracy"));
-    cr_expect_gt(metric("run", "eval_margin"), 1);
-    cr_expect_lt(metric("run", "eval_accuracy_low"), metric("run", "eval_accuracy"));
-    cr_expect_leq(metric("run", "eval_accuracy"), metric("run", "eval_accuracy_high"));
-    cr_expect_leq(fabs(scalar("run", 24, "reward/mean") - metric("run", "eval_reward")), 1e-6);
-    cr_expect_leq(fabs(scalar("run", 24, "reward/deviation") - metric("run", "eval_spread")), 1e-6);
+    cr_expect_geq(ls_metric("run", "eval_accuracy", 0), 0.95, "%g", ls_metric("run", "eval_accuracy", 0));
+    cr_expect_gt(ls_metric("run", "eval_margin", 0), 1);
+    cr_expect_lt(ls_metric("run", "eval_accuracy_low", 0), ls_metric("run", "eval_accuracy", 0));
+    cr_expect_leq(ls_metric("run", "eval_accuracy", 0), ls_metric("run", "eval_accuracy_high", 0));
+    cr_expect_leq(fabs(scalar("run", 24, "reward/mean") - ls_metric("run", "eval_reward", 0)), 1e-6);
+    cr_expect_leq(fabs(scalar("run", 24, "reward/deviation") - ls_metric("run", "eval_spread", 0)), 1e-6);
     /* margins ask for more than they get */
     ls_expect(ls_shell("lockstep train pairs.yaml run=wide reward.margin=3"), 0, NULL);
-    cr_expect_gt(metric("wide", "eval_margin"), metric("run", "eval_margin") + 0.5, "%g",
-                 metric("wide", "eval_margin"));
+    cr_expect_gt(ls_metric("wide", "eval_margin", 0), ls_metric("run", "eval_margin", 0) + 0.5, "%g",
+                 ls_metric("wide", "eval_margin", 0));
     /* rewards of pairs may lie anywhere; centred ones do not */
     ls_expect(ls_shell("lockstep train pairs.yaml run=centred reward.center=0.3"), 0, NULL);
-    cr_expect_lt(fabs(metric("centred", "eval_reward")), 0.2, "%g", metric("centred", "eval_reward"));
+    cr_expect_lt(fabs(ls_metric("centred", "eval_reward", 0)), 0.2, "%g", ls_metric("centred", "eval_reward", 0));
 }
 
 /* A pair's reward does not depend on what else is in its row or its grain, to the bit: accuracies and losses are sums
@@ -71,8 +62,8 @@ Test(reward, packed_pairs_count_as_pairs_alone)
               0, NULL);
     static const char *const keys[] = {"eval_margin", "eval_reward", "eval_spread", "eval_loss"};
     for (int i = 0; i < 4; i++)
-        cr_expect_leq(fabs(metric("packed", keys[i]) / metric("alone", keys[i]) - 1), 1e-5, "%s", keys[i]);
-    cr_expect_eq(metric("packed", "eval_accuracy"), metric("alone", "eval_accuracy"));
+        cr_expect_leq(fabs(ls_metric("packed", keys[i], 0) / ls_metric("alone", keys[i], 0) - 1), 1e-5, "%s", keys[i]);
+    cr_expect_eq(ls_metric("packed", "eval_accuracy", 0), ls_metric("alone", "eval_accuracy", 0));
 }
 
 /* In float64 from recorded rewards: what the log says of the pairs is what their rewards give. */
@@ -86,7 +77,7 @@ Test(reward, the_loss_is_a_mean_over_pairs_whatever_a_row_holds)
               0, NULL);
     ls_expect(ls_shell("grep -o 'counted_pairs\": [0-9]*' few/metrics.jsonl one/metrics.jsonl | tr -d '\\n'"), 0,
               "one/metrics.jsonl:counted_pairs\": 4", NULL);
-    cr_expect_gt(metric("few", "counted_pairs"), 4);
+    cr_expect_gt(ls_metric("few", "counted_pairs", 0), 4);
 }
 
 Test(reward, it_begins_with_a_language_models_weights)
@@ -118,7 +109,7 @@ Test(reward, outcomes_teach_right_from_wrong)
 {
     ls_expect(ls_shell("lockstep train pairs.yaml 'data={train: outcomes, eval: outcomes-holdout}'"), 0,
               "held-out answers judged right", NULL);
-    cr_expect_geq(metric("run", "eval_accuracy"), 0.95, "%g", metric("run", "eval_accuracy"));
+    cr_expect_geq(ls_metric("run", "eval_accuracy", 0), 0.95, "%g", ls_metric("run", "eval_accuracy", 0));
     ls_expect(ls_shell("lockstep train pairs.yaml run=x 'data={train: outcomes}' reward.center=0.1"), 2,
               "reward.center", "outcomes", NULL);
     ls_expect(ls_shell("lockstep train pairs.yaml run=x 'data={train: pairs, eval: outcomes}'"), 2, "outcomes",
