@@ -9,8 +9,9 @@
  *
  * A block has as many rows as KEPT numbers allow, by the vocabulary alone. Order of sums: as in matmul.c inside a
  * block, then blocks ascending (vocabulary for dx, rows for dw). A row's loss and dx depend on the row alone; skipped
- * rows cost nothing. z has the bits of ls_cpu_matmul's x w^T in f32. bf16 is widened block by block. f64 serves
- * gradient checks: plain loops. */
+ * rows cost nothing. z has the bits of ls_cpu_matmul's x w^T with f32 results. bf16 is widened block by block, or, where
+ * the processor multiplies it in pairs (product.h), multiplied as it is: then d is rounded to bf16, as every gradient
+ * that a product of bf16 numbers takes. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/softmax_tile.h"
@@ -37,8 +38,11 @@ typedef struct {
     int64_t block_rows;                     /* the most rows of a block, and its distance of words in z */
     int64_t rows, first_word, words;        /* this block */
     int32_t *index;                         /* [rows]: the row of args */
-    float *x, *w, *dx;                      /* f32: gathered rows, this block's words, gradient of x */
-    float *p;                               /* logits, then p, then d: of all words, or of this block's */
+    ls_type type;                           /* of the products' operands: f32, or bf16 in pairs */
+    void *x, *w;                            /* gathered rows; this block's words, NULL: in place */
+    float *dx;                              /* gradient of x */
+    float *p;                               /* logits, then p, then in f32 d: of all words, or of this block's */
+    uint16_t *d;                            /* in bf16: of this block's words, NULL: in p */
     float *tops;                            /* [vocabulary / WORDS_AT_ONCE][block_rows]: m_so_far */
     float *m, *l, *shrink, *picked, *scale; /* [block_rows] */
 } blocks;
@@ -79,11 +83,12 @@ static ls_status take(blocks *b)
 {
     const ls_cross_entropy_args *x = b->args;
     b->block_rows = rows_of_block(b);
-    const int64_t words = b->keeps ? x->vocabulary : least(WORDS, x->vocabulary);
     b->index = ls_arena_array(b->scratch, int32_t, b->block_rows);
-    b->x = ls_arena_array(b->scratch, float, b->block_rows * x->width);
-    b->w = x->type == LS_F32 ? NULL : ls_arena_array(b->scratch, float, least(WORDS, x->vocabulary) * x->width);
-    b->p = ls_arena_array(b->scratch, float, words * b->block_rows);
+    const int64_t words_at_once = least(WORDS, x->vocabulary);
+    b->x = ls_arena_take(b->scratch, (size_t)(b->block_rows * x->width) * ls_type_size(b->type));
+    b->w = x->type == b->type ? NULL : ls_arena_array(b->scratch, float, words_at_once * x->width);
+    b->d = b->type == LS_F32 || !b->keeps ? NULL : ls_arena_array(b->scratch, uint16_t, words_at_once * b->block_rows);
+    b->p = ls_arena_array(b->scratch, float, (b->keeps ? x->vocabulary : words_at_once) * b->block_rows);
     b->tops = ls_arena_array(b->scratch, float, ceil_div(x->vocabulary, WORDS_AT_ONCE) * b->block_rows);
     b->dx = x->dx ? ls_arena_array(b->scratch, float, b->block_rows * x->width) : NULL;
     float **vectors[] = {&b->m, &b->l, &b->shrink, &b->picked, &b->scale};
@@ -99,8 +104,8 @@ static int64_t gather(blocks *b, int64_t row)
     for (b->rows = 0; row < x->rows && b->rows < b->block_rows; row++) {
         if (!counts(x, row))
             continue;
-        b->device->cast(b->device, x->type, LS_F32, x->width, at(x->x, x->type, row * x->width),
-                        b->x + b->rows * x->width);
+        b->device->cast(b->device, x->type, b->type, x->width, at(x->x, x->type, row * x->width),
+                        (void *)at(b->x, b->type, b->rows * x->width));
         b->index[b->rows++] = (int32_t)row;
     }
     return row;
@@ -111,16 +116,16 @@ static float *words_of(const blocks *b, int64_t word)
     return b->p + (b->keeps ? word * b->block_rows : 0);
 }
 
-/* Sets the block of words from `first` on, and returns it in f32. */
-static const float *begin_words(blocks *b, int64_t first)
+/* Sets the block of words from `first` on, and returns it in the products' type. */
+static const void *begin_words(blocks *b, int64_t first)
 {
     const ls_cross_entropy_args *x = b->args;
     b->first_word = first;
     b->words = least(WORDS, x->vocabulary - first);
     const void *w = at(x->w, x->type, first * x->width);
-    if (x->type == LS_F32)
+    if (x->type == b->type)
         return w;
-    b->device->cast(b->device, x->type, LS_F32, b->words * x->width, w, b->w);
+    b->device->cast(b->device, x->type, b->type, b->words * x->width, w, b->w);
     return b->w;
 }
 
@@ -134,13 +139,14 @@ static void run_lanes(blocks *b, ls_team_item f)
 static ls_status logits(blocks *b, int64_t first)
 {
     const int64_t width = b->args->width;
-    const float *w = begin_words(b, first);
+    const void *w = begin_words(b, first);
     float *z = words_of(b, first);
     for (int64_t word = 0; word < b->words; word++) /* lanes past the last row compute on zeros; nobody reads them */
         for (int64_t lane = b->rows; lane < b->block_rows; lane++)
             z[word * b->block_rows + lane] = 0;
     return ls_cpu_matmul(b->device,
-                         &(ls_matmul_args){.batch = 1,
+                         &(ls_matmul_args){.type_ab = b->type,
+                                           .batch = 1,
                                            .m = b->words,
                                            .n = b->rows,
                                            .k = width,
@@ -195,37 +201,54 @@ static ls_status losses(blocks *b)
 
 /* ---- gradients ---- */
 
+/* What p of a lane's words is multiplied by: e^(m_so_far - lse) weight. */
+static void factors_of(const blocks *b, int64_t word, int64_t lane, float factor[LANE_GROUP])
+{
+    memcpy(factor, b->tops + word / WORDS_AT_ONCE * b->block_rows + lane, LANE_GROUP * sizeof *factor);
+    b->softmax->probability(1, LANE_GROUP, factor, LANE_GROUP, NULL, b->m + lane);
+    for (int i = 0; i < LANE_GROUP; i++)
+        factor[i] *= b->scale[lane + i];
+}
+
+/* d of WORDS_AT_ONCE words from `first` of the block on, LANE_GROUP lanes: in place of p, or rounded. */
+static void gradient_tile(const blocks *b, int64_t first, int64_t lane)
+{
+    const int64_t words = least(WORDS_AT_ONCE, b->words - first), ld = b->block_rows;
+    const ls_kernels *bf16 = ls_cpu_kernels_of(b->device, LS_BF16);
+    float *p = words_of(b, b->first_word + first) + lane, factor[LANE_GROUP];
+    factors_of(b, b->first_word + first, lane, factor);
+    for (int64_t word = 0; word < words; word++)
+        for (int i = 0; i < LANE_GROUP; i++)
+            p[word * ld + i] *= factor[i];
+    for (int64_t i = 0; i < least(LANE_GROUP, b->rows - lane); i++) {
+        const int64_t word = b->args->labels[b->index[lane + i]] - b->first_word - first;
+        if (word >= 0 && word < words)
+            p[word * ld + i] -= b->scale[lane + i];
+    }
+    for (int64_t word = 0; b->d && word < words; word++)
+        bf16->narrow(LANE_GROUP, p + word * ld, b->d + (first + word) * ld + lane);
+}
+
 static void gradient_lanes(void *context, int64_t item)
 {
     const blocks *b = context;
-    const int64_t lane = item * LANE_GROUP, ld = b->block_rows;
-    float *p = words_of(b, b->first_word) + lane;
-    for (int64_t first = 0; first < b->words; first += WORDS_AT_ONCE) {
-        const int64_t words = least(WORDS_AT_ONCE, b->words - first);
-        float factor[LANE_GROUP];
-        memcpy(factor, b->tops + (b->first_word + first) / WORDS_AT_ONCE * ld + lane, sizeof factor);
-        b->softmax->probability(1, LANE_GROUP, factor, LANE_GROUP, NULL, b->m + lane);
-        for (int i = 0; i < LANE_GROUP; i++)
-            factor[i] *= b->scale[lane + i];
-        for (int64_t word = first; word < first + words; word++)
-            for (int i = 0; i < LANE_GROUP; i++)
-                p[word * ld + i] *= factor[i];
-    }
-    for (int64_t i = 0; i < least(LANE_GROUP, b->rows - lane); i++) {
-        int64_t word = b->args->labels[b->index[lane + i]] - b->first_word;
-        if (word >= 0 && word < b->words)
-            p[word * ld + i] -= b->scale[lane + i];
-    }
+    for (int64_t first = 0; first < b->words; first += WORDS_AT_ONCE)
+        gradient_tile(b, first, item * LANE_GROUP);
 }
 
 static ls_status gradients_of_words(blocks *b, int64_t word, bool first_rows)
 {
     const ls_cross_entropy_args *x = b->args;
-    const float *w = begin_words(b, word);
+    const void *w = begin_words(b, word);
     ls_status status = LS_OK;
     run_lanes(b, gradient_lanes);
-    ls_matmul_args product = {
-        .batch = 1, .n = x->width, .a = words_of(b, word), .lda = b->block_rows, .ldb = x->width, .ldc = x->width};
+    ls_matmul_args product = {.type_ab = b->type,
+                              .batch = 1,
+                              .n = x->width,
+                              .a = b->d ? (const void *)b->d : words_of(b, word),
+                              .lda = b->block_rows,
+                              .ldb = x->width,
+                              .ldc = x->width};
     if (x->dw) {
         product.m = b->words;
         product.k = b->rows;
@@ -266,11 +289,13 @@ static ls_status gradients(blocks *b, bool first_rows)
 
 static ls_status each_block(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch)
 {
+    const ls_numerics level = ((const ls_cpu *)device->self)->level;
     blocks b = {.device = device,
                 .args = args,
                 .scratch = scratch,
                 .keeps = args->dx || args->dw,
-                .softmax = ls_softmax_tile_kernels_of(((const ls_cpu *)device->self)->level)};
+                .type = ls_product_kernels_for(level, args->type)->unit == 2 ? LS_BF16 : LS_F32,
+                .softmax = ls_softmax_tile_kernels_of(level)};
     ls_status status = take(&b);
     bool first_rows = true;
     for (int64_t row = 0; row < args->rows && status == LS_OK;) {
