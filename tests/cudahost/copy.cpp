@@ -1,0 +1,261 @@
+/* cudaMalloc and its kin, copies and fills: checks of the arguments, and the queueing that CUDA documents ("API
+ * synchronization behavior"). From pageable memory a copy reads its source before the call returns; to pageable memory it
+ * is done when the call returns; between device and pinned memory it runs when the stream comes to it, and a host that
+ * reads or writes the buffer before that gets, or leaves, the wrong bytes. */
+#include "stream.h"
+#include <string.h>
+#include <cudahost.h>
+
+struct rectangle {
+    char *to;
+    const char *from;
+    size_t to_pitch, from_pitch, width, height;
+};
+
+static size_t extent(size_t pitch, const rectangle &r)
+{
+    return r.height == 0 || r.width == 0 ? 0 : pitch * (r.height - 1) + r.width;
+}
+
+static const char *const kind_names[] = {"host to host", "host to device", "device to host", "device to device",
+                                         "default"};
+
+/* The direction must be that of the pointers, and both ranges must lie in one allocation. */
+static cudaError_t check_copy(const char *function, const rectangle &r, enum cudaMemcpyKind kind)
+{
+    size_t to_bytes = extent(r.to_pitch, r), from_bytes = extent(r.from_pitch, r);
+    bool to_device = memory_in_heap(r.to), from_device = memory_in_heap(r.from);
+    if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault)
+        return report_refusal(cudaErrorInvalidMemcpyDirection, "%s: kind %d", function, (int)kind);
+    if (r.to_pitch < r.width || r.from_pitch < r.width)
+        return report_refusal(cudaErrorInvalidValue, "%s: width %zu is more than a pitch (%zu, %zu)", function, r.width,
+                              r.to_pitch, r.from_pitch);
+    if (to_bytes == 0)
+        return cudaSuccess;
+    if (r.to == nullptr || r.from == nullptr)
+        return report_refusal(cudaErrorInvalidValue, "%s: a null pointer", function);
+    if (kind != cudaMemcpyDefault && (to_device != (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) ||
+                                      from_device != (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice)))
+        return report_refusal(cudaErrorInvalidValue, "%s: the copy is called %s, but goes from %s to %s", function,
+                              kind_names[kind], from_device ? "device" : "host", to_device ? "device" : "host");
+    if (to_device && !memory_is_device(r.to, to_bytes))
+        return report_refusal(cudaErrorInvalidValue, "%s: writes %zu bytes: %s", function, to_bytes,
+                              memory_describe(r.to).c_str());
+    if (from_device && !memory_is_device(r.from, from_bytes))
+        return report_refusal(cudaErrorInvalidValue, "%s: reads %zu bytes: %s", function, from_bytes,
+                              memory_describe(r.from).c_str());
+    return cudaSuccess;
+}
+
+/* When the stream comes to it, what was queued must still be there. */
+static void run_copy(const char *function, const rectangle &r, bool to_pinned, bool from_pinned)
+{
+    size_t to_bytes = extent(r.to_pitch, r), from_bytes = extent(r.from_pitch, r);
+    bool to_live = memory_in_heap(r.to) ? memory_is_device(r.to, to_bytes) : !to_pinned || memory_is_pinned(r.to, to_bytes);
+    bool from_live =
+        memory_in_heap(r.from) ? memory_is_device(r.from, from_bytes) : !from_pinned || memory_is_pinned(r.from, from_bytes);
+    if (!to_live || !from_live)
+        report_fault(cudaErrorIllegalAddress, "%s of %zu bytes: the memory it %s was freed before the stream came to it: %s",
+                     function, to_bytes, to_live ? "reads" : "writes", memory_describe(to_live ? r.from : r.to).c_str());
+    else
+        for (size_t row = 0; row < r.height; row++)
+            memmove(r.to + row * r.to_pitch, r.from + row * r.from_pitch, r.width);
+}
+
+static cudaError_t copy(const char *function, rectangle r, enum cudaMemcpyKind kind, cudaStream_t stream, bool wait)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    std::shared_ptr<queue> q = stream_queue(stream, function);
+    if (q == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    cudaError_t error = check_copy(function, r, kind);
+    size_t to_bytes = extent(r.to_pitch, r), from_bytes = extent(r.from_pitch, r);
+    if (error != cudaSuccess || to_bytes == 0)
+        return error;
+    bool to_pinned = memory_is_pinned(r.to, to_bytes), from_pinned = memory_is_pinned(r.from, from_bytes);
+    bool from_pageable = !from_pinned && !memory_in_heap(r.from), to_pageable = !to_pinned && !memory_in_heap(r.to);
+    std::shared_ptr<std::string> staged;
+    if (from_pageable && !to_pageable) {
+        staged = std::make_shared<std::string>(r.from, from_bytes);
+        r.from = staged->data();
+    }
+    ticket place = stream_push(q, [=] {
+        (void)staged;
+        run_copy(function, r, to_pinned, from_pinned);
+    });
+    if (wait || to_pageable)
+        stream_run_until(place);
+    return report_error(cudaSuccess);
+}
+
+static cudaError_t fill(const char *function, void *pointer, int value, size_t bytes, cudaStream_t stream)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    std::shared_ptr<queue> q = stream_queue(stream, function);
+    if (q == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    if (bytes == 0)
+        return cudaSuccess;
+    if (!memory_is_device(pointer, bytes) && !memory_is_pinned(pointer, bytes))
+        return report_refusal(cudaErrorInvalidValue, "%s: fills %zu bytes: %s", function, bytes,
+                              memory_describe(pointer).c_str());
+    stream_push(q, [=] {
+        if (memory_is_device(pointer, bytes) || memory_is_pinned(pointer, bytes))
+            memset(pointer, value, bytes);
+        else
+            report_fault(cudaErrorIllegalAddress, "%s of %zu bytes: its memory was freed before the stream came to it: %s",
+                         function, bytes, memory_describe(pointer).c_str());
+    });
+    return cudaSuccess;
+}
+
+extern "C" {
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
+{
+    rectangle r = {static_cast<char *>(to), static_cast<const char *>(from), bytes, bytes, bytes, 1};
+    return copy("cudaMemcpy", r, kind, nullptr, true);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream)
+{
+    rectangle r = {static_cast<char *>(to), static_cast<const char *>(from), bytes, bytes, bytes, 1};
+    return copy("cudaMemcpyAsync", r, kind, stream, false);
+}
+
+cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
+                         enum cudaMemcpyKind kind)
+{
+    rectangle r = {static_cast<char *>(to), static_cast<const char *>(from), to_pitch, from_pitch, width, height};
+    return copy("cudaMemcpy2D", r, kind, nullptr, true);
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
+                              size_t height, enum cudaMemcpyKind kind, cudaStream_t stream)
+{
+    rectangle r = {static_cast<char *>(to), static_cast<const char *>(from), to_pitch, from_pitch, width, height};
+    return copy("cudaMemcpy2DAsync", r, kind, stream, false);
+}
+
+/* Asynchronous with the host on device memory, as documented. */
+cudaError_t cudaMemset(void *pointer, int value, size_t bytes)
+{
+    return fill("cudaMemset", pointer, value, bytes, nullptr);
+}
+
+cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t stream)
+{
+    return fill("cudaMemsetAsync", pointer, value, bytes, stream);
+}
+
+cudaError_t cudaMalloc(void **pointer, size_t bytes)
+{
+    stream_call call;
+    return call.refused != cudaSuccess ? call.refused : report_error(memory_allocate(pointer, bytes));
+}
+
+/* Waits for all work, as cudaFree does. */
+cudaError_t cudaFree(void *pointer)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess || pointer == nullptr)
+        return call.refused;
+    if (memory_check_live(pointer) != cudaSuccess)
+        return report_refusal(cudaErrorInvalidValue, "cudaFree: %s", memory_describe(pointer).c_str());
+    stream_run_all();
+    memory_release(pointer);
+    return report_error(cudaSuccess);
+}
+
+cudaError_t cudaMallocAsync(void **pointer, size_t bytes, cudaStream_t stream)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (stream_queue(stream, "cudaMallocAsync") == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    return report_error(memory_allocate(pointer, bytes));
+}
+
+cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess || pointer == nullptr)
+        return call.refused;
+    std::shared_ptr<queue> q = stream_queue(stream, "cudaFreeAsync");
+    if (q == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    if (memory_check_live(pointer) != cudaSuccess)
+        return report_refusal(cudaErrorInvalidValue, "cudaFreeAsync: %s", memory_describe(pointer).c_str());
+    stream_push(q, [=] { memory_release(pointer); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **pointer, size_t bytes)
+{
+    return cudaHostAlloc(pointer, bytes, cudaHostAllocDefault);
+}
+
+cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned int flags)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    return report_error(flags > 7 ? cudaErrorInvalidValue : memory_pin(pointer, bytes));
+}
+
+cudaError_t cudaFreeHost(void *pointer)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess || pointer == nullptr)
+        return call.refused;
+    return report_error(memory_unpin(pointer));
+}
+
+cudaError_t cudaHostRegister(void *pointer, size_t bytes, unsigned int flags)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    return report_error(flags > 7 ? cudaErrorInvalidValue : memory_register(pointer, bytes));
+}
+
+cudaError_t cudaHostUnregister(void *pointer)
+{
+    stream_call call;
+    return call.refused != cudaSuccess ? call.refused : report_error(memory_unregister(pointer));
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
+{
+    stream_call call;
+    return call.refused != cudaSuccess ? call.refused : report_error(memory_info(available, total));
+}
+
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *pointer)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (attributes == nullptr)
+        return report_error(cudaErrorInvalidValue);
+    void *p = const_cast<void *>(pointer);
+    *attributes = {cudaMemoryTypeUnregistered, 0, nullptr, p};
+    if (memory_is_device(pointer, 1))
+        *attributes = {cudaMemoryTypeDevice, 0, p, nullptr};
+    else if (memory_is_pinned(pointer, 1))
+        *attributes = {cudaMemoryTypeHost, 0, p, p};
+    cudaGetDevice(&attributes->device);
+    return cudaSuccess;
+}
+
+void cudahost_forget(void)
+{
+    stream_call call;
+    stream_forget();
+    report_forget();
+}
+}

@@ -1,0 +1,430 @@
+/* The device's work queues. Work runs only when a call demands it, or when the adversary says so: as late as possible
+ * with seed 0, else earlier by chance, stream against stream in any order that waits and events allow. So a missing wait
+ * shows as wrong bits, and a program that asks for enough gets the same bits with every seed.
+ *
+ * A GPU also makes progress while the host waits for something else (a barrier of MPI, another thread). A helper
+ * thread does so here when no CUDA function has been called for CUDAHOST_IDLE_MS (100) milliseconds. */
+#include "stream.h"
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <atomic>
+#include <mutex>
+#include <set>
+#include <thread>
+
+/* Never destroyed: the helper thread may use them until the process is gone. */
+static std::recursive_mutex &lock = *new std::recursive_mutex;
+static std::vector<std::shared_ptr<queue>> &queues = *new std::vector<std::shared_ptr<queue>>;
+static std::set<cudaStream_t> &streams = *new std::set<cudaStream_t>;
+static std::shared_ptr<queue> &legacy = *new std::shared_ptr<queue>;
+static std::atomic<uint64_t> calls;
+static thread_local bool in_host_function;
+static int depth; /* of runs within runs */
+
+/* ---- Running */
+
+static void run_first(const std::shared_ptr<queue> &q)
+{
+    for (;;) {
+        /* Copied: running what comes first may run this queue's work too. */
+        std::vector<ticket> after = q->waiting.front().after;
+        uint64_t number = q->done;
+        for (const ticket &t : after)
+            stream_run_until(t);
+        if (q->done != number)
+            return;
+        break;
+    }
+    work w = std::move(q->waiting.front());
+    q->waiting.pop_front();
+    if (report_sticky() == cudaSuccess && w.run) {
+        depth++;
+        memory_open(true);
+        w.run();
+        if (--depth == 0)
+            memory_open(false);
+    }
+    q->done++;
+}
+
+void stream_run_until(const ticket &place)
+{
+    while (place.of->done < place.number) {
+        if (order_seed() != 0 && order_random() % 4 == 0)
+            stream_step();
+        if (place.of->done < place.number)
+            run_first(place.of);
+    }
+}
+
+/* The adversary's choice among the queues with work; null if there is none. */
+static std::shared_ptr<queue> some_queue()
+{
+    size_t n = queues.size(), start = n == 0 ? 0 : order_random() % n;
+    for (size_t i = 0; i < n; i++) {
+        const std::shared_ptr<queue> &q = queues[(start + i) % n];
+        if (!q->waiting.empty())
+            return q;
+    }
+    return nullptr;
+}
+
+void stream_step()
+{
+    std::shared_ptr<queue> q = some_queue();
+    if (q != nullptr)
+        run_first(q);
+}
+
+void stream_run_all()
+{
+    while (some_queue() != nullptr)
+        stream_step();
+}
+
+/* What the adversary runs early: nothing, a little or a lot, by the seed's temper. */
+static void run_early()
+{
+    uint64_t seed = order_seed();
+    if (seed == 0 || depth > 0)
+        return;
+    uint64_t dice = order_random() % 8;
+    bool run = seed % 3 == 0 ? dice == 0 : seed % 3 == 1 ? dice != 0 : dice < 4;
+    for (uint64_t i = 0; run && i < 1 + dice % 3; i++)
+        stream_step();
+}
+
+static void make_progress()
+{
+    long idle = order_environment("CUDAHOST_IDLE_MS", 100);
+    uint64_t seen = calls;
+    while (idle > 0) {
+        usleep((useconds_t)idle * 1000);
+        for (uint64_t now = calls; now == seen; now = calls) {
+            std::unique_lock<std::recursive_mutex> hold(lock, std::try_to_lock);
+            if (!hold.owns_lock() || some_queue() == nullptr)
+                break;
+            stream_step();
+        }
+        seen = calls;
+    }
+}
+
+static void init()
+{
+    if (legacy != nullptr)
+        return;
+    memory_init();
+    legacy = std::make_shared<queue>();
+    queues.push_back(legacy);
+    std::thread(make_progress).detach();
+}
+
+stream_call::stream_call()
+{
+    lock.lock();
+    calls++;
+    init();
+    refused = in_host_function ? cudaErrorNotPermitted : report_sticky();
+    if (refused == cudaSuccess)
+        run_early();
+    else
+        report_error(refused);
+}
+
+stream_call::~stream_call()
+{
+    lock.unlock();
+}
+
+/* ---- Queueing */
+
+std::shared_ptr<queue> stream_queue(cudaStream_t stream, const char *function)
+{
+    if (stream == nullptr || stream == cudaStreamLegacy)
+        return legacy;
+    if (streams.count(stream) == 0) {
+        report_refusal(cudaErrorInvalidResourceHandle, "%s: %p is no stream, or was destroyed", function, (void *)stream);
+        return nullptr;
+    }
+    return stream->of;
+}
+
+ticket stream_push(const std::shared_ptr<queue> &q, std::function<void()> run, std::vector<ticket> after)
+{
+    /* The legacy default stream waits for all blocking streams, and they wait for it (CUDA runtime, "Stream
+     * synchronization behavior"). */
+    if (q == legacy) {
+        for (const std::shared_ptr<queue> &other : queues)
+            if (other != legacy && other->blocking && other->queued > other->done)
+                after.push_back(ticket{other, other->queued});
+    } else if (q->blocking && legacy->queued > legacy->done) {
+        after.push_back(ticket{legacy, legacy->queued});
+    }
+    q->waiting.push_back(work{std::move(run), std::move(after)});
+    return ticket{q, ++q->queued};
+}
+
+cudaError_t stream_enqueue(cudaStream_t stream, std::function<void()> run)
+{
+    std::shared_ptr<queue> q = stream_queue(stream, "a library's call");
+    if (q == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    stream_push(q, std::move(run));
+    return cudaSuccess;
+}
+
+void stream_forget()
+{
+    for (const std::shared_ptr<queue> &q : queues) {
+        q->waiting.clear();
+        q->done = q->queued;
+    }
+}
+
+/* ---- Kernels and host functions */
+
+static cudaError_t check_configuration(dim3 grid, dim3 block, size_t shared_bytes, const char *name, const char *file,
+                                       int line)
+{
+    size_t threads = (size_t)block.x * block.y * block.z, blocks = (size_t)grid.x * grid.y * grid.z;
+    if (threads == 0 || blocks == 0)
+        return report_refusal(cudaErrorInvalidConfiguration, "kernel %s at %s:%d: grid (%u,%u,%u) or block (%u,%u,%u) is "
+                              "empty", name, file, line, grid.x, grid.y, grid.z, block.x, block.y, block.z);
+    if (block.x > 1024 || block.y > 1024 || block.z > 64 || threads > 1024)
+        return report_refusal(cudaErrorInvalidConfiguration, "kernel %s at %s:%d: block (%u,%u,%u); limits are 1024, 1024, "
+                              "64 and 1024 threads in all", name, file, line, block.x, block.y, block.z);
+    if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+        return report_refusal(cudaErrorInvalidConfiguration, "kernel %s at %s:%d: grid (%u,%u,%u); limits are 2^31 - 1, "
+                              "65535, 65535", name, file, line, grid.x, grid.y, grid.z);
+    if (shared_bytes > 48 * 1024 && shared_bytes > block_shared_allowed())
+        return report_refusal(cudaErrorInvalidValue, "kernel %s at %s:%d: %zu bytes of dynamic shared memory; above 49152 "
+                              "they must be allowed by cudaFuncSetAttribute", name, file, line, shared_bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudahost::enqueue_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, closure body,
+                                     const char *name, const char *file, int line)
+{
+    stream_call call;
+    std::shared_ptr<closure> kept(new closure(body), [](closure *c) {
+        c->drop(c->object);
+        delete c;
+    });
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    std::shared_ptr<queue> q = stream_queue(stream, name);
+    if (q == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    cudaError_t error = check_configuration(grid, block, shared_bytes, name, file, line);
+    if (error == cudaSuccess)
+        stream_push(q, [=] { block_run(kernel_launch{grid, block, shared_bytes, *kept, name, file, line}); });
+    return error;
+}
+
+extern "C" cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data)
+{
+    stream_call call;
+    std::shared_ptr<queue> q = stream_queue(stream, "cudaLaunchHostFunc");
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (q == nullptr || function == nullptr)
+        return report_error(q == nullptr ? cudaErrorInvalidResourceHandle : cudaErrorInvalidValue);
+    stream_push(q, [=] {
+        memory_open(false);
+        in_host_function = true;
+        function(data);
+        in_host_function = false;
+        memory_open(true);
+    });
+    return cudaSuccess;
+}
+
+/* ---- Streams and events */
+
+static cudaError_t create(cudaStream_t *stream, bool blocking)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (stream == nullptr)
+        return report_error(cudaErrorInvalidValue);
+    std::shared_ptr<queue> q = std::make_shared<queue>();
+    q->blocking = blocking;
+    queues.push_back(q);
+    *stream = new CUstream_st{q};
+    streams.insert(*stream);
+    return cudaSuccess;
+}
+
+static double now_milliseconds()
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+extern "C" {
+cudaError_t cudaStreamCreate(cudaStream_t *stream)
+{
+    return create(stream, true);
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags)
+{
+    return flags > cudaStreamNonBlocking ? report_error(cudaErrorInvalidValue) : create(stream, flags == 0);
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int flags, int priority)
+{
+    (void)priority;
+    return cudaStreamCreateWithFlags(stream, flags);
+}
+
+/* The handle is dead at once; what was queued is still done. */
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    stream_call call;
+    if (stream == nullptr || stream_queue(stream, "cudaStreamDestroy") == nullptr)
+        return report_error(cudaErrorInvalidResourceHandle);
+    streams.erase(stream);
+    stream_run_until(ticket{stream->of, stream->of->queued});
+    for (size_t i = 0; i < queues.size(); i++)
+        if (queues[i] == stream->of)
+            queues.erase(queues.begin() + (long)i);
+    delete stream;
+    return call.refused;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    stream_call call;
+    std::shared_ptr<queue> q = stream_queue(stream, "cudaStreamSynchronize");
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (q == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    stream_run_until(ticket{q, q->queued});
+    return report_error(cudaSuccess);
+}
+
+/* Asking makes some progress: who polls must come to an end. */
+cudaError_t cudaStreamQuery(cudaStream_t stream)
+{
+    stream_call call;
+    std::shared_ptr<queue> q = stream_queue(stream, "cudaStreamQuery");
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (q == nullptr)
+        return cudaErrorInvalidResourceHandle;
+    if (!q->waiting.empty()) {
+        run_first(q);
+        return report_error(cudaErrorNotReady);
+    }
+    return report_error(cudaSuccess);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags)
+{
+    stream_call call;
+    std::shared_ptr<queue> q = stream_queue(stream, "cudaStreamWaitEvent");
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (q == nullptr || event == nullptr)
+        return report_error(cudaErrorInvalidResourceHandle);
+    if (flags != 0)
+        return report_error(cudaErrorInvalidValue);
+    if (event->last != nullptr)
+        stream_push(q, nullptr, {event->last->place});
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (event == nullptr || (flags & ~3u) != 0)
+        return report_error(cudaErrorInvalidValue);
+    *event = new CUevent_st{flags, nullptr};
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *event)
+{
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    stream_call call;
+    if (event == nullptr)
+        return report_error(cudaErrorInvalidResourceHandle);
+    delete event;
+    return call.refused;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    stream_call call;
+    std::shared_ptr<queue> q = stream_queue(stream, "cudaEventRecord");
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (event == nullptr || q == nullptr)
+        return report_error(cudaErrorInvalidResourceHandle);
+    std::shared_ptr<event_record> record = std::make_shared<event_record>();
+    record->place = stream_push(q, [record] { record->milliseconds = now_milliseconds(); });
+    event->last = record;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (event == nullptr)
+        return report_error(cudaErrorInvalidResourceHandle);
+    if (event->last != nullptr)
+        stream_run_until(event->last->place);
+    return report_error(cudaSuccess);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (event == nullptr)
+        return report_error(cudaErrorInvalidResourceHandle);
+    if (event->last == nullptr || event->last->place.of->done >= event->last->place.number)
+        return cudaSuccess;
+    run_first(event->last->place.of);
+    return report_error(cudaErrorNotReady);
+}
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (milliseconds == nullptr || start == nullptr || end == nullptr || start->last == nullptr || end->last == nullptr ||
+        ((start->flags | end->flags) & cudaEventDisableTiming) != 0)
+        return report_error(cudaErrorInvalidResourceHandle);
+    for (cudaEvent_t e : {start, end})
+        if (e->last->place.of->done < e->last->place.number)
+            return report_error(cudaErrorNotReady);
+    *milliseconds = (float)(end->last->milliseconds - start->last->milliseconds);
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    stream_run_all();
+    return report_error(cudaSuccess);
+}
+}

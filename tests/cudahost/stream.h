@@ -1,0 +1,51 @@
+/* Streams, events and the order in which queued work runs. */
+#ifndef CUDAHOST_STREAM_H
+#define CUDAHOST_STREAM_H
+
+#include "runtime.h"
+#include <deque>
+#include <memory>
+#include <vector>
+
+struct queue;
+
+/* A place in a queue: reached when the queue has done that many pieces of work. */
+struct ticket {
+    std::shared_ptr<queue> of;
+    uint64_t number;
+};
+
+struct work {
+    std::function<void()> run;
+    std::vector<ticket> after; /* other queues' work that comes first */
+};
+
+struct queue {
+    std::deque<work> waiting;
+    uint64_t queued = 0, done = 0;
+    bool blocking = true; /* waits for the legacy default stream, and it waits for this one */
+    bool running = false;
+};
+
+struct CUstream_st {
+    std::shared_ptr<queue> of;
+};
+
+struct event_record {
+    ticket place;
+    double milliseconds = 0;
+};
+
+struct CUevent_st {
+    unsigned flags;
+    std::shared_ptr<event_record> last; /* null: never recorded */
+};
+
+/* The queue of a stream's handle, or null with the refusal told. */
+std::shared_ptr<queue> stream_queue(cudaStream_t stream, const char *function);
+ticket stream_push(const std::shared_ptr<queue> &of, std::function<void()> run, std::vector<ticket> after = {});
+void stream_run_until(const ticket &place); /* no further than it takes, and what the adversary adds */
+void stream_run_all();
+void stream_step();                         /* one piece of work of some queue, if any waits */
+
+#endif
