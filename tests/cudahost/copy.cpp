@@ -34,8 +34,10 @@ static cudaError_t check_copy(const char *function, const rectangle &r, enum cud
         return cudaSuccess;
     if (r.to == nullptr || r.from == nullptr)
         return report_refusal(cudaErrorInvalidValue, "%s: a null pointer", function);
-    if (kind != cudaMemcpyDefault && (to_device != (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) ||
-                                      from_device != (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice)))
+    bool says_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool says_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    if (kind != cudaMemcpyDefault && ((to_device != says_to && !memory_is_managed(r.to)) ||
+                                      (from_device != says_from && !memory_is_managed(r.from))))
         return report_refusal(cudaErrorInvalidValue, "%s: the copy is called %s, but goes from %s to %s", function,
                               kind_names[kind], from_device ? "device" : "host", to_device ? "device" : "host");
     if (to_device && !memory_is_device(r.to, to_bytes))
@@ -55,11 +57,12 @@ static void run_copy(const char *function, const rectangle &r, bool to_pinned, b
     bool from_live =
         memory_in_heap(r.from) ? memory_is_device(r.from, from_bytes) : !from_pinned || memory_is_pinned(r.from, from_bytes);
     if (!to_live || !from_live)
-        report_fault(cudaErrorIllegalAddress, "%s of %zu bytes: the memory it %s was freed before the stream came to it: %s",
-                     function, to_bytes, to_live ? "reads" : "writes", memory_describe(to_live ? r.from : r.to).c_str());
-    else
-        for (size_t row = 0; row < r.height; row++)
-            memmove(r.to + row * r.to_pitch, r.from + row * r.from_pitch, r.width);
+        return report_fault(cudaErrorIllegalAddress,
+                            "%s of %zu bytes: the memory it %s was freed before the stream came to it: %s", function, to_bytes,
+                            to_live ? "reads" : "writes", memory_describe(to_live ? r.from : r.to).c_str());
+    memory_settle();
+    for (size_t row = 0; row < r.height; row++)
+        memmove(r.to + row * r.to_pitch, r.from + row * r.from_pitch, r.width);
 }
 
 static cudaError_t copy(const char *function, rectangle r, enum cudaMemcpyKind kind, cudaStream_t stream, bool wait)
@@ -105,7 +108,7 @@ static cudaError_t fill(const char *function, void *pointer, int value, size_t b
                               memory_describe(pointer).c_str());
     stream_push(q, [=] {
         if (memory_is_device(pointer, bytes) || memory_is_pinned(pointer, bytes))
-            memset(pointer, value, bytes);
+            memory_fill(pointer, value, bytes);
         else
             report_fault(cudaErrorIllegalAddress, "%s of %zu bytes: its memory was freed before the stream came to it: %s",
                          function, bytes, memory_describe(pointer).c_str());
@@ -154,7 +157,23 @@ cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t
 cudaError_t cudaMalloc(void **pointer, size_t bytes)
 {
     stream_call call;
-    return call.refused != cudaSuccess ? call.refused : report_error(memory_allocate(pointer, bytes));
+    return call.refused != cudaSuccess ? call.refused : report_error(memory_allocate(pointer, bytes, false));
+}
+
+cudaError_t cudahost_malloc_managed(void **pointer, size_t bytes, unsigned int flags)
+{
+    stream_call call;
+    if (call.refused != cudaSuccess)
+        return call.refused;
+    if (flags != cudaMemAttachGlobal && flags != cudaMemAttachHost)
+        return report_error(cudaErrorInvalidValue);
+    return report_error(memory_allocate(pointer, bytes, true));
+}
+
+/* Its C name. */
+cudaError_t cudaMallocManaged(void **pointer, size_t bytes, unsigned int flags)
+{
+    return cudahost_malloc_managed(pointer, bytes, flags);
 }
 
 /* Waits for all work, as cudaFree does. */
@@ -177,7 +196,7 @@ cudaError_t cudaMallocAsync(void **pointer, size_t bytes, cudaStream_t stream)
         return call.refused;
     if (stream_queue(stream, "cudaMallocAsync") == nullptr)
         return cudaErrorInvalidResourceHandle;
-    return report_error(memory_allocate(pointer, bytes));
+    return report_error(memory_allocate(pointer, bytes, false));
 }
 
 cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream)
@@ -245,7 +264,8 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, c
     void *p = const_cast<void *>(pointer);
     *attributes = {cudaMemoryTypeUnregistered, 0, nullptr, p};
     if (memory_is_device(pointer, 1))
-        *attributes = {cudaMemoryTypeDevice, 0, p, nullptr};
+        *attributes = {memory_is_managed(pointer) ? cudaMemoryTypeManaged : cudaMemoryTypeDevice, 0, p,
+                       memory_is_managed(pointer) ? p : nullptr};
     else if (memory_is_pinned(pointer, 1))
         *attributes = {cudaMemoryTypeHost, 0, p, p};
     cudaGetDevice(&attributes->device);

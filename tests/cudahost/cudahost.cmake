@@ -45,5 +45,6 @@ function(ls_cudahost_test name)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
   cudahost_kernels(${target})
   add_test(NAME ${name} COMMAND ${target})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "MALLOC_PERTURB_=165;CUDAHOST_SEED=0")
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT
+    "MALLOC_PERTURB_=165;CUDAHOST_SEED=0;LS_BUILD=${CMAKE_BINARY_DIR};LS_SOURCE=${CMAKE_SOURCE_DIR}")
 endfunction()

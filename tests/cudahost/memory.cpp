@@ -2,8 +2,10 @@
  *
  * Device memory is one reserved range of addresses, so that a check tells a device address by two comparisons. Blocks
  * start at multiples of 256 bytes and are followed by at least 256 bytes that belong to nobody (the red zone). Addresses
- * of freed blocks are used again only when the range is used up. Fresh memory is full of 0xFF: NaN in every float type.
- * Outside of device work the range is closed (PROT_NONE): host code that touches it ends with a sentence. */
+ * of freed blocks are used again only when the range is used up. Fresh memory is full of 0xFF: NaN in every float type;
+ * large blocks get it when the first device work comes that is not a fill of the whole block. Outside of device work the
+ * range is closed (PROT_NONE): host code that touches it ends with a sentence. The upper half of the range is for managed
+ * memory (cudaMallocManaged), which is never closed. */
 #include "runtime.h"
 #include <signal.h>
 #include <stdlib.h>
@@ -17,14 +19,17 @@ memory_heap memory_device;
 
 struct block {
     size_t bytes, span; /* asked for; with its red zone */
-    bool freed;
+    bool freed, managed;
+    bool unfilled; /* its NaNs are still to be written */
     unsigned long serial; /* the how-many-th cudaMalloc */
 };
 
 static std::map<char *, block> blocks;      /* live and freed device blocks by address */
 static std::map<char *, size_t> pinned;     /* cudaMallocHost, cudaHostAlloc */
 static std::map<char *, size_t> registered; /* cudaHostRegister */
-static size_t used, capacity, top;          /* bytes in live blocks; of the device; end of the range used so far */
+static size_t used, capacity;               /* bytes in live blocks; of the device */
+static size_t top, managed_top;             /* how far the halves of the range are used */
+static size_t n_unfilled;
 static unsigned long serial;
 static bool guarded, is_open;
 
@@ -48,7 +53,7 @@ void memory_init()
         return;
     capacity = (size_t)order_environment("CUDAHOST_MEMORY", 4L << 30);
     guarded = order_environment("CUDAHOST_GUARD", 1) != 0;
-    memory_device.bytes = round_up(capacity * 4);
+    memory_device.bytes = (capacity * 8 + (2 << 20)) & ~(size_t)((2 << 20) - 1);
     void *base = mmap(nullptr, memory_device.bytes, guarded ? PROT_NONE : PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void *valid = mmap(nullptr, memory_device.bytes / memory_grain * sizeof(uint16_t), PROT_READ | PROT_WRITE,
@@ -59,6 +64,13 @@ void memory_init()
     }
     memory_device.base = static_cast<char *>(base);
     memory_device.valid = static_cast<uint16_t *>(valid);
+    top = memory_grain; /* nothing lies right before the first block either */
+    managed_top = memory_device.bytes / 2 + memory_grain;
+    if (guarded && mprotect(memory_device.base + managed_top - memory_grain, memory_device.bytes / 2,
+                            PROT_READ | PROT_WRITE) != 0) {
+        perror("cudahost: cannot open managed memory");
+        abort();
+    }
     if (guarded) {
         static char signal_stack[32 << 10];
         stack_t alternative = {};
@@ -103,6 +115,11 @@ bool memory_is_device(const void *address, size_t bytes)
     return offset <= it->second.bytes && bytes <= it->second.bytes - offset;
 }
 
+bool memory_is_managed(const void *address)
+{
+    return memory_in_heap(address) && static_cast<const char *>(address) >= memory_device.base + memory_device.bytes / 2;
+}
+
 static bool inside(const std::map<char *, size_t> &ranges, const void *address, size_t bytes)
 {
     auto it = ranges.upper_bound(static_cast<char *>(const_cast<void *>(address)));
@@ -142,12 +159,43 @@ std::string memory_describe(const void *address)
     return text;
 }
 
-void memory_poison_value(void *address, size_t bytes)
+/* Whole pages of zeros are given back to the machine: a large arena that is cleared takes no room. */
+void memory_fill(void *address, int value, size_t bytes)
+{
+    uintptr_t low = ((uintptr_t)address + 4095) & ~(uintptr_t)4095;
+    uintptr_t high = ((uintptr_t)address + bytes) & ~(uintptr_t)4095;
+    auto it = block_before(address);
+    if (memory_in_heap(address) && it->second.unfilled && it->first == address && it->second.bytes == bytes) {
+        it->second.unfilled = false;
+        n_unfilled--;
+    }
+    if (!memory_in_heap(address) || value != 0 || high < low + (1u << 20)) {
+        memset(address, value, bytes);
+        return;
+    }
+    madvise((void *)low, high - low, MADV_DONTNEED);
+    memset(address, 0, low - (uintptr_t)address);
+    memset((void *)high, 0, (uintptr_t)address + bytes - high);
+}
+
+static void poison_value(void *address, size_t bytes)
 {
     bool was_open = is_open;
     memory_open(true);
     memset(address, 0xff, bytes);
     memory_open(was_open);
+}
+
+void memory_settle()
+{
+    if (n_unfilled == 0)
+        return;
+    for (auto &entry : blocks)
+        if (entry.second.unfilled) {
+            entry.second.unfilled = false;
+            poison_value(entry.first, entry.second.bytes);
+        }
+    n_unfilled = 0;
 }
 
 /* The bytes of [address, address + bytes) become touchable (or not), counted from the start of each 256. */
@@ -160,16 +208,30 @@ static void set_valid(const char *address, size_t bytes, bool valid)
 }
 
 /* First fit among freed blocks, once the range is used up. */
-static char *reuse(size_t span)
+static char *reuse(size_t span, bool managed)
 {
     for (auto it = blocks.begin(); it != blocks.end(); ++it)
-        if (it->second.freed && it->second.span >= span)
+        if (it->second.freed && it->second.managed == managed && it->second.span >= span)
             return it->first;
     return nullptr;
 }
 
-static cudaError_t allocate(void **pointer, size_t bytes)
+static char *fresh_addresses(size_t span, bool managed)
 {
+    size_t *end = managed ? &managed_top : &top;
+    if (span > (managed ? memory_device.bytes : memory_device.bytes / 2) - *end)
+        return nullptr;
+    char *address = memory_device.base + *end;
+    bool was_open = is_open;
+    memory_open(false);
+    *end += span;
+    memory_open(was_open);
+    return address;
+}
+
+cudaError_t memory_allocate(void **pointer, size_t bytes, bool managed)
+{
+    static const size_t large = 16 << 20;
     memory_init();
     if (pointer == nullptr)
         return cudaErrorInvalidValue;
@@ -178,24 +240,21 @@ static cudaError_t allocate(void **pointer, size_t bytes)
         return cudaSuccess;
     if (bytes > capacity || used > capacity - bytes)
         return cudaErrorMemoryAllocation;
-    char *address;
     size_t span = round_up(bytes) + memory_grain;
-    if (top + span <= memory_device.bytes) {
-        address = memory_device.base + top;
-        bool was_open = is_open;
-        memory_open(false);
-        top += span;
-        memory_open(was_open);
-    } else {
-        address = reuse(span);
+    char *address = fresh_addresses(span, managed);
+    if (address == nullptr) {
+        address = reuse(span, managed);
         if (address == nullptr)
             return cudaErrorMemoryAllocation;
         span = blocks[address].span;
     }
     used += bytes;
-    blocks[address] = block{bytes, span, false, ++serial};
+    blocks[address] = block{bytes, span, false, managed, bytes >= large, ++serial};
     set_valid(address, bytes, true);
-    memory_poison_value(address, bytes);
+    if (bytes >= large)
+        n_unfilled++;
+    else
+        poison_value(address, bytes);
     *pointer = address;
     return cudaSuccess;
 }
@@ -213,12 +272,14 @@ void memory_release(void *pointer)
     if (find_live(pointer, &it) != cudaSuccess)
         return;
     it->second.freed = true;
+    n_unfilled -= it->second.unfilled;
+    it->second.unfilled = false;
     used -= it->second.bytes;
     set_valid(it->first, it->second.bytes, false);
     /* Its pages go back to the machine; small blocks share pages with others and keep theirs. */
     uintptr_t low = ((uintptr_t)it->first + 4095) & ~(uintptr_t)4095;
     uintptr_t high = ((uintptr_t)it->first + it->second.bytes) & ~(uintptr_t)4095;
-    memory_poison_value(it->first, it->second.bytes < 8192 ? it->second.bytes : 0);
+    poison_value(it->first, it->second.bytes < 8192 ? it->second.bytes : 0);
     if (high > low)
         madvise((void *)low, high - low, MADV_DONTNEED);
 }
@@ -236,15 +297,10 @@ void cudahost_unpoison(void *address, size_t bytes)
     if (!memory_is_device(address, bytes) || (uintptr_t)address % memory_grain != 0)
         return;
     set_valid(static_cast<char *>(address), bytes, true);
-    memory_poison_value(address, bytes);
+    poison_value(address, bytes);
 }
 
 /* ---- CUDA's functions; stream.cpp wraps those that queue */
-
-cudaError_t memory_allocate(void **pointer, size_t bytes)
-{
-    return allocate(pointer, bytes);
-}
 
 cudaError_t memory_check_live(void *pointer)
 {

@@ -37,10 +37,11 @@ static const size_t memory_grain = 256;
 void memory_init();
 void memory_open(bool open);              /* device memory may be touched by this process, or not */
 bool memory_is_device(const void *address, size_t bytes);   /* wholly inside one live allocation */
+bool memory_is_managed(const void *address);                /* in the half for cudaMallocManaged */
 bool memory_is_pinned(const void *address, size_t bytes);
 bool memory_in_heap(const void *address);
 std::string memory_describe(const void *address);
-cudaError_t memory_allocate(void **pointer, size_t bytes);
+cudaError_t memory_allocate(void **pointer, size_t bytes, bool managed);
 cudaError_t memory_check_live(void *pointer); /* the start of a live device block? */
 void memory_release(void *pointer);
 cudaError_t memory_info(size_t *available, size_t *total);
@@ -48,7 +49,8 @@ cudaError_t memory_pin(void **pointer, size_t bytes);
 cudaError_t memory_unpin(void *pointer);
 cudaError_t memory_register(void *pointer, size_t bytes);
 cudaError_t memory_unregister(void *pointer);
-void memory_poison_value(void *address, size_t bytes); /* fills with 0xFF: NaN in every float type */
+void memory_fill(void *address, int value, size_t bytes); /* cudaMemset */
+void memory_settle();                     /* writes the NaNs that are due: before device work other than a fill */
 
 /* ---- block.cpp */
 struct kernel_launch {

@@ -220,3 +220,27 @@ Test(block, fresh_memory_is_nan_in_every_float_type)
     for (int i = 0; i < 32; i++)
         cr_assert(got[i / 2] != got[i / 2] && (float)halves[i] != (float)halves[i]);
 }
+
+Test(block, large_blocks_are_nan_and_cleared_ones_zero)
+{
+    const size_t n = 8 << 20;
+    float *x, *y;
+    OK(cudaMalloc(&x, n * sizeof *x));
+    OK(cudaMalloc(&y, n * sizeof *y));
+    OK(cudaMemset(y, 0, n * sizeof *y));
+    cr_assert(on_host(x, n)[n - 1] != on_host(x, n)[n - 1]);
+    std::vector<float> zeros = on_host(y, n);
+    for (size_t i = 0; i < n; i++)
+        cr_assert(zeros[i] == 0.0f);
+}
+
+Test(block, managed_memory_is_the_hosts_too)
+{
+    unsigned *total;
+    OK(cudaMallocManaged(&total, sizeof *total));
+    *total = 5;
+    LAUNCH(count_up, 4, 100, 0, nullptr, total);
+    OK(cudaDeviceSynchronize());
+    cr_assert_eq(*total, 405);
+    OK(cudaFree(total));
+}

@@ -2,4 +2,5 @@
 if(NOT LS_TSAN)
   include(${CMAKE_CURRENT_LIST_DIR}/cudahost.cmake)
   ls_cudahost_test(cudahost/test_block)
+  ls_cudahost_test(cudahost/test_faults)
 endif()

@@ -20,6 +20,14 @@ template <class T> static inline cudaError_t cudaMallocAsync(T **pointer, size_t
     return cudaMallocAsync(reinterpret_cast<void **>(pointer), bytes, stream);
 }
 
+extern "C" cudaError_t cudahost_malloc_managed(void **pointer, size_t bytes, unsigned int flags);
+
+template <class T>
+static inline cudaError_t cudaMallocManaged(T **pointer, size_t bytes, unsigned int flags = cudaMemAttachGlobal)
+{
+    return cudahost_malloc_managed(reinterpret_cast<void **>(pointer), bytes, flags);
+}
+
 template <class T> static inline cudaError_t cudaMallocHost(T **pointer, size_t bytes)
 {
     return cudaMallocHost(reinterpret_cast<void **>(pointer), bytes);

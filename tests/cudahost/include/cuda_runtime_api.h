@@ -55,6 +55,8 @@ typedef struct CUevent_st *cudaEvent_t;
 #define cudaEventBlockingSync    0x01
 #define cudaEventDisableTiming   0x02
 #define cudaEventWaitDefault     0x00
+#define cudaMemAttachGlobal      0x01
+#define cudaMemAttachHost        0x02
 #define cudaHostAllocDefault     0x00
 #define cudaHostAllocPortable    0x01
 #define cudaHostAllocMapped      0x02
@@ -149,6 +151,11 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes);
 cudaError_t cudaFree(void *pointer);
 cudaError_t cudaMallocAsync(void **pointer, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream);
+/* The host may touch it at any time, and sees what has run by then: it must wait for the device first. In C++ through a
+ * template of cuda_runtime.h. */
+#ifndef __cplusplus
+cudaError_t cudaMallocManaged(void **pointer, size_t bytes, unsigned int flags);
+#endif
 cudaError_t cudaMallocHost(void **pointer, size_t bytes);
 cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned int flags);
 cudaError_t cudaFreeHost(void *pointer);
