@@ -46,5 +46,5 @@ function(ls_cudahost_test name)
   cudahost_kernels(${target})
   add_test(NAME ${name} COMMAND ${target})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT
-    "MALLOC_PERTURB_=165;CUDAHOST_SEED=0;LS_BUILD=${CMAKE_BINARY_DIR};LS_SOURCE=${CMAKE_SOURCE_DIR}")
+    "MALLOC_PERTURB_=165;CUDAHOST_SEED=0;CUDAHOST_IDLE_MS=700;LS_BUILD=${CMAKE_BINARY_DIR};LS_SOURCE=${CMAKE_SOURCE_DIR}")
 endfunction()

@@ -58,16 +58,26 @@ void stream_run_until(const ticket &place)
     }
 }
 
-/* The adversary's choice among the queues with work; null if there is none. */
+static uint64_t rank_of(const queue &q)
+{
+    return (order_seed() ^ q.number) * 0x9e3779b97f4a7c15u >> 32;
+}
+
+/* The adversary's choice among the queues with work; null if there is none. Mostly the one the seed likes best: so some
+ * streams run far ahead of others, which an even choice would hardly ever let happen. */
 static std::shared_ptr<queue> some_queue()
 {
-    size_t n = queues.size(), start = n == 0 ? 0 : order_random() % n;
-    for (size_t i = 0; i < n; i++) {
-        const std::shared_ptr<queue> &q = queues[(start + i) % n];
-        if (!q->waiting.empty())
-            return q;
+    std::shared_ptr<queue> chosen;
+    uint64_t seen = 0;
+    bool favourite = order_random() % 4 != 0;
+    for (const std::shared_ptr<queue> &q : queues) {
+        if (q->waiting.empty())
+            continue;
+        seen++;
+        if (chosen == nullptr || (favourite ? rank_of(*q) > rank_of(*chosen) : order_random() % seen == 0))
+            chosen = q;
     }
-    return nullptr;
+    return chosen;
 }
 
 void stream_step()
@@ -250,8 +260,10 @@ static cudaError_t create(cudaStream_t *stream, bool blocking)
         return call.refused;
     if (stream == nullptr)
         return report_error(cudaErrorInvalidValue);
+    static uint64_t number;
     std::shared_ptr<queue> q = std::make_shared<queue>();
     q->blocking = blocking;
+    q->number = ++number;
     queues.push_back(q);
     *stream = new CUstream_st{q};
     streams.insert(*stream);

@@ -22,7 +22,7 @@ struct work {
 
 struct queue {
     std::deque<work> waiting;
-    uint64_t queued = 0, done = 0;
+    uint64_t queued = 0, done = 0, number = 0; /* the how-many-th stream */
     bool blocking = true; /* waits for the legacy default stream, and it waits for this one */
     bool running = false;
 };
