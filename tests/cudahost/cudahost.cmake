@@ -1,11 +1,11 @@
 # The emulation of CUDA on the host (docs/cudahost.md), and how sources are built against it.
-add_library(cudahost STATIC cudahost/block.cpp cudahost/check.cpp cudahost/copy.cpp cudahost/device.cpp
+add_library(cudahost STATIC cudahost/block.cpp cudahost/check.cpp cudahost/copy.cpp cudahost/cublaslt.cpp cudahost/device.cpp
   cudahost/fiber.cpp cudahost/hooks.cpp cudahost/memory.cpp cudahost/order.cpp cudahost/report.cpp cudahost/stream.cpp)
 set(CUDAHOST_INCLUDE ${CMAKE_CURRENT_SOURCE_DIR}/cudahost/include)
 target_include_directories(cudahost BEFORE PUBLIC ${CUDAHOST_INCLUDE} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cudahost)
 target_compile_definitions(cudahost PUBLIC LS_CUDAHOST PRIVATE _GNU_SOURCE)
 target_compile_features(cudahost PUBLIC cxx_std_17)
-target_compile_options(cudahost PRIVATE -O2 -g -Wall -Wextra -Wpedantic -Wshadow -Werror)
+target_compile_options(cudahost PRIVATE -O3 -g -ffp-contract=off -Wall -Wextra -Wpedantic -Wshadow -Werror)
 target_link_libraries(cudahost PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
 
 # Kernels are compiled with calls before every access (-fsanitize=thread, alignment, bounds), which check.cpp answers in

@@ -42,9 +42,14 @@ cudaError_t report_refusal(cudaError_t error, const char *format, ...)
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    sentence = text;
-    fprintf(stderr, "cudahost: %s: %s\n", cudaGetErrorName(error), text);
+    report_sentence(cudaGetErrorName(error), text);
     return report_error(error);
+}
+
+void report_sentence(const char *code, const char *text)
+{
+    sentence = text;
+    fprintf(stderr, "cudahost: %s: %s\n", code, text);
 }
 
 cudaError_t report_sticky()

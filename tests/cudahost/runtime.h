@@ -20,6 +20,7 @@ long order_environment(const char *name, long otherwise);
 void report_fault(cudaError_t error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Says on stderr why a call is refused with `error`, which is not sticky; returns it as report_error does. */
 cudaError_t report_refusal(cudaError_t error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void report_sentence(const char *code, const char *text); /* the same for a library's double, with its own codes */
 std::string report_place(const void *pc); /* "file.cu:12" of an instruction, or its address */
 void report_forget();
 cudaError_t report_sticky();              /* cudaSuccess if there was no fault */

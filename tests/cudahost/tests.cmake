@@ -2,6 +2,7 @@
 if(NOT LS_TSAN)
   include(${CMAKE_CURRENT_LIST_DIR}/cudahost.cmake)
   ls_cudahost_test(cudahost/test_block)
+  ls_cudahost_test(cudahost/test_cublaslt)
   ls_cudahost_test(cudahost/test_faults)
   ls_cudahost_test(cudahost/test_streams)
 endif()
