@@ -49,14 +49,17 @@ PATIENCE = 90  # seconds after which a run counts as hung
 class Job:
     """One start of a run. Its lines on stderr carry the time at which they came."""
 
-    def __init__(self, trial, ranks, arguments, environment):
+    def __init__(self, trial, ranks, arguments, environment, launched=False):
         program = ["lockstep", "train", "recipe.yaml", *arguments]
+        if launched:
+            program = ["lockstep", "launch", "mpirun", "recipe.yaml", "-n", str(ranks), *arguments]
+        elif ranks > 1:
+            program = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program]
         self.ranks = ranks
         self.lines = []
         self.begun = time.monotonic()
-        self.process = subprocess.Popen(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program] if ranks > 1 else program,
-                                        cwd=trial.folder, env=trial.campaign.environment(trial.folder, environment), stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
+        self.process = subprocess.Popen(program, cwd=trial.folder, env=trial.campaign.environment(trial.folder, environment),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
         self.reader = threading.Thread(target=self.listen, daemon=True)
         self.reader.start()
 
@@ -131,7 +134,6 @@ class Campaign:
         self.folder, self.build, self.own_shared_memory = folder, build, own_shared_memory
         self.library = build / "tests" / "libfaulty_disk.so"
         self.measured = {}
-        self.shared_memory = set(os.listdir("/dev/shm"))
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: whoever loses its parent comes to us, and is seen
         self.make_data()
         self.reference = {task: self.undisturbed(task) for task in TASKS}
@@ -216,8 +218,8 @@ class Trial:
                                                  f"guard: {{deadline: 30}}\n{RECIPES[task]}")
         self.jobs, self.wrong, self.lost = [], [], 0
 
-    def start(self, ranks, *arguments, environment=None):
-        job = Job(self, ranks, arguments, environment or {})
+    def start(self, ranks, *arguments, environment=None, launched=False):
+        job = Job(self, ranks, arguments, environment or {}, launched)
         self.jobs.append(job)
         return job
 
@@ -282,10 +284,9 @@ class Trial:
             words = pathlib.Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             found.append(f"process {number} {words}")
             kill(number, signal.SIGKILL)
-        for name in sorted(set(os.listdir("/dev/shm")) - self.campaign.shared_memory):
+        for name in os.listdir("/dev/shm") if self.campaign.own_shared_memory else []:
             found.append(f"/dev/shm/{name}")
-            if self.campaign.own_shared_memory:
-                (pathlib.Path("/dev/shm") / name).unlink()
+            (pathlib.Path("/dev/shm") / name).unlink()
         found += [f"TMPDIR/{path.relative_to(self.folder / 'tmp')}" for path in sorted((self.folder / "tmp").rglob("*")) if not path.is_dir()]
         found += [f"TMPDIR/{path.name}" for path in (self.folder / "tmp").iterdir()]
         return found

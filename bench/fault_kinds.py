@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 
-from campaign import HALF, kill
+from campaign import DATA, HALF, children, kill
 
 DEADLINE = 2  # guard.deadline of a run that hangs
 SETTINGS = (("batch.schedule", ("block", "round")), ("checkpoint.async", ("true", "true", "false")),
@@ -27,8 +27,12 @@ def ranks_again(draw):
     return draw.choice((1, 1, 2, 3, 4))
 
 
-def strike(trial, draw, ranks, how, choose, arguments=(), opened=False):
-    """Starts a run and sends a signal to the ranks that `choose` names, at a random moment of its time; with `opened`, of that
+def opened(trial, ranks):
+    return all((trial.run / "log" / f"rank-{rank:04d}.pid").exists() for rank in range(ranks))
+
+
+def strike(trial, draw, ranks, how, choose, arguments=(), wait=False):
+    """Starts a run and sends a signal to the ranks that `choose` names, at a random moment of its time; with `wait`, of that
     from its ranks' logs on (before, the recipe's deadline is not known). Returns job, what was struck, and when."""
     length, _ = trial.campaign.measure(trial.task, ranks)
     share = draw.random()
@@ -38,7 +42,7 @@ def strike(trial, draw, ranks, how, choose, arguments=(), opened=False):
         if trial.run.exists():
             shutil.rmtree(trial.run)
         job = trial.start(ranks, *options, *arguments)
-        while opened and job.running() and not all((trial.run / "log" / f"rank-{rank:04d}.pid").exists() for rank in range(ranks)):
+        while wait and job.running() and not opened(trial, ranks):
             time.sleep(0.002)
         now = time.monotonic()
         moment = now + share * max(0.1, job.begun + length - now)
@@ -60,7 +64,10 @@ def after_death(trial, draw, job, named, when, detail):
     """The job must end, with a word about one of the dead; then it goes on."""
     code = job.end()
     trial.expect(code is not None, "the job did not end")
-    told = job.first("|".join(rf"rank {rank} \(|process rank {rank} " for rank in named), when)
+    pattern = "|".join(rf"rank {rank} \(|process rank {rank} " for rank in named)
+    if not opened(trial, job.ranks):
+        pattern += "|Primary job  terminated"  # killed inside MPI's start there is only mpirun to tell of it, and it may give no number
+    told = job.first(pattern, when)
     if code == 0:
         told = when  # it was struck behind its last breath: the run is whole
         detail += ", after its end"
@@ -76,6 +83,24 @@ def kill_one(trial, draw, ranks):
 
 def kill_all(trial, draw, ranks):
     return after_death(trial, draw, *strike(trial, draw, ranks, signal.SIGKILL, lambda d: list(range(ranks))))
+
+
+def kill_mpirun(trial, draw, ranks):
+    """Under `lockstep launch mpirun`, which cleans up and starts it again by itself."""
+    length, _ = trial.campaign.measure(trial.task, ranks)
+    moment = draw.random() * length
+    job = trial.start(ranks, *settings(draw), launched=True)
+    time.sleep(moment)
+    struck = [number for number in children(job.process.pid) if kill(number, signal.SIGKILL)]
+    when = time.monotonic()
+    code = job.end()
+    told = job.first("lockstep launch .*: ended after", when) if struck else when
+    trial.expect(code == 0, f"the launcher ended with {code}: {job.text()[-800:]}")
+    trial.expect(told, f"the launcher did not tell of it: {job.text()[-800:]}")
+    newest = trial.check_committed(None)
+    _, same = trial.go_on(ranks_again(draw), newest)
+    return {"detected": told is not None, "seconds": told - when if told and struck else None, "same": same,
+            "detail": f"mpirun killed after {moment:.2f} s" if struck else f"over before {moment:.2f} s"}
 
 
 def hang(trial, draw, ranks):
@@ -183,7 +208,6 @@ def cut_checkpoint(trial, draw, ranks):
 
 def spoil_data(trial, draw, ranks, how):
     """A run that goes on meets data that were spoilt meanwhile."""
-    from campaign import DATA
     shutil.copytree(trial.campaign.half_way(trial.task, ranks), trial.run)
     (trial.folder / "data").unlink()
     shutil.copytree(trial.campaign.folder / "data", trial.folder / "data")
@@ -219,7 +243,7 @@ def clock_step(trial, draw, ranks):
     job = trial.start(ranks, *settings(draw), f"guard.deadline={DEADLINE}", environment=step)
     code = job.end()
     trial.expect(code == 0, f"ended with {code}: {job.text()[-800:]}")
-    trial.expect(not job.first("WARN|ERROR"), f"somebody complained: {job.text()[-800:]}")
+    trial.expect(not job.first("ERROR|WARN (?!metrics)"), f"somebody complained: {job.text()[-800:]}")
     newest = trial.check_committed(None)
     _, same = trial.go_on(ranks_again(draw), newest)
     return {"detected": None, "seconds": None, "same": same, "detail": f"{seconds:+d} s after {after:.2f} s"}
@@ -229,6 +253,7 @@ KINDS = {
     "kill-one": (kill_one, "one rank killed"),
     "kill-all": (kill_all, "all ranks killed"),
     "kill-saving": (kill_saving, "killed in a save"),
+    "kill-mpirun": (kill_mpirun, "mpirun killed (`launch mpirun`)"),
     "hang": (hang, f"one rank stopped (deadline {DEADLINE} s)"),
     "full-disk": (full_disk, "ENOSPC in a save"),
     "broken-disk": (broken_disk, "EIO in a save"),
