@@ -119,6 +119,13 @@ static bool process_of(int pid, char *letter, uint64_t *started)
     return true;
 }
 
+bool ls_flight_is_stopped(int pid)
+{
+    char letter = 'X';
+    uint64_t started;
+    return process_of(pid, &letter, &started) && (letter == 'T' || letter == 't');
+}
+
 /* ---- writing ---- */
 
 static void fill_head(head *h, int rank, int ranks)

@@ -94,6 +94,8 @@ typedef enum { LS_FLIGHT_ALIVE, LS_FLIGHT_HELD, LS_FLIGHT_SILENT, LS_FLIGHT_DEAD
 /* Is its process there? HELD: stopped by a signal or a debugger. SILENT: its heart has not beaten for some seconds: it
  * is held up (swapping, a frozen container), or, on another machine, perhaps dead. */
 ls_flight_life ls_flight_alive(const ls_flight_record *record);
+/* Whether that process of this machine was stopped by a signal or a debugger. */
+bool ls_flight_is_stopped(int pid);
 /* Seconds from `time` until now, on the record's clock; at least 0. */
 double ls_flight_age(const ls_flight_record *record, int64_t time);
 /* Seconds since 1970 of a time in the record. */

@@ -1,5 +1,6 @@
 /* Commit by rename. See folder.h. */
 #include "datasets/folder.h"
+#include "datasets/sums.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,7 +32,7 @@ static ls_status check_ours(const char *folder, ls_data_folder_owns owns)
                                                  folder, strerror(errno));
     ls_status status = LS_OK;
     for (struct dirent *file; status == LS_OK && (file = readdir(open));)
-        if (!is_dot(file->d_name) && !owns(file->d_name))
+        if (!is_dot(file->d_name) && !owns(file->d_name) && strcmp(file->d_name, LS_SUMS_FILE) != 0)
             status = ls_fail(LS_EEXIST, "%s: holds `%s`, which is no part of a data set, so the folder is not replaced; choose another name",
                              folder, file->d_name);
     closedir(open);
@@ -151,7 +152,7 @@ static ls_status exchange(const char *partial, const char *folder, ls_data_folde
 ls_status ls_data_folder_commit(const char *partial, const char *folder, bool replace, ls_data_folder_owns owns)
 {
     ls_status status = ls_data_folder_may_commit(folder, replace, owns);
-    if (status != LS_OK || (status = sync_folder(partial)) != LS_OK)
+    if (status != LS_OK || (status = ls_sums_write(partial)) != LS_OK || (status = sync_folder(partial)) != LS_OK)
         return status;
     bool there = access(folder, F_OK) == 0;
     if (there)

@@ -12,7 +12,7 @@ typedef bool (*ls_data_folder_owns)(const char *name);
 /* Makes `partial` (and missing parents) or clears what an earlier run left there; *lock is a file descriptor that holds
  * it until closed. LS_EEXIST: another process is writing it, or it holds files that are not ours. */
 ls_status ls_data_folder_begin(const char *partial, ls_data_folder_owns owns, int *lock);
-/* fsyncs `partial` and gives it the name `folder`; with `replace` an older set of that name is exchanged for it and then
+/* Writes the sums of its files (sums.h), fsyncs `partial` and gives it the name `folder`; with `replace` an older set of that name is exchanged for it and then
  * removed. LS_EEXIST: `folder` is there, and not to be replaced or not ours. On failure `partial` is still there. */
 ls_status ls_data_folder_commit(const char *partial, const char *folder, bool replace, ls_data_folder_owns owns);
 /* Refuses what ls_data_folder_commit would refuse, before any work is done. */

@@ -5,6 +5,7 @@
  *     shard-00000.h5     samples 0 .. s0 - 1
  *     shard-00001.h5     samples s0 .. s0 + s1 - 1, and so on
  *     tokenizer.json     (or another name, see attribute `tokenizer`) the tokenizer the ids belong to
+ *     sums               sums.h: of whole files, for `data verify`
  *
  * Both kinds are HDF5 files (superblock 2: HDF5's own structures carry checksums) with a header, kept as attributes of
  * the root group, and one-dimensional little-endian arrays, contiguous and uncompressed, at 64-byte borders. h5dump and
@@ -51,7 +52,7 @@
  *     NAME.partial is made, shards are written into it     no NAME (or the old one, whole); NAME.partial is never read, and
  *                                                          is cleared by the next pack
  *     each shard is fsynced when it is full                as above
- *     dataset.h5 is written and fsynced                    as above: the name decides, not the content
+ *     dataset.h5, then sums, are written and fsynced       as above: the name decides, not the content
  *     the folder NAME.partial is fsynced                   as above
  *     NAME.partial becomes NAME (one rename; with --force  either the old state or the new one, both whole. After an exchange
  *     an exchange of the two names)                        NAME.partial is the OLD set, cleared by the next pack

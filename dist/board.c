@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { MOST_DEADLINES = 10 };
+
 /* Ten beats missed are a busy machine; more than that is a process that does not run. */
 #define STILL_SECONDS 3.0
 
@@ -203,4 +205,22 @@ ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double 
              ls_world_name(world, rank), phase, seconds, where, world->peers[rank].pid);
     ls_board_fail(world, LS_ETIMEOUT, ls_status_exit_code(LS_ETIMEOUT), sentence);
     return ls_board_status(world);
+}
+
+void ls_board_missed(ls_world *world, const char *phase, double seconds)
+{
+    char sentence[LS_SENTENCE_SIZE];
+    for (int rank = 0; world->peers && rank < world->ranks; rank++)
+        if (world->peers[rank].pidfd >= 0 && ls_flight_is_stopped(world->peers[rank].pid)) {
+            snprintf(sentence, sizeof sentence, "%s did not come to '%s' within %g s; its process %d is stopped (a signal, or a debugger)",
+                     ls_world_name(world, rank), phase, seconds, world->peers[rank].pid);
+            ls_world_abort(world, ls_status_exit_code(LS_ETIMEOUT), sentence);
+        }
+    if (world->peers && seconds < MOST_DEADLINES * world->options.deadline) {
+        ls_log_write(LS_LOG_WARN, "world", "'%s' has waited inside MPI for %g s; no rank of this machine is stopped. Waiting on", phase, seconds);
+        return;
+    }
+    snprintf(sentence, sizeof sentence,
+             "not all ranks came to '%s' within %g s; MPI does not say who is missed: look for one that is stopped, or whose machine hangs", phase, seconds);
+    ls_world_abort(world, ls_status_exit_code(LS_ETIMEOUT), sentence);
 }

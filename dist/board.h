@@ -46,4 +46,8 @@ bool ls_board_is_slow(ls_world *world, int rank, const char *phase, double secon
 void ls_board_tell_place(ls_world *world);
 /* Fails the world because `rank` did not come to `phase` in time. */
 ls_status ls_board_overdue(ls_world *world, int rank, const char *phase, double seconds);
+/* The communication thread has been in a call of MPI, `phase`, for `seconds`, whole deadlines: somebody does not come. Ends
+ * the job when a rank of this machine is stopped, with its name, or when MPI does not even start; else it warns, and ends the
+ * job after ten deadlines. Called by the thread that waits for the other one. */
+void ls_board_missed(ls_world *world, const char *phase, double seconds);
 void ls_board_ring_all(ls_world *world);

@@ -119,7 +119,7 @@ ls_status ls_channel_open(ls_channel **out, ls_world *world, const ls_channel_op
     }
     channel->world = world;
     channel->options = *options;
-    ls_status status = ls_comm_call(world, open_on_thread, channel);
+    ls_status status = ls_comm_call(world, "opening of a channel", open_on_thread, channel);
     if (status == LS_OK)
         *out = channel;
     else
@@ -133,7 +133,7 @@ void ls_channel_close(ls_channel *channel)
         return;
     /* After a failure peers may be gone, and freeing a window waits for them: the memory ends with the process. */
     if (ls_board_status(channel->world) == LS_OK) {
-        ls_comm_call(channel->world, close_on_thread, channel);
+        ls_comm_call(channel->world, "closing of a channel", close_on_thread, channel);
         ls_arena_free(channel->own);
     }
     free(channel->line_of);

@@ -66,8 +66,9 @@ ls_status ls_comm_wait(ls_world *world, ls_job *job);
 void ls_comm_cancel(ls_world *world, ls_job *job);
 /* Start and wait. */
 ls_status ls_comm_do(ls_world *world, ls_job *job);
-/* A plain function on the communication thread; it may block, so only for opening and closing. */
-ls_status ls_comm_call(ls_world *world, ls_status (*call)(ls_world *world, void *argument), void *argument);
+/* A plain function on the communication thread; it may block in MPI, where no deadline is known, so only for opening and
+ * closing. Whoever waits for it here ends the job when a rank is missed there for too long (ls_board_missed). */
+ls_status ls_comm_call(ls_world *world, const char *phase, ls_status (*call)(ls_world *world, void *argument), void *argument);
 /* For a compute thread that watches what a running job does: wait for the next move after `seen`. */
 uint32_t ls_comm_moves(ls_world *world);
 void ls_comm_await(ls_world *world, uint32_t seen);

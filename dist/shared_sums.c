@@ -78,9 +78,9 @@ ls_status ls_shared_sums_open(ls_shared_sums **out, ls_reducer *r, int places, f
     shared->missing = calloc((size_t)shared->buckets, sizeof *shared->missing);
     ls_status status = shared->missing ? LS_OK : ls_fail(LS_EMEM, "no memory for a reducer");
     if (status == LS_OK)
-        status = ls_barrier(r->world, "opening of the partial sums"); /* a window opens without a deadline */
+        status = ls_barrier(r->world, "opening of the partial sums");
     if (status == LS_OK)
-        status = ls_comm_call(r->world, take_memory, shared);
+        status = ls_comm_call(r->world, "opening of the partial sums", take_memory, shared);
     if (status != LS_OK) {
         free(shared->missing);
         free(shared);
@@ -103,7 +103,7 @@ void ls_shared_sums_close(ls_shared_sums *shared)
     }
     /* Peers that failed never come to free a window, and those in a step still read: it ends with the process. */
     if (!r->abandoned && ls_board_status(r->world) == LS_OK)
-        ls_comm_call(r->world, give_memory, shared);
+        ls_comm_call(r->world, "closing of the partial sums", give_memory, shared);
     free(shared->missing);
     free(shared);
 }

@@ -77,9 +77,9 @@ ls_status ls_world_open_on(ls_world **out, const ls_fabric *fabric, void *self, 
         free(world);
         return status;
     }
-    status = ls_comm_call(world, start_fabric, NULL);
+    status = ls_comm_call(world, "start of MPI", start_fabric, NULL);
     if (status == LS_OK)
-        status = ls_comm_call(world, put_up_board, NULL);
+        status = ls_comm_call(world, "opening of the world", put_up_board, NULL);
     ls_channel_options channel = {
         .slots = COLLECTIVE_SLOTS, .slot_bytes = COLLECTIVE_SLOT_BYTES, .name = "collectives"};
     if (status == LS_OK)
@@ -109,7 +109,7 @@ void ls_world_close(ls_world *world)
     bool orderly = ls_barrier(world, "end of the run") == LS_OK;
     world->closing = true;
     ls_channel_close(world->channel);
-    ls_comm_call(world, take_down, &orderly);
+    ls_comm_call(world, "end of MPI", take_down, &orderly);
     ls_comm_close(world);
     free(world->peers);
     free(world->near);

@@ -1,5 +1,6 @@
 /* `lockstep data info` and `lockstep data verify`: what a data set holds, and whether it is whole. */
 #include "datasets/loader.h"
+#include "datasets/sums.h"
 #include "launch/command.h"
 #include "launch/data_commands.h"
 #include "launch/image_views.h"
@@ -150,13 +151,15 @@ static ls_status verify(const char *folder)
     if (ls_folder_holds_images(folder))
         return ls_images_print_verified(folder);
     ls_shards *set;
-    const ls_status status = ls_shards_open(&set, folder, true);
+    ls_status status = ls_shards_open(&set, folder, true);
     if (status != LS_OK)
         return status;
-    printf("%s: whole; %" PRId64 " samples, %" PRId64 " tokens in %" PRId64 " shards, hash %016" PRIx64 "\n", folder, ls_shards_samples(set),
+    status = ls_sums_check(folder);
+    if (status == LS_OK)
+        printf("%s: whole; %" PRId64 " samples, %" PRId64 " tokens in %" PRId64 " shards, hash %016" PRIx64 "\n", folder, ls_shards_samples(set),
            ls_shards_tokens(set), ls_shards_files(set), ls_shards_hash(set));
     ls_shards_free(set);
-    return LS_OK;
+    return status;
 }
 
 int ls_data_verify(int argc, char **argv)

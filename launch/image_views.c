@@ -1,5 +1,6 @@
 /* See image_views.h. */
 #include "launch/image_views.h"
+#include "datasets/sums.h"
 #include "launch/data_commands.h"
 
 #include <inttypes.h>
@@ -60,13 +61,15 @@ ls_status ls_images_print_info(const char *folder)
 ls_status ls_images_print_verified(const char *folder)
 {
     ls_images *set;
-    const ls_status status = ls_images_open(&set, folder, true);
+    ls_status status = ls_images_open(&set, folder, true);
     if (status != LS_OK)
         return status;
-    printf("%s: whole; %" PRId64 " images in %" PRId64 " shards, hash %016" PRIx64 "\n", folder, ls_images_count(set),
+    status = ls_sums_check(folder);
+    if (status == LS_OK)
+        printf("%s: whole; %" PRId64 " images in %" PRId64 " shards, hash %016" PRIx64 "\n", folder, ls_images_count(set),
            ls_images_files(set), ls_images_hash(set));
     ls_images_free(set);
-    return LS_OK;
+    return status;
 }
 
 /* ---- show ---- */

@@ -354,6 +354,8 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
 
 void ls_run_close(ls_run *run)
 {
+    char sentence[1024]; /* why the run ends: what is given up on the way out has sentences of its own */
+    snprintf(sentence, sizeof sentence, "%s", ls_fail_sentence());
     ls_saving_close(run); /* its thread reads the state */
     ls_metrics_close(run->metrics);
     ls_loader_free(run->loader);
@@ -382,6 +384,7 @@ void ls_run_close(ls_run *run)
     ls_guard_close(run);
     ls_audit_close(run);
     ls_folder_close(run);
+    ls_fail(LS_OK, "%s", sentence);
 }
 
 const ls_train_config *ls_run_config(const ls_run *run)

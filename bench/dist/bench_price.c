@@ -131,7 +131,7 @@ static void free_step(trainer *t)
         run_grain(t, ls_schedule_grain(LS_SCHEDULE_BLOCK, t->grains, rank, ranks, k), into_buffer);
     }
     if (ranks > 1)
-        need(ls_comm_call(world, allreduce, t));
+        need(ls_comm_call(world, "all-reduce", allreduce, t));
     t->device->chunk_squares(t->device, t->elements, t->sum, squares);
     for (int64_t chunk = 0; chunk < t->elements / LS_CHUNK; chunk++)
         norm += squares[chunk];

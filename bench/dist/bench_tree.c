@@ -146,7 +146,7 @@ int main(int count, char **arguments)
         reduce(reducer, device, now);
         need(ls_barrier(world, "bench"));
         double from = ls_now();
-        need(ls_comm_call(world, allreduce, NULL));
+        need(ls_comm_call(world, "all-reduce", allreduce, NULL));
         now[THEIRS] = lap(&from);
         for (int k = 0; k < ROWS && turn >= 0; k++)
             row[k][turn] = now[k];

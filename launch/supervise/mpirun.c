@@ -1,6 +1,7 @@
 /* fork, exec, poll. See mpirun.h. */
 #include "launch/supervise/mpirun.h"
 #include "launch/process.h"
+#include "launch/supervise/leavings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ ls_status ls_supervisor_open(ls_supervisor *supervisor)
     sigset_t set;
     our_signals(&set);
     sigprocmask(SIG_BLOCK, &set, NULL);
+    ls_leavings_adopt();
     signal(SIGPIPE, SIG_IGN); /* the run is worth more than a closed terminal */
     supervisor->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return supervisor->signals < 0 ? ls_fail(LS_EIO, "signalfd: %s", strerror(errno)) : LS_OK;
@@ -161,6 +163,7 @@ ls_status ls_mpirun_run(ls_supervisor *supervisor, char *const argv[], ls_mpirun
             kill(process, end->asked++ ? SIGTERM : SIGUSR1);
         open = open && listen_to(&l, errors);
     }
+    ls_leavings_remove(process, WIFSIGNALED(how)); /* first: ranks that are left would hold the pipe */
     if (open)
         listen_to(&l, errors);
     close(errors);

@@ -24,7 +24,7 @@ void ls_supervisor_close(ls_supervisor *supervisor);
 
 /* Starts argv (mpirun and its arguments) and waits for its end. The first signal reaches the ranks as SIGUSR1: they finish the
  * step, save, and end with 75. It is not passed on as SIGTERM, because mpirun kills its ranks a second after that. The
- * second one does go on as SIGTERM. */
+ * second one does go on as SIGTERM. When it returns none of the ranks of this machine is left, however mpirun ended. */
 ls_status ls_mpirun_run(ls_supervisor *supervisor, char *const argv[], ls_mpirun_end *end);
 /* Sleeps. *asked: a signal said stop. */
 ls_status ls_supervisor_pause(ls_supervisor *supervisor, double seconds, bool *asked);

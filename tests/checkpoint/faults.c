@@ -45,8 +45,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
 static fault kind;
 static bool armed;
-static int at, count, error;
+static int at, lasts, count, error;
 static const char *struck = "nothing";
+static void (*told)(const char *call);
 static long long free_space = -1;
 
 void faults_arm(fault new_kind, int new_at, int new_error)
@@ -54,9 +55,20 @@ void faults_arm(fault new_kind, int new_at, int new_error)
     kind = new_kind;
     at = new_at;
     error = new_error;
+    lasts = new_kind == FAULT_ERROR_ALL || new_kind == FAULT_HANG || new_kind == FAULT_SHORT ? INT_MAX : 1;
     count = dirties = mades = renames = 0;
     struck = "nothing";
     armed = true;
+}
+
+void faults_last(int calls)
+{
+    lasts = calls;
+}
+
+void faults_tell(void (*tell)(const char *call))
+{
+    told = tell;
 }
 
 int faults_disarm(void)
@@ -83,6 +95,8 @@ static void add(change *list, int *length, const char *path, const char *from, c
     for (int i = 0; i < *length; i++)
         if (strcmp(list[i].path, path) == 0)
             return;
+    if (kind != FAULT_POWER_OLD && kind != FAULT_POWER_NEW)
+        return;
     if (*length == MOST)
         abort(); /* the test must grow its table */
     snprintf(list[*length].path, sizeof list->path, "%s", path);
@@ -145,11 +159,13 @@ static bool strike(const char *name)
     if (!armed)
         return false;
     int now = count++;
-    if (now < at || kind == FAULT_NONE || (now > at && kind != FAULT_ERROR_ALL && kind != FAULT_HANG))
+    if (now < at || kind == FAULT_NONE || now - at >= lasts)
         return false;
     if (now == at)
         struck = name;
-    if (kind == FAULT_FLIP)
+    if (now == at && told)
+        told(name);
+    if (kind == FAULT_FLIP || kind == FAULT_SHORT)
         return false;
     while (kind == FAULT_HANG && armed)
         pthread_cond_wait(&released, &lock);
@@ -197,6 +213,8 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
         ssize_t ignored = __real_pwrite(fd, bytes, size / 2, offset);
         (void)ignored;
     }
+    if (armed && kind == FAULT_SHORT && count >= at && count - at < lasts && size > 1)
+        size /= 2;
     char *wrong = armed && kind == FAULT_FLIP && count == at && size ? aligned_alloc(4096, (size + 4095) / 4096 * 4096) : NULL;
     if (wrong) {
         memcpy(wrong, bytes, size);

@@ -13,6 +13,7 @@ typedef enum {
     FAULT_POWER_NEW, /* the same, but the disk kept the renames */
     FAULT_ERROR,     /* the call fails with `error`, once */
     FAULT_ERROR_ALL, /* this call and all later ones fail with `error` */
+    FAULT_SHORT,     /* this write and all later ones put half of their bytes and say so */
     FAULT_FLIP,      /* a write puts one bit wrong on the disk, and says it went well */
     FAULT_HANG,      /* this call and all later ones do not come back before faults_disarm */
 } fault;
@@ -21,6 +22,10 @@ enum { FAULT_EXIT = 77 };
 
 /* Starts counting at 0; the fault strikes at call `at`. */
 void faults_arm(fault kind, int at, int error);
+/* After arming: an error, or short writes, last for so many calls. */
+void faults_last(int calls);
+/* Called when the fault strikes, before it has its effect. */
+void faults_tell(void (*tell)(const char *call));
 /* Stops; returns the calls counted. */
 int faults_disarm(void);
 /* The name of the call that was struck, for a failed assertion. */

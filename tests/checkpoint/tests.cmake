@@ -15,6 +15,10 @@ foreach(test test_commit test_full_disk test_saver)
   target_link_options(checkpoint_${test} PRIVATE ${ls_faults_wrap})
 endforeach()
 
+# The same faults under LD_PRELOAD, for whole runs: bench/faults.
+add_library(faulty_disk MODULE checkpoint/faulty_disk.c checkpoint/faults.c)
+target_link_libraries(faulty_disk PRIVATE ls_flags)
+
 ls_test(checkpoint/test_saver_faults SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
 set(ls_memory_wrap "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=mmap")
 set(ls_exchange_wrap "-Wl,--wrap=ls_agree,--wrap=ls_broadcast,--wrap=ls_all_gather_bytes,--wrap=ls_all_gather_varying,--wrap=ls_same_everywhere")

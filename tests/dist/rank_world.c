@@ -3,6 +3,7 @@
 #include "dist/reduce.h"
 #include "dist/world.h"
 
+#include <mpi.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +116,38 @@ static void dies(void)
     wait_or_end("steady state");
 }
 
+/* In MPI's own calls, where no collective of ours has a deadline: rank 1 stops at the door, the others are inside. */
+static const char *stops_at;
+
+static void stop_at(const char *call)
+{
+    const char *number = getenv("OMPI_COMM_WORLD_RANK");
+    if (stops_at && !strcmp(stops_at, call) && number && atoi(number) == 1)
+        raise(SIGSTOP);
+}
+
+int MPI_Init_thread(int *count, char ***arguments, int wanted, int *given)
+{
+    stop_at("stops_at_start");
+    return PMPI_Init_thread(count, arguments, wanted, given);
+}
+
+int MPI_Win_allocate_shared(MPI_Aint bytes, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *window)
+{
+    stop_at("stops_sharing");
+    return PMPI_Win_allocate_shared(bytes, unit, info, comm, base, window);
+}
+
+int MPI_Finalize(void)
+{
+    stop_at("stops_at_end");
+    return PMPI_Finalize();
+}
+
+static void nothing(void)
+{
+}
+
 /* As under a debugger, or on a machine that swaps: the whole process stands still. */
 static void stops(void)
 {
@@ -156,6 +189,9 @@ static const struct {
     {"dies", dies, 50},
     {"sleeps", sleeps, 1},
     {"stops", stops, 4},
+    {"stops_at_start", nothing, 3},
+    {"stops_sharing", nothing, 3},
+    {"stops_at_end", nothing, 3},
     {"parted", parted, 20},
 };
 
@@ -166,6 +202,7 @@ int main(int count, char **arguments)
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         if (strcmp(name, cases[k].name) != 0)
             continue;
+        stops_at = name;
         ls_world_options options = {.deadline = cases[k].deadline, .node_per_rank = apart};
         if (ls_world_open(&world, &options) != LS_OK) {
             fprintf(stderr, "%s\n", ls_fail_sentence());

@@ -95,6 +95,20 @@ Test(world, a_rank_whose_process_stands_still_is_told_from_a_slow_one)
     cr_expect(strstr(r.output, "rank 1 (") && strstr(r.output, "its process has stood still"), "%s", r.output);
 }
 
+/* MPI_Finalize too: a run whose last checkpoint was written stood for ever when a rank was stopped there. */
+Test(world, a_rank_that_is_stopped_where_mpi_itself_waits_ends_the_job)
+{
+    static const struct {
+        const char *name, *word;
+    } rows[] = {{"stops_sharing", "rank 1 ("}, {"stops_at_end", "rank 1 ("}, {"stops_at_start", "not all ranks came to 'start of MPI' within 3 s"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        mpirun_result r = mpirun("", 2, "dist_rank_world", "%s", rows[i].name);
+        cr_expect_eq(r.exit_code, 1, "%s: exit code %d\n%s", rows[i].name, r.exit_code, r.output);
+        cr_expect_lt(r.seconds, ENDED);
+        cr_expect(strstr(r.output, rows[i].word), "%s: %s", rows[i].name, r.output);
+    }
+}
+
 Test(world, ranks_in_different_collectives_are_told_so)
 {
     mpirun_result r = mpirun("", 3, "dist_rank_world", "parted");

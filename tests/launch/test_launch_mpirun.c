@@ -32,6 +32,24 @@ Test(launch_mpirun, a_killed_rank_costs_steps_and_no_bits)
     expect_bits_of_one_rank();
 }
 
+/* Nobody is left to clean up behind it but the launcher: ranks, session folder, shared segments. */
+Test(launch_mpirun, a_killed_mpirun_leaves_nothing_behind_and_the_run_goes_on)
+{
+    fixture_recipe("pretrain");
+    const int code = fixture_run("$LOCKSTEP launch mpirun $FOLDER/recipe.yaml -n 3 " LONG " & child=$!\n" AFTER(60)
+                                 "mpirun=$(cat /proc/$child/task/$child/children); mpirun=${mpirun%%%% *}\n"
+                                 "job=$(printf %%x $(($(sed -n '1s/[.].*//p' $FOLDER/ompi.*/pid.$mpirun/contact.txt) + 1)))\n"
+                                 "echo there were $(ls /dev/shm | grep -c vader_segment.*$job)\n"
+                                 "kill -KILL $mpirun; wait $child; code=$?\n"
+                                 "ls /dev/shm | grep vader_segment.*$job; ls -d $FOLDER/ompi.* 2>/dev/null; echo that is left; exit $code");
+    cr_assert_eq(code, 0, "%s", text);
+    cr_assert(strstr(text, "there were 3\nlockstep launch") || strstr(text, "there were 3\n"), "%s", text);
+    cr_assert(strstr(text, "start 2: 3 rank(s) from step "), "%s", text);
+    cr_assert_null(strstr(text, "/ompi."), "%s", text);
+    cr_assert_null(strstr(text, "vader_segment"), "%s", text);
+    expect_bits_of_one_rank();
+}
+
 Test(launch_mpirun, failures_without_a_newer_checkpoint_end_it)
 {
     fixture_recipe("pretrain");

@@ -49,6 +49,8 @@ Test(bad_run, a_flipped_byte_in_a_shard_stops_training)
     const ls_answer *verify = ls_shell("lockstep data verify sft");
     ls_expect(verify, 1, "shard-00000.h5", NULL);
     ls_expect(ls_shell("lockstep train tiny.yaml"), 1, "shard-00000.h5", NULL);
+    /* in the middle of a step, with an exchange on its way that is given up: the cause is told, not that */
+    ls_expect(ls_shell("mpirun --oversubscribe -n 2 lockstep train tiny.yaml"), 1, "ERROR world: rank ", "shard-00000.h5", NULL);
 }
 
 Test(bad_run, a_run_folder_of_another_recipe_is_refused_and_left_alone)

@@ -1,0 +1,100 @@
+/* See leavings.h. The names are Open MPI 4's (orte/util/session_dir.c, opal/mca/btl/vader). */
+#include "launch/supervise/leavings.h"
+#include "launch/process.h"
+
+#include <dirent.h>
+#include <ftw.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE 10.0 /* seconds for killed processes to be gone; one inside a dead file server's call never is */
+
+void ls_leavings_adopt(void)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+static int kill_children(void)
+{
+    FILE *in = fopen("/proc/thread-self/children", "r");
+    int count = 0;
+    for (int child; in && fscanf(in, "%d", &child) == 1; count++)
+        kill(child, SIGKILL);
+    if (in)
+        fclose(in);
+    return count;
+}
+
+/* A killed child's own children come to us, so this goes on until there are none. */
+static void end_children(void)
+{
+    const double until = ls_process_clock() + PATIENCE;
+    while (kill_children() > 0 && ls_process_clock() < until) {
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+        usleep(5000);
+    }
+}
+
+static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *place)
+{
+    (void)about, (void)kind, (void)place;
+    remove(path);
+    return 0;
+}
+
+/* "1636106240.0;tcp://...": the first number is the job family of mpirun, its ranks are job 1 of it. 0: not known. */
+static unsigned job_of(const char *session)
+{
+    char path[PATH_MAX + 16];
+    unsigned long job = 0;
+    snprintf(path, sizeof path, "%s/contact.txt", session);
+    FILE *in = fopen(path, "r");
+    if (in && fscanf(in, "%lu", &job) != 1)
+        job = 0;
+    if (in)
+        fclose(in);
+    return (unsigned)job;
+}
+
+static void remove_segments(const char *host, unsigned job)
+{
+    char begin[HOST_NAME_MAX + 64];
+    snprintf(begin, sizeof begin, "vader_segment.%s.%u.%x.", host, (unsigned)geteuid(), job + 1);
+    DIR *folder = opendir("/dev/shm");
+    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+        if (!strncmp(entry->d_name, begin, strlen(begin)))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    if (folder)
+        closedir(folder);
+}
+
+static void remove_files(pid_t mpirun)
+{
+    char host[HOST_NAME_MAX + 1] = "", session[PATH_MAX];
+    const char *base = getenv("TMPDIR");
+    gethostname(host, sizeof host - 1);
+    const int length = snprintf(session, sizeof session, "%s/ompi.%s.%u", base && *base ? base : "/tmp", host, (unsigned)geteuid());
+    if (length >= (int)sizeof session - 32)
+        return;
+    snprintf(session + length, sizeof session - (size_t)length, "/pid.%d", (int)mpirun);
+    const unsigned job = job_of(session);
+    if (job)
+        remove_segments(host, job);
+    nftw(session, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    session[length] = '\0';
+    rmdir(session); /* others' jobs may be in it */
+}
+
+void ls_leavings_remove(pid_t mpirun, int killed)
+{
+    end_children();
+    if (killed)
+        remove_files(mpirun);
+}
