@@ -1,13 +1,42 @@
 /* What the emulated device says about itself: an sm_90 with few multiprocessors. */
 #include "runtime.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static thread_local int device_now;
 
+/* CUDA_VISIBLE_DEVICES, a list of numbers, chooses among the machine's devices as it does for CUDA. Returns how many are
+ * visible, and the machine's number of one of them. */
+static int visible(int device, int *number)
+{
+    int all = (int)order_environment("CUDAHOST_DEVICES", 8), n = 0;
+    const char *list = getenv("CUDA_VISIBLE_DEVICES");
+    if (list == nullptr) {
+        *number = device;
+        return all;
+    }
+    for (char *end; *list != 0; list = *end == ',' ? end + 1 : end) {
+        long which = strtol(list, &end, 10);
+        if (end == list || which < 0 || which >= all)
+            break; /* CUDA sees the devices before the first wrong one */
+        if (n++ == device)
+            *number = (int)which;
+    }
+    return n;
+}
+
 static int device_count()
 {
-    return (int)order_environment("CUDAHOST_DEVICES", 8);
+    int number;
+    return visible(0, &number);
+}
+
+static int machine_number(int device)
+{
+    int number = device;
+    visible(device, &number);
+    return number;
 }
 
 extern "C" {
@@ -72,7 +101,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     p->l2CacheSize = 50 << 20;
     p->memoryBusWidth = 5120;
     p->ECCEnabled = 1;
-    p->pciBusID = device + 1;
+    p->pciBusID = machine_number(device) + 1;
     return cudaSuccess;
 }
 
@@ -102,7 +131,7 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int device)
 {
     if (text == nullptr || length < 13 || device < 0 || device >= device_count())
         return report_error(cudaErrorInvalidValue);
-    snprintf(text, (size_t)length, "0000:%02x:00.0", device + 1);
+    snprintf(text, (size_t)length, "0000:%02x:00.0", machine_number(device) + 1);
     return cudaSuccess;
 }
 

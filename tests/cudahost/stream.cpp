@@ -24,37 +24,92 @@ static int depth; /* of runs within runs */
 
 /* ---- Running */
 
-static void run_first(const std::shared_ptr<queue> &q)
+/* Lets other host threads go on while this one waits for another thread or process. */
+static void let_others_run()
 {
-    for (;;) {
-        /* Copied: running what comes first may run this queue's work too. */
-        std::vector<ticket> after = q->waiting.front().after;
-        uint64_t number = q->done;
-        for (const ticket &t : after)
+    int held = depth;
+    depth = 0;
+    memory_open(false);
+    lock.unlock();
+    usleep(200);
+    lock.lock();
+    depth = held;
+}
+
+static bool reached(const ticket &t)
+{
+    return t.of->done >= t.number;
+}
+
+static bool run_first(const std::shared_ptr<queue> &q, bool patient);
+
+/* What must come before a piece of work; false if it would have to wait and may not. */
+static bool run_before(const std::vector<ticket> &after, bool patient)
+{
+    for (const ticket &t : after) {
+        if (patient)
             stream_run_until(t);
-        if (q->done != number)
-            return;
-        break;
+        while (!reached(t))
+            if (!run_first(t.of, false))
+                return false;
     }
-    work w = std::move(q->waiting.front());
-    q->waiting.pop_front();
-    if (report_sticky() == cudaSuccess && w.run) {
+    return true;
+}
+
+static bool run_piece(const std::shared_ptr<queue> &q, const work &w, bool patient)
+{
+    bool finished = true;
+    if (report_sticky() != cudaSuccess || (!w.run && !w.progress))
+        return true;
+    q->running = true;
+    for (;;) {
         depth++;
         memory_open(true);
-        w.run();
+        if (w.run)
+            w.run();
+        else
+            finished = w.progress();
         if (--depth == 0)
             memory_open(false);
+        if (finished || !patient || report_sticky() != cudaSuccess)
+            break;
+        let_others_run();
     }
-    q->done++;
+    q->running = false;
+    return finished || report_sticky() != cudaSuccess;
+}
+
+/* Runs the first piece of work of a queue. An impatient caller gets false instead of a wait for another process. */
+static bool run_first(const std::shared_ptr<queue> &q, bool patient)
+{
+    uint64_t number = q->done;
+    if (q->running) { /* by another thread, which waits */
+        if (patient)
+            let_others_run();
+        return patient;
+    }
+    /* Copied: running what comes first may run this queue's work too. */
+    work w = q->waiting.front();
+    if (!run_before(w.after, patient))
+        return false;
+    if (q->done != number || q->running)
+        return true;
+    if (!run_piece(q, w, patient))
+        return false;
+    if (q->done == number) { /* or the work was forgotten meanwhile */
+        q->waiting.pop_front();
+        q->done++;
+    }
+    return true;
 }
 
 void stream_run_until(const ticket &place)
 {
-    while (place.of->done < place.number) {
+    while (!reached(place)) {
         if (order_seed() != 0 && order_random() % 4 == 0)
             stream_step();
-        if (place.of->done < place.number)
-            run_first(place.of);
+        if (!reached(place))
+            run_first(place.of, true);
     }
 }
 
@@ -80,17 +135,17 @@ static std::shared_ptr<queue> some_queue()
     return chosen;
 }
 
-void stream_step()
+bool stream_step()
 {
     std::shared_ptr<queue> q = some_queue();
-    if (q != nullptr)
-        run_first(q);
+    return q != nullptr && run_first(q, false);
 }
 
 void stream_run_all()
 {
     while (some_queue() != nullptr)
-        stream_step();
+        if (!stream_step())
+            let_others_run();
 }
 
 /* What the adversary runs early: nothing, a little or a lot, by the seed's temper. */
@@ -113,9 +168,8 @@ static void make_progress()
         usleep((useconds_t)idle * 1000);
         for (uint64_t now = calls; now == seen; now = calls) {
             std::unique_lock<std::recursive_mutex> hold(lock, std::try_to_lock);
-            if (!hold.owns_lock() || some_queue() == nullptr)
+            if (!hold.owns_lock() || !stream_step())
                 break;
-            stream_step();
         }
         seen = calls;
     }
@@ -172,8 +226,15 @@ ticket stream_push(const std::shared_ptr<queue> &q, std::function<void()> run, s
     } else if (q->blocking && legacy->queued > legacy->done) {
         after.push_back(ticket{legacy, legacy->queued});
     }
-    q->waiting.push_back(work{std::move(run), std::move(after)});
+    q->waiting.push_back(work{std::move(run), std::move(after), nullptr});
     return ticket{q, ++q->queued};
+}
+
+ticket stream_push_waiting(const std::shared_ptr<queue> &q, std::function<bool()> progress, std::vector<ticket> after)
+{
+    ticket place = stream_push(q, nullptr, std::move(after));
+    q->waiting.back().progress = std::move(progress);
+    return place;
 }
 
 cudaError_t stream_enqueue(cudaStream_t stream, std::function<void()> run)
@@ -331,7 +392,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     if (q == nullptr)
         return cudaErrorInvalidResourceHandle;
     if (!q->waiting.empty()) {
-        run_first(q);
+        run_first(q, false);
         return report_error(cudaErrorNotReady);
     }
     return report_error(cudaSuccess);
@@ -412,7 +473,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
         return report_error(cudaErrorInvalidResourceHandle);
     if (event->last == nullptr || event->last->place.of->done >= event->last->place.number)
         return cudaSuccess;
-    run_first(event->last->place.of);
+    run_first(event->last->place.of, false);
     return report_error(cudaErrorNotReady);
 }
 

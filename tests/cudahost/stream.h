@@ -18,13 +18,15 @@ struct ticket {
 struct work {
     std::function<void()> run;
     std::vector<ticket> after; /* other queues' work that comes first */
+    /* Instead of run, for work that waits for other processes: does what it can without waiting; true once done. */
+    std::function<bool()> progress;
 };
 
 struct queue {
     std::deque<work> waiting;
     uint64_t queued = 0, done = 0, number = 0; /* the how-many-th stream */
     bool blocking = true; /* waits for the legacy default stream, and it waits for this one */
-    bool running = false;
+    bool running = false;  /* a thread is in the first piece of work, and may have let go of the lock */
 };
 
 struct CUstream_st {
@@ -44,8 +46,9 @@ struct CUevent_st {
 /* The queue of a stream's handle, or null with the refusal told. */
 std::shared_ptr<queue> stream_queue(cudaStream_t stream, const char *function);
 ticket stream_push(const std::shared_ptr<queue> &of, std::function<void()> run, std::vector<ticket> after = {});
+ticket stream_push_waiting(const std::shared_ptr<queue> &of, std::function<bool()> progress, std::vector<ticket> after);
 void stream_run_until(const ticket &place); /* no further than it takes, and what the adversary adds */
 void stream_run_all();
-void stream_step();                         /* one piece of work of some queue, if any waits */
+bool stream_step();                         /* one piece of work of some queue, if one can be done without waiting */
 
 #endif
