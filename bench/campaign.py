@@ -49,12 +49,10 @@ PATIENCE = 90  # seconds after which a run counts as hung
 class Job:
     """One start of a run. Its lines on stderr carry the time at which they came."""
 
-    def __init__(self, trial, ranks, arguments, environment, launched=False):
+    def __init__(self, trial, ranks, arguments, environment, retries):
         program = ["lockstep", "train", "recipe.yaml", *arguments]
-        if launched:
-            program = ["lockstep", "launch", "mpirun", "recipe.yaml", "-n", str(ranks), *arguments]
-        elif ranks > 1:
-            program = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program]
+        if ranks > 1 or retries:  # by the launcher, since Open MPI's mpirun can stand for ever when its ranks die while they start
+            program = ["lockstep", "launch", "mpirun", "recipe.yaml", "-n", str(ranks), "--retries", str(retries), *arguments]
         self.ranks = ranks
         self.lines = []
         self.begun = time.monotonic()
@@ -218,8 +216,8 @@ class Trial:
                                                  f"guard: {{deadline: 30}}\n{RECIPES[task]}")
         self.jobs, self.wrong, self.lost = [], [], 0
 
-    def start(self, ranks, *arguments, environment=None, launched=False):
-        job = Job(self, ranks, arguments, environment or {}, launched)
+    def start(self, ranks, *arguments, environment=None, retries=0):
+        job = Job(self, ranks, arguments, environment or {}, retries)
         self.jobs.append(job)
         return job
 

@@ -20,6 +20,40 @@ void ls_leavings_adopt(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
+/* A process that has ended and was not waited for has no executable any more. */
+static int lives(int process)
+{
+    char path[64], target[8];
+    snprintf(path, sizeof path, "/proc/%d/exe", process);
+    return readlink(path, target, sizeof target) > 0;
+}
+
+static int any_child_lives(const char *path)
+{
+    FILE *in = fopen(path, "r");
+    int found = 0;
+    for (int child; in && !found && fscanf(in, "%d", &child) == 1;)
+        found = lives(child);
+    if (in)
+        fclose(in);
+    return found;
+}
+
+int ls_leavings_has_children(pid_t mpirun)
+{
+    char path[320];
+    int found = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)mpirun);
+    DIR *threads = opendir(path);
+    for (const struct dirent *thread; threads && !found && (thread = readdir(threads));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/children", (int)mpirun, thread->d_name);
+        found = any_child_lives(path);
+    }
+    if (threads)
+        closedir(threads);
+    return found;
+}
+
 static int kill_children(void)
 {
     FILE *in = fopen("/proc/thread-self/children", "r");

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define ALONE_SECONDS 10.0
+
 typedef struct {
     char text[4096]; /* the line that is being received */
     size_t length;
@@ -135,6 +137,25 @@ static bool listen_to(listener *l, int errors)
     return bytes < 0;
 }
 
+/* Open MPI's mpirun can stand for ever when its ranks are killed while they start. It is ended when it has had children that
+ * lived, and has had none for a while. */
+typedef struct {
+    bool had;
+    double since; /* without; 0: there are some */
+} loneliness;
+
+static bool is_left_alone(loneliness *alone, pid_t mpirun)
+{
+    const double now = ls_process_clock();
+    if (ls_leavings_has_children(mpirun)) {
+        *alone = (loneliness){.had = true};
+        return false;
+    }
+    if (!alone->since)
+        alone->since = now;
+    return alone->had && now - alone->since > ALONE_SECONDS;
+}
+
 /* How many signals have said stop. */
 static int read_signals(int signals)
 {
@@ -156,12 +177,15 @@ ls_status ls_mpirun_run(ls_supervisor *supervisor, char *const argv[], ls_mpirun
     if (status)
         return status;
     bool open = true;
+    loneliness alone = {0};
     while (waitpid(process, &how, WNOHANG) != process) {
         struct pollfd watched[2] = {{.fd = supervisor->signals, .events = POLLIN}, {.fd = open ? errors : -1, .events = POLLIN}};
         poll(watched, 2, 1000); /* a second, in case two ends came as one SIGCHLD */
         for (int stops = read_signals(supervisor->signals); stops > 0; stops--)
             kill(process, end->asked++ ? SIGTERM : SIGUSR1);
         open = open && listen_to(&l, errors);
+        if (supervisor->all_here && is_left_alone(&alone, process) && !kill(process, SIGKILL) && !l.own)
+            snprintf(end->words, sizeof end->words, "mpirun stood still for %g s after all of its ranks had ended", ALONE_SECONDS);
     }
     ls_leavings_remove(process, WIFSIGNALED(how)); /* first: ranks that are left would hold the pipe */
     if (open)

@@ -50,6 +50,26 @@ Test(launch_mpirun, a_killed_mpirun_leaves_nothing_behind_and_the_run_goes_on)
     expect_bits_of_one_rank();
 }
 
+/* An mpirun that does not end after its ranks, once; nobody writes into the fifo that it reads. */
+Test(launch_mpirun, an_mpirun_that_stands_without_ranks_is_ended)
+{
+    fixture_recipe("pretrain");
+    const int code = fixture_run("mkdir $FOLDER/bin; mkfifo $FOLDER/fifo; real=$(command -v mpirun)\n"
+                                 "printf '#!/bin/sh\\n[ -e %%s/stood ] && exec %%s \"$@\"\\ntouch %%s/stood; %%s \"$@\" max_steps=2; read never <> %%s/fifo\\n' "
+                                 "$FOLDER $real $FOLDER $real $FOLDER > $FOLDER/bin/mpirun; chmod +x $FOLDER/bin/mpirun\n"
+                                 "PATH=$FOLDER/bin:$PATH $LOCKSTEP launch mpirun $FOLDER/recipe.yaml -n 2");
+    cr_assert_eq(code, 0, "%s", text);
+    cr_assert(strstr(text, "mpirun stood still for 10 s after all of its ranks had ended") && strstr(text, "start 2: 2 rank(s) from step 2"), "%s", text);
+}
+
+Test(launch_mpirun, retries_0_starts_once)
+{
+    fixture_recipe("pretrain");
+    cr_assert_eq(fixture_run("$LOCKSTEP launch mpirun $FOLDER/recipe.yaml -n 2 --retries 0 data.train=$FOLDER/nowhere"), 1, "%s", text);
+    cr_assert_eq(fixture_count(": start "), 1, "%s", text);
+    cr_assert(strstr(text, "--retries 0 asks for no other start: rank ") && strstr(text, "/nowhere"), "%s", text);
+}
+
 Test(launch_mpirun, failures_without_a_newer_checkpoint_end_it)
 {
     fixture_recipe("pretrain");
