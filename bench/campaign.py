@@ -136,6 +136,11 @@ class Campaign:
         self.make_data()
         self.reference = {task: self.undisturbed(task) for task in TASKS}
 
+    def close(self):
+        """Whoever is still there was started for the fault that was interrupted."""
+        for number in descendants(os.getpid()):
+            kill(number, signal.SIGKILL)
+
     def environment(self, folder, more):
         return {**os.environ, "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                 "PATH": f"{self.build / 'launch'}:{os.environ['PATH']}", "TMPDIR": str(folder / "tmp"), **more}

@@ -74,7 +74,8 @@ static ls_status supervise(const arguments *given)
     const ls_train_config *config = ls_recipe_config(recipe);
     const ls_supervise_options o = {.executable = executable, .recipe = given->start.recipe, .overrides = given->start.overrides,
                                     .override = given->start.override, .run = config->run.run, .ranks = given->ranks,
-                                    .retries = given->retries, .hostfile = given->hostfile};
+                                    .retries = given->retries, .hostfile = given->hostfile,
+                                    .deadline = config->guard.deadline};
     if (config->batch.grains < given->ranks)
         status = ls_fail(LS_ERECIPE, "-n %d, but the recipe has %lld grains a step (batch.grains), and a grain is computed by one rank",
                          given->ranks, (long long)config->batch.grains);

@@ -173,7 +173,7 @@ static ls_status keep_going(keeper *k)
 
 ls_status ls_supervise(const ls_supervise_options *options)
 {
-    keeper k = {.options = options, .supervisor = {.signals = -1, .all_here = !options->hostfile}};
+    keeper k = {.options = options, .supervisor = {.signals = -1, .all_here = !options->hostfile, .deadline = options->ranks > 1 ? options->deadline : 0}};
     if (geteuid() == 0) { /* Open MPI asks root twice */
         setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
         setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);

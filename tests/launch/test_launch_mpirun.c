@@ -50,16 +50,28 @@ Test(launch_mpirun, a_killed_mpirun_leaves_nothing_behind_and_the_run_goes_on)
     expect_bits_of_one_rank();
 }
 
-/* An mpirun that does not end after its ranks, once; nobody writes into the fifo that it reads. */
-Test(launch_mpirun, an_mpirun_that_stands_without_ranks_is_ended)
+/* In place of mpirun: at the first start it runs two steps and stands (nobody writes into the fifo that it reads), at the second its
+ * one child is stopped, then it is the real one. */
+#define STANDING \
+    "mkdir $FOLDER/bin; mkfifo $FOLDER/fifo; export REAL=$(command -v mpirun)\n" \
+    "cat > $FOLDER/bin/mpirun <<'E'\n" \
+    "#!/bin/sh\n" \
+    "echo >> $FOLDER/starts\n" \
+    "case $(wc -l < $FOLDER/starts) in\n" \
+    "1) $REAL \"$@\" max_steps=2; read never <> $FOLDER/fifo;;\n" \
+    "2) OMPI_COMM_WORLD_RANK=1 sh -c 'kill -STOP $$'; exit 1;;\n" \
+    "*) exec $REAL \"$@\";;\n" \
+    "esac\n" \
+    "E\n" \
+    "chmod +x $FOLDER/bin/mpirun; PATH=$FOLDER/bin:$PATH\n"
+
+Test(launch_mpirun, an_mpirun_that_stands_is_ended)
 {
     fixture_recipe("pretrain");
-    const int code = fixture_run("mkdir $FOLDER/bin; mkfifo $FOLDER/fifo; real=$(command -v mpirun)\n"
-                                 "printf '#!/bin/sh\\n[ -e %%s/stood ] && exec %%s \"$@\"\\ntouch %%s/stood; %%s \"$@\" max_steps=2; read never <> %%s/fifo\\n' "
-                                 "$FOLDER $real $FOLDER $real $FOLDER > $FOLDER/bin/mpirun; chmod +x $FOLDER/bin/mpirun\n"
-                                 "PATH=$FOLDER/bin:$PATH $LOCKSTEP launch mpirun $FOLDER/recipe.yaml -n 2");
+    const int code = fixture_run(STANDING "$LOCKSTEP launch mpirun $FOLDER/recipe.yaml -n 2 guard.deadline=1");
     cr_assert_eq(code, 0, "%s", text);
     cr_assert(strstr(text, "mpirun stood still for 10 s after all of its ranks had ended") && strstr(text, "start 2: 2 rank(s) from step 2"), "%s", text);
+    cr_assert(strstr(text, "(rank 1 was stopped (process ") && strstr(text, "start 3: 2 rank(s) from step 2"), "%s", text);
 }
 
 Test(launch_mpirun, retries_0_starts_once)
