@@ -49,12 +49,10 @@ PATIENCE = 90  # seconds after which a run counts as hung
 class Job:
     """One start of a run. Its lines on stderr carry the time at which they came."""
 
-    def __init__(self, trial, ranks, arguments, environment, launched=False):
+    def __init__(self, trial, ranks, arguments, environment, retries):
         program = ["lockstep", "train", "recipe.yaml", *arguments]
-        if launched:
-            program = ["lockstep", "launch", "mpirun", "recipe.yaml", "-n", str(ranks), *arguments]
-        elif ranks > 1:
-            program = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program]
+        if ranks > 1 or retries:  # by the launcher, since Open MPI's mpirun can stand for ever when its ranks die while they start
+            program = ["lockstep", "launch", "mpirun", "recipe.yaml", "-n", str(ranks), "--retries", str(retries), *arguments]
         self.ranks = ranks
         self.lines = []
         self.begun = time.monotonic()
@@ -138,6 +136,11 @@ class Campaign:
         self.make_data()
         self.reference = {task: self.undisturbed(task) for task in TASKS}
 
+    def close(self):
+        """Whoever is still there was started for the fault that was interrupted."""
+        for number in descendants(os.getpid()):
+            kill(number, signal.SIGKILL)
+
     def environment(self, folder, more):
         return {**os.environ, "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                 "PATH": f"{self.build / 'launch'}:{os.environ['PATH']}", "TMPDIR": str(folder / "tmp"), **more}
@@ -218,8 +221,8 @@ class Trial:
                                                  f"guard: {{deadline: 30}}\n{RECIPES[task]}")
         self.jobs, self.wrong, self.lost = [], [], 0
 
-    def start(self, ranks, *arguments, environment=None, launched=False):
-        job = Job(self, ranks, arguments, environment or {}, launched)
+    def start(self, ranks, *arguments, environment=None, retries=0):
+        job = Job(self, ranks, arguments, environment or {}, retries)
         self.jobs.append(job)
         return job
 

@@ -66,7 +66,7 @@ def after_death(trial, draw, job, named, when, detail):
     trial.expect(code is not None, "the job did not end")
     pattern = "|".join(rf"rank {rank} \(|process rank {rank} " for rank in named)
     if not opened(trial, job.ranks):
-        pattern += "|Primary job  terminated"  # killed inside MPI's start there is only mpirun to tell of it, and it may give no number
+        pattern += "|Primary job  terminated|mpirun stood still"  # killed inside MPI's start there is only mpirun to tell of it
     told = job.first(pattern, when)
     if code == 0:
         told = when  # it was struck behind its last breath: the run is whole
@@ -89,7 +89,7 @@ def kill_mpirun(trial, draw, ranks):
     """Under `lockstep launch mpirun`, which cleans up and starts it again by itself."""
     length, _ = trial.campaign.measure(trial.task, ranks)
     moment = draw.random() * length
-    job = trial.start(ranks, *settings(draw), launched=True)
+    job = trial.start(ranks, *settings(draw), retries=3)
     time.sleep(moment)
     struck = [number for number in children(job.process.pid) if kill(number, signal.SIGKILL)]
     when = time.monotonic()
@@ -106,7 +106,8 @@ def kill_mpirun(trial, draw, ranks):
 def hang(trial, draw, ranks):
     job, (rank,), when, detail = strike(trial, draw, ranks, signal.SIGSTOP, lambda d: [d.randrange(ranks)], [f"guard.deadline={DEADLINE}"], True)
     code = job.end(DEADLINE + 30)
-    told = job.first(rf"ERROR world: .*rank {rank} \([^)]*\) did not come", when)
+    # Where the others had ended already, it is the launcher that tells.
+    told = job.first(rf"ERROR world: .*rank {rank} \([^)]*\) did not come|rank {rank} was stopped \(", when)
     trial.expect(code is not None, "a silent hang")
     trial.expect(told, f"ended with {code}, and rank {rank} was not named: {job.text()[-800:]}")
     trial.expect(not told or told - when <= DEADLINE + 5, f"told after {(told or when) - when:.1f} s")

@@ -39,11 +39,11 @@ error_t ls_folder_argument(ls_folder_arguments *given, int key, char *value, str
     }
 }
 
-long ls_count_argument(struct argp_state *state, const char *option, const char *value, long most)
+long ls_count_argument(struct argp_state *state, const char *option, const char *value, long least, long most)
 {
     char *end;
     const long count = strtol(value, &end, 10);
-    if (end == value || *end || count < 1 || count > most)
-        argp_error(state, "%s=%s: expected a whole number of at least 1", option, value);
+    if (end == value || *end || count < least || count > most)
+        argp_error(state, "%s=%s: expected a whole number of at least %ld", option, value, least);
     return count;
 }

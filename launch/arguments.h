@@ -19,5 +19,5 @@ typedef struct {
 error_t ls_recipe_argument(ls_recipe_arguments *given, int key, char *value, struct argp_state *state);
 error_t ls_folder_argument(ls_folder_arguments *given, int key, char *value, struct argp_state *state);
 
-/* A whole number from 1 to `most`; anything else is refused as "OPTION=VALUE: expected ...". */
-long ls_count_argument(struct argp_state *state, const char *option, const char *value, long most);
+/* A whole number from `least` to `most`; anything else is refused as "OPTION=VALUE: expected ...". */
+long ls_count_argument(struct argp_state *state, const char *option, const char *value, long least, long most);

@@ -22,7 +22,7 @@ enum { MOST = 65536 };
 
 static const struct argp_option options[] = {
     {"ranks", 'n', "N", 0, "Ranks to start; fewer when hosts are gone", 0},
-    {"retries", 'k', "K", 0, "Failures in a row without a newer checkpoint after which it gives up (3)", 0},
+    {"retries", 'k', "K", 0, "Failures in a row without a newer checkpoint after which it gives up (3); 0: it starts once", 0},
     {"hostfile", 'f', "FILE", 0, "Hosts, a line each: `NAME slots=N`; without it, this machine", 0},
     {0},
 };
@@ -31,8 +31,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *given = state->input;
     switch (key) {
-    case 'n': given->ranks = (int)ls_count_argument(state, "--ranks", value, MOST); return 0;
-    case 'k': given->retries = (int)ls_count_argument(state, "--retries", value, MOST); return 0;
+    case 'n': given->ranks = (int)ls_count_argument(state, "--ranks", value, 1, MOST); return 0;
+    case 'k': given->retries = (int)ls_count_argument(state, "--retries", value, 0, MOST); return 0;
     case 'f': given->hostfile = value; return 0;
     case ARGP_KEY_END:
         if (!given->ranks)
@@ -74,7 +74,8 @@ static ls_status supervise(const arguments *given)
     const ls_train_config *config = ls_recipe_config(recipe);
     const ls_supervise_options o = {.executable = executable, .recipe = given->start.recipe, .overrides = given->start.overrides,
                                     .override = given->start.override, .run = config->run.run, .ranks = given->ranks,
-                                    .retries = given->retries, .hostfile = given->hostfile};
+                                    .retries = given->retries, .hostfile = given->hostfile,
+                                    .deadline = config->guard.deadline};
     if (config->batch.grains < given->ranks)
         status = ls_fail(LS_ERECIPE, "-n %d, but the recipe has %lld grains a step (batch.grains), and a grain is computed by one rank",
                          given->ranks, (long long)config->batch.grains);

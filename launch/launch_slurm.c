@@ -51,7 +51,7 @@ static void take(arguments *given, struct argp_state *state, const char *key, co
 
 static long read_count(struct argp_state *state, const char *option, const char *value)
 {
-    return ls_count_argument(state, option, value, 1000000);
+    return ls_count_argument(state, option, value, 1, 1000000);
 }
 
 /* "qos=long", "--qos=long", "exclusive" */

@@ -1,5 +1,6 @@
 /* See leavings.h. The names are Open MPI 4's (orte/util/session_dir.c, opal/mca/btl/vader). */
 #include "launch/supervise/leavings.h"
+#include "base/flight.h"
 #include "launch/process.h"
 
 #include <dirent.h>
@@ -18,6 +19,61 @@
 void ls_leavings_adopt(void)
 {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+/* A process that has ended and was not waited for has no executable any more. */
+static int lives(int process)
+{
+    char path[64], target[8];
+    snprintf(path, sizeof path, "/proc/%d/exe", process);
+    return readlink(path, target, sizeof target) > 0;
+}
+
+/* Its environment says so; the words in it end with '\0'. */
+static int rank_of(int process)
+{
+    static const char name[] = "OMPI_COMM_WORLD_RANK=";
+    char path[64], *word = NULL;
+    size_t room = 0;
+    int rank = -1;
+    snprintf(path, sizeof path, "/proc/%d/environ", process);
+    FILE *in = fopen(path, "r");
+    while (in && rank < 0 && getdelim(&word, &room, '\0', in) > 0)
+        if (!strncmp(word, name, sizeof name - 1))
+            rank = atoi(word + sizeof name - 1);
+    if (in)
+        fclose(in);
+    free(word);
+    return rank;
+}
+
+static void add_children(ls_children *children, const char *path)
+{
+    FILE *in = fopen(path, "r");
+    for (int child; in && fscanf(in, "%d", &child) == 1;) {
+        children->alive += lives(child);
+        if (!children->stopped && ls_flight_is_stopped(child)) {
+            children->stopped = child;
+            children->rank = rank_of(child);
+        }
+    }
+    if (in)
+        fclose(in);
+}
+
+ls_children ls_leavings_children(pid_t mpirun)
+{
+    char path[320];
+    ls_children children = {.rank = -1};
+    snprintf(path, sizeof path, "/proc/%d/task", (int)mpirun);
+    DIR *threads = opendir(path);
+    for (const struct dirent *thread; threads && (thread = readdir(threads));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/children", (int)mpirun, thread->d_name);
+        add_children(&children, path);
+    }
+    if (threads)
+        closedir(threads);
+    return children;
 }
 
 static int kill_children(void)

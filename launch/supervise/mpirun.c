@@ -14,6 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define ALONE_SECONDS 10.0
+#define SPEAK_SECONDS 3.0 /* after a deadline, for the ranks to tell of it themselves */
+
 typedef struct {
     char text[4096]; /* the line that is being received */
     size_t length;
@@ -135,6 +138,41 @@ static bool listen_to(listener *l, int errors)
     return bytes < 0;
 }
 
+/* What no rank can tell. Open MPI's mpirun can stand for ever when its ranks are killed while they start; and it waits for ever
+ * for a rank that was stopped when the others had ended already. */
+typedef struct {
+    bool had;     /* it has had children that lived */
+    double alone; /* since when it has none; 0: it has some */
+    int stopped;  /* the child that is stopped, and since when */
+    double since;
+} lookout;
+
+static void look_after(const ls_supervisor *supervisor, lookout *watch, pid_t mpirun, listener *l)
+{
+    const double now = ls_process_clock();
+    const ls_children children = ls_leavings_children(mpirun);
+    char words[256] = "";
+    watch->had = watch->had || children.alive;
+    if (children.alive)
+        watch->alone = 0;
+    else if (!watch->alone)
+        watch->alone = now;
+    if (children.stopped != watch->stopped) {
+        watch->stopped = children.stopped;
+        watch->since = now;
+    }
+    if (supervisor->all_here && watch->had && watch->alone && now - watch->alone > ALONE_SECONDS && !kill(mpirun, SIGKILL))
+        snprintf(words, sizeof words, "mpirun stood still for %g s after all of its ranks had ended", ALONE_SECONDS);
+    const double most = supervisor->deadline + SPEAK_SECONDS;
+    if (supervisor->deadline > 0 && watch->stopped && now - watch->since > most && !kill(watch->stopped, SIGKILL)) {
+        snprintf(words, sizeof words, "rank %d was stopped (process %d; a signal, or a debugger) for %g s, and no other rank waited for it; it is ended",
+                 children.rank, watch->stopped, most);
+        watch->stopped = 0;
+    }
+    if (*words)
+        keep(l, words, true);
+}
+
 /* How many signals have said stop. */
 static int read_signals(int signals)
 {
@@ -156,12 +194,14 @@ ls_status ls_mpirun_run(ls_supervisor *supervisor, char *const argv[], ls_mpirun
     if (status)
         return status;
     bool open = true;
+    lookout watch = {0};
     while (waitpid(process, &how, WNOHANG) != process) {
         struct pollfd watched[2] = {{.fd = supervisor->signals, .events = POLLIN}, {.fd = open ? errors : -1, .events = POLLIN}};
         poll(watched, 2, 1000); /* a second, in case two ends came as one SIGCHLD */
         for (int stops = read_signals(supervisor->signals); stops > 0; stops--)
             kill(process, end->asked++ ? SIGTERM : SIGUSR1);
         open = open && listen_to(&l, errors);
+        look_after(supervisor, &watch, process, &l);
     }
     ls_leavings_remove(process, WIFSIGNALED(how)); /* first: ranks that are left would hold the pipe */
     if (open)

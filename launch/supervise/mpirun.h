@@ -16,6 +16,8 @@ typedef struct {
 
 typedef struct {
     int signals; /* a signalfd: SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGCHLD are blocked and read here */
+    bool all_here; /* all ranks are children of mpirun: when they are gone and it stands still, it is ended */
+    double deadline; /* a rank of this machine that is stopped for longer, and that the others do not miss, is ended; 0: not */
 } ls_supervisor;
 
 /* From here on those signals wait for ls_mpirun_run and ls_supervisor_pause. */

@@ -127,6 +127,8 @@ static ls_status again(keeper *k, const ls_mpirun_end *end, bool *asked)
     tell("ended after %.1f s (%s%s%s); newest checkpoint: %s; failure %d of %d without a newer one", end->seconds,
          stopped ? "stopped early" : end->words, stopped && *end->words ? ": " : "", stopped ? end->words : "",
          k->progress.step < 0 ? "none" : place(k->progress.step, where), k->progress.failures, k->options->retries);
+    if (!k->options->retries)
+        return ls_fail(LS_ESTATE, "%s failed, and --retries 0 asks for no other start: %s", k->options->run, end->words);
     if (k->progress.failures >= k->options->retries)
         return ls_fail(LS_ESTATE, "%s: %d failures in a row without a checkpoint newer than %s: another start will not mend it. The first one: %s",
                        k->options->run, k->progress.failures, place(k->progress.step, where), k->first);
@@ -171,7 +173,7 @@ static ls_status keep_going(keeper *k)
 
 ls_status ls_supervise(const ls_supervise_options *options)
 {
-    keeper k = {.options = options, .supervisor = {-1}};
+    keeper k = {.options = options, .supervisor = {.signals = -1, .all_here = !options->hostfile, .deadline = options->ranks > 1 ? options->deadline : 0}};
     if (geteuid() == 0) { /* Open MPI asks root twice */
         setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
         setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);

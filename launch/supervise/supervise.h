@@ -10,6 +10,7 @@ typedef struct {
     const char *run;        /* run folder */
     int ranks, retries;
     const char *hostfile;   /* NULL: this machine */
+    double deadline;        /* guard.deadline */
 } ls_supervise_options;
 
 /* LS_OK: done. LS_ESTOPPED: told to stop, and a checkpoint was written. LS_ERECIPE: train itself refused (exit code 2), its

@@ -50,6 +50,38 @@ Test(launch_mpirun, a_killed_mpirun_leaves_nothing_behind_and_the_run_goes_on)
     expect_bits_of_one_rank();
 }
 
+/* In place of mpirun: at the first start it runs two steps and stands (nobody writes into the fifo that it reads), at the second its
+ * one child is stopped, then it is the real one. */
+#define STANDING \
+    "mkdir $FOLDER/bin; mkfifo $FOLDER/fifo; export REAL=$(command -v mpirun)\n" \
+    "cat > $FOLDER/bin/mpirun <<'E'\n" \
+    "#!/bin/sh\n" \
+    "echo >> $FOLDER/starts\n" \
+    "case $(wc -l < $FOLDER/starts) in\n" \
+    "1) $REAL \"$@\" max_steps=2; read never <> $FOLDER/fifo;;\n" \
+    "2) OMPI_COMM_WORLD_RANK=1 sh -c 'kill -STOP $$'; exit 1;;\n" \
+    "*) exec $REAL \"$@\";;\n" \
+    "esac\n" \
+    "E\n" \
+    "chmod +x $FOLDER/bin/mpirun; PATH=$FOLDER/bin:$PATH\n"
+
+Test(launch_mpirun, an_mpirun_that_stands_is_ended)
+{
+    fixture_recipe("pretrain");
+    const int code = fixture_run(STANDING "$LOCKSTEP launch mpirun $FOLDER/recipe.yaml -n 2 guard.deadline=1");
+    cr_assert_eq(code, 0, "%s", text);
+    cr_assert(strstr(text, "mpirun stood still for 10 s after all of its ranks had ended") && strstr(text, "start 2: 2 rank(s) from step 2"), "%s", text);
+    cr_assert(strstr(text, "(rank 1 was stopped (process ") && strstr(text, "start 3: 2 rank(s) from step 2"), "%s", text);
+}
+
+Test(launch_mpirun, retries_0_starts_once)
+{
+    fixture_recipe("pretrain");
+    cr_assert_eq(fixture_run("$LOCKSTEP launch mpirun $FOLDER/recipe.yaml -n 2 --retries 0 data.train=$FOLDER/nowhere"), 1, "%s", text);
+    cr_assert_eq(fixture_count(": start "), 1, "%s", text);
+    cr_assert(strstr(text, "--retries 0 asks for no other start: rank ") && strstr(text, "/nowhere"), "%s", text);
+}
+
 Test(launch_mpirun, failures_without_a_newer_checkpoint_end_it)
 {
     fixture_recipe("pretrain");
