@@ -47,7 +47,7 @@ static size_t slot_of(const ls_vocabulary *vocabulary, const char *bytes, size_t
     for (;; at = (at + 1) & mask) {
         int32_t id = vocabulary->slot[at];
         if (id < 0 || (vocabulary->length[id] == length && class_of(vocabulary->kind[id]) == class &&
-                       memcmp(vocabulary->text + vocabulary->begin[id], bytes, length) == 0))
+                       (length == 0 || memcmp(vocabulary->text + vocabulary->begin[id], bytes, length) == 0)))
             return at;
     }
 }

@@ -30,3 +30,9 @@ add_test(NAME checkpoint/race_saver COMMAND checkpoint_race_saver)
 # The same under mpirun, ranks as processes.
 ls_rank_program(checkpoint/rank_checkpoint SOURCES checkpoint/state.c KNOWS ls_checkpoint)
 ls_test(checkpoint/test_ranks SOURCES ${ls_checkpoint_fixture} KNOWS ls_checkpoint)
+
+# Joining files made to mislead, with the sum that belongs to them.
+add_executable(fuzz_checkpoint fuzz/fuzz_checkpoint.c fuzz/mutate.c)
+target_link_libraries(fuzz_checkpoint PRIVATE ls_checkpoint)
+add_test(NAME checkpoint/fuzz_checkpoint COMMAND fuzz_checkpoint 600 @${ls_fuzz_seeds}/checkpoint/two-ranks.h5
+  @${ls_fuzz_seeds}/checkpoint/small.h5)

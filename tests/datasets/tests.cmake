@@ -40,3 +40,14 @@ add_executable(fuzz_shard fuzz/fuzz_shard.c fuzz/mutate.c)
 target_link_libraries(fuzz_shard PRIVATE ls_datasets)
 add_test(NAME datasets/fuzz_shard COMMAND fuzz_shard 100
   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+
+# Files that nobody wrote, for HDF5 to read; and any bytes as texts to be packed.
+set(ls_fuzz_seeds ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/seeds)
+foreach(kind hdf5 jsonl)
+  add_executable(fuzz_${kind} fuzz/fuzz_${kind}.c fuzz/mutate.c)
+  target_link_libraries(fuzz_${kind} PRIVATE ls_datasets)
+endforeach()
+add_test(NAME datasets/fuzz_hdf5 COMMAND fuzz_hdf5 200 @${ls_fuzz_seeds}/hdf5/dataset.h5 @${ls_fuzz_seeds}/hdf5/shard.h5
+  @${ls_fuzz_seeds}/hdf5/images.h5 @${ls_fuzz_seeds}/hdf5/units.h5)
+add_test(NAME datasets/fuzz_jsonl COMMAND fuzz_jsonl 400 @${ls_fuzz_seeds}/jsonl/gsm8k.jsonl @${ls_fuzz_seeds}/jsonl/hh-rlhf.jsonl
+  @${ls_fuzz_seeds}/jsonl/messages.jsonl @${ls_fuzz_seeds}/jsonl/outcomes.jsonl)

@@ -1,6 +1,6 @@
 /* Runs a fuzz target (LLVMFuzzerTestOneInput, as libFuzzer names it) on seeds and on mutations of them that are the same
  * every time, so that ctest can run it with any compiler and a failure can be repeated:
- *     fuzz_recipe MUTATIONS TEXT...
+ *     fuzz_recipe MUTATIONS TEXT...          a text that begins with @ names a file
  * A mutation cuts, repeats, swaps or overwrites a stretch, or puts in a token that grammars trip over. The target aborts
  * when a property does not hold; the sanitizer build finds the rest. */
 #include <stdint.h>
@@ -53,24 +53,52 @@ static size_t mutate(uint8_t *data, size_t size, size_t room)
     }
 }
 
+enum { ROOM = 65536 };
+
+/* The seed that an argument is, or names; at most ROOM bytes. */
+static size_t read_seed(const char *argument, uint8_t seed[ROOM])
+{
+    if (argument[0] != '@') {
+        const size_t size = strnlen(argument, ROOM);
+        memcpy(seed, argument, size);
+        return size;
+    }
+    FILE *in = fopen(argument + 1, "rb");
+    if (!in) {
+        perror(argument + 1);
+        exit(2);
+    }
+    const size_t size = fread(seed, 1, ROOM, in);
+    fclose(in);
+    return size;
+}
+
+/* On a copy of exactly that size, so that the sanitizer sees a read behind it. */
+static void run(const uint8_t *data, size_t size)
+{
+    uint8_t *copy = malloc(size + !size);
+    memcpy(copy, data, size);
+    LLVMFuzzerTestOneInput(copy, size);
+    free(copy);
+}
+
 int main(int argc, char **argv)
 {
-    enum { ROOM = 8192 };
-    static uint8_t data[ROOM];
+    static uint8_t data[ROOM], whole[ROOM];
     const long mutations = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
     if (argc < 3 || mutations < 1) {
         fprintf(stderr, "usage: %s MUTATIONS TEXT...\n", argv[0]);
         return 2;
     }
     for (int seed = 2; seed < argc; seed++) {
-        const size_t seed_size = strnlen(argv[seed], ROOM);
-        LLVMFuzzerTestOneInput((const uint8_t *)argv[seed], seed_size);
+        const size_t seed_size = read_seed(argv[seed], whole);
+        run(whole, seed_size);
         for (long i = 0; i < mutations; i++) {
             size_t size = seed_size;
-            memcpy(data, argv[seed], size);
+            memcpy(data, whole, size);
             for (uint64_t changes = 1 + below(6); changes > 0; changes--)
                 size = mutate(data, size, ROOM);
-            LLVMFuzzerTestOneInput(data, size);
+            run(data, size);
         }
     }
     return 0;
