@@ -322,6 +322,18 @@ static ls_status choose_template(arguments *given, const ls_model_folder *folder
     return status;
 }
 
+/* With --verify: what was taken early, by how sure the model was of it. */
+static void tell_reliability(const ls_lud_work *w)
+{
+    for (int b = 0; b < LS_LUD_BINS; b++) {
+        const ls_lud_bin *bin = &w->bins[b];
+        if (bin->count)
+            fprintf(stderr, "taken early at %.2f to %.2f: %lld tokens, sure of %.3f, right %.3f\n", ls_lud_bin_begins[b],
+                    b + 1 < LS_LUD_BINS ? ls_lud_bin_begins[b + 1] : 1.0, (long long)bin->count,
+                    1e-6 * (double)bin->sum / (double)bin->count, (double)bin->right / (double)bin->count);
+    }
+}
+
 /* On stderr: the text is on stdout. */
 static void tell_passes(const arguments *given)
 {
@@ -337,6 +349,7 @@ static void tell_passes(const arguments *given)
     if (given->lud.verify)
         fprintf(stderr, "; %lld tokens taken early did not stand", (long long)w->cut);
     fputc('\n', stderr);
+    tell_reliability(w);
 }
 
 /* Ranks beyond the first have nothing to do for one prompt. */

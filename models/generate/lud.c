@@ -12,6 +12,8 @@
 
 #define ARENA_BYTES ((size_t)1 << 36) /* addresses; memory comes when it is touched */
 
+const double ls_lud_bin_begins[LS_LUD_BINS] = {0, 0.5, 0.7, 0.9, 0.97, 0.99};
+
 typedef struct {
     int64_t row;           /* -1: free */
     int32_t *ids;          /* [context + 1] */
@@ -19,6 +21,7 @@ typedef struct {
     int64_t slots;         /* fed in this pass */
     int64_t first;         /* of this pass' predictions */
     int64_t passes, given; /* of this row */
+    double sure[LS_LUD_LONGEST]; /* the probabilities with which the unverified tokens were taken */
     ls_extension piece;
 } lud_row;
 
@@ -127,6 +130,11 @@ void ls_lud_work_add(ls_lud_work *to, const ls_lud_work *from)
     to->cut += from->cut;
     to->row_tau += from->row_tau;
     to->rows += from->rows;
+    for (int b = 0; b < LS_LUD_BINS; b++) {
+        to->bins[b].count += from->bins[b].count;
+        to->bins[b].right += from->bins[b].right;
+        to->bins[b].sum += from->bins[b].sum;
+    }
 }
 
 /* ---- rows come and go ---- */
@@ -261,6 +269,16 @@ static int64_t sure_slots(const ls_lud_decoder *d, const prediction *p, int64_t 
     return how->policy == LS_LUD_ALL && j < slots ? 0 : j;
 }
 
+static void judge(ls_lud_work *work, double probability, bool right)
+{
+    int b = LS_LUD_BINS - 1;
+    while (b > 0 && probability < ls_lud_bin_begins[b])
+        b--;
+    work->bins[b].count++;
+    work->bins[b].right += right;
+    work->bins[b].sum += (int64_t)(probability * 1e6 + 0.5);
+}
+
 /* What the last pass took from slots, against what the model says now that it has read it. True: all of it stands. */
 static bool verify(ls_lud_decoder *d, int64_t place, const prediction *p, bool *alive)
 {
@@ -268,6 +286,7 @@ static bool verify(ls_lud_decoder *d, int64_t place, const prediction *p, bool *
     const int64_t unsure = r->unsure, begin = r->count - unsure;
     r->unsure = 0;
     for (int64_t i = 0; i < unsure; i++) {
+        judge(&d->work, r->sure[i], p[i].id == r->ids[begin + i]);
         if (p[i].id != r->ids[begin + i]) {
             d->work.cut += unsure - i;
             r->count = begin + i;
@@ -301,7 +320,7 @@ static void take(ls_lud_decoder *d, int64_t place)
     for (int64_t j = 1; j <= sure; j++) {
         r->ids[r->count++] = p[j].id;
         if (d->how.verify)
-            r->unsure++;
+            r->sure[r->unsure++] = p[j].p;
         else if (!give(d, place, r->count - 1))
             return;
         if (d->how.verify && stops(d->options, p[j].id))

@@ -11,7 +11,7 @@
 #pragma once
 #include "models/generate/engine.h"
 
-enum { LS_LUD_LONGEST = 64 };
+enum { LS_LUD_LONGEST = 64, LS_LUD_BINS = 6 };
 
 typedef enum {
     LS_LUD_PREFIX, /* slots up to the first that is not sure enough */
@@ -28,6 +28,16 @@ typedef struct {
                          would not have drawn: the text is greedy decoding's whatever the threshold */
 } ls_lud_decoding;
 
+/* Tokens that were taken early with a probability in one bin, and how many of them verification found right: is a model as often
+ * right as it is sure? A token behind a wrong one is not judged. */
+typedef struct {
+    int64_t count, right;
+    int64_t sum; /* of the probabilities, each rounded to millionths: the same in any order */
+} ls_lud_bin;
+
+/* Bin b holds probabilities from ls_lud_bin_begins[b] up to the next one's. */
+extern const double ls_lud_bin_begins[LS_LUD_BINS];
+
 /* What the decoder has done since it was opened. A pass is one row's part of a forward call. The stop token counts as given. */
 typedef struct {
     int64_t forwards;                    /* calls of the model */
@@ -36,6 +46,7 @@ typedef struct {
     int64_t cut;                         /* tokens taken from slots that verification threw away */
     int64_t row_tau;                     /* sum over finished rows of their tokens a pass, each rounded to millionths: the same in any order */
     int64_t rows;                        /* that are finished */
+    ls_lud_bin bins[LS_LUD_BINS];        /* with verify */
 } ls_lud_work;
 
 typedef struct ls_lud_decoder ls_lud_decoder;

@@ -72,6 +72,25 @@ static ls_generate_rows rows_into(result *r)
                               .ends = r->ends};
 }
 
+/* Every token that stood was given in a pass of several; each cut began with one that did not stand. */
+static void expect_bins(const ls_lud_work *work, const ls_lud_decoding *lud)
+{
+    int64_t right = 0, wrong = 0, several = 0;
+    for (int b = 0; b < LS_LUD_BINS; b++) {
+        const ls_lud_bin *bin = &work->bins[b];
+        const double most = b + 1 < LS_LUD_BINS ? ls_lud_bin_begins[b + 1] : 1;
+        right += bin->right, wrong += bin->count - bin->right;
+        cr_expect(!bin->count || most > lud->threshold, "bin %d: none below the threshold is taken", b);
+        cr_expect((double)bin->sum >= 1e6 * (double)bin->count * ls_lud_bin_begins[b] - (double)bin->count &&
+                      (double)bin->sum <= 1e6 * (double)bin->count * most + (double)bin->count,
+                  "bin %d: the mean is in it", b);
+    }
+    for (int a = 2; a <= LS_LUD_LONGEST; a++)
+        several += (a - 1) * work->given[a];
+    cr_expect(lud->verify ? right <= work->tokens - work->rows && right >= several && wrong <= work->cut : !right && !wrong,
+              "%lld stood, %lld did not; %lld were cut", (long long)right, (long long)wrong, (long long)work->cut);
+}
+
 static void decode(const workbench *w, const ls_generate_options *how, const ls_lud_decoding *lud, int64_t slots,
                    result *r)
 {
@@ -88,6 +107,7 @@ static void decode(const workbench *w, const ls_generate_options *how, const ls_
     }
     cr_expect(tokens == r->work.tokens && passes == r->work.passes && r->work.given[0] == 0,
               "the passes add up to what was given");
+    expect_bins(&r->work, lud);
 }
 
 static void expect_equal(const result *got, const result *want, const char *what)
