@@ -1,5 +1,5 @@
 /* Tokenisers: text to ids and back. Byte-level BPE (own trainer; Hugging Face tokenizer.json of GPT-2, Llama-3 and Qwen
- * style; tiktoken files) and the SentencePiece-style scores of llama2.c's tok*.bin. */
+ * style; tiktoken files), and SentencePiece's: tokenizer.json with byte_fallback (Llama-2, Mistral), llama2.c's tok*.bin. */
 #pragma once
 #include "base/error.h"
 #include "base/type.h"
@@ -11,7 +11,7 @@ typedef struct {
     int64_t count, room;
 } ls_ids; /* grows; free(id) when done */
 
-/* A file by its content: tokenizer.json (byte-level BPE), tiktoken's "base64 rank" lines, or llama2.c's tok*.bin. A
+/* A file by its content: tokenizer.json (BPE, byte-level or SentencePiece's), tiktoken's "base64 rank" lines, or llama2.c's tok*.bin. A
  * folder: tokenizer.json, tokenizer.model, tokenizer.bin, or vocab.json/encoder.json + merges.txt/vocab.bpe, and
  * tokenizer_config.json beside any of them. Every size and reference is checked before use.
  * tiktoken's files name neither pattern nor special tokens; the file's name decides: *.model is Llama-3's,
@@ -27,7 +27,7 @@ void ls_tokenizer_free(ls_tokenizer *tokenizer);
  * cache). */
 ls_status ls_tokenizer_encode(ls_tokenizer *tokenizer, const char *text, size_t bytes, bool specials, ls_ids *ids);
 /* The bytes of `count` ids in *text (malloc'ed, NUL-terminated, *bytes long); decoding what encode gave is the text
- * again, byte for byte, unless the tokenizer normalises it. llama2.c's tokenizers put a blank in front of each text,
+ * again, byte for byte, unless the tokenizer normalises it. SentencePiece's tokenizers put a blank in front of each text,
  * which is taken away behind a begin-of-text id only. Unknown ids: LS_EARG. */
 ls_status ls_tokenizer_decode(ls_tokenizer *tokenizer, const int32_t *id, int64_t count, char **text, size_t *bytes);
 /* The same into text [room], without a NUL and without the heap. LS_EARG also when it does not fit; ls_tokenizer_longest bytes an id
@@ -43,8 +43,8 @@ int32_t ls_tokenizer_id(const ls_tokenizer *tokenizer, const char *token);
 int32_t ls_tokenizer_eot(const ls_tokenizer *tokenizer);
 int32_t ls_tokenizer_bos(const ls_tokenizer *tokenizer);
 uint64_t ls_tokenizer_hash(const ls_tokenizer *tokenizer); /* of vocabulary, merges and pattern: stored in shards */
-/* As a tokenizer.json that Hugging Face reads to the same ids; written aside and renamed. LS_EARG: llama2.c's, which has
- * no such form; LS_EIO, LS_ESPACE with the path. */
+/* As a tokenizer.json that Hugging Face reads to the same ids; written aside and renamed. LS_EARG: SentencePiece's,
+ * which are copied instead; LS_EIO, LS_ESPACE with the path. */
 ls_status ls_tokenizer_write(const ls_tokenizer *tokenizer, const char *path); 
 void ls_tokenizer_forget_words(ls_tokenizer *tokenizer); /* empties the word cache (bench) */
 

@@ -28,11 +28,12 @@ typedef struct {
     bool how_given;
 } arguments;
 
-enum { KEY_DTYPE = 256, KEY_EMA };
+enum { KEY_DTYPE = 256, KEY_EMA, KEY_SHARD };
 static const struct argp_option options[] = {
     {"tokenizer", 't', "FILE", 0, "import: the model's tokenizer, copied into OUT (the folder's own)", 0},
     {"out", 'o', "FOLDER", 0, "import, export: the folder to make; must not exist", 0},
     {"dtype", KEY_DTYPE, "f32|bf16|f16", 0, "export: what numbers are rounded to (f32)", 0},
+    {"max-shard-size", KEY_SHARD, "SIZE", 0, "export: several files of at most SIZE bytes (2000000, 500MB, 5GB), and an index (one file)", 0},
     {"ema", KEY_EMA, NULL, 0, "export: take the averaged weights (ema.decay)", 0},
     {0},
 };
@@ -51,6 +52,23 @@ static bool find_dtype(const char *name, ls_foreign_type *type)
     return false;
 }
 
+/* "500MB" as transformers reads it: KB, MB, GB are powers of 1000. */
+static bool find_size(const char *text, int64_t *bytes)
+{
+    static const struct {
+        const char *unit;
+        double factor;
+    } units[] = {{"", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}};
+    char *end;
+    const double number = strtod(text, &end);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (!strcmp(end, units[i].unit) && number * units[i].factor >= 1 && number * units[i].factor < 1e18) {
+            *bytes = (int64_t)(number * units[i].factor);
+            return true;
+        }
+    return false;
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -62,6 +80,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
         given->how_given = true;
         if (!find_dtype(value, &given->how.type))
             argp_error(state, "--dtype=%s: f32, bf16 or f16", value);
+        return 0;
+    case KEY_SHARD:
+        given->how_given = true;
+        if (!find_size(value, &given->how.shard_bytes))
+            argp_error(state, "--max-shard-size=%s: a number of bytes, or of KB, MB or GB (5GB)", value);
         return 0;
     case ARGP_KEY_ARG:
         if (!given->action)
@@ -84,7 +107,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 static const struct argp parser = {
     .options = options,
     .parser = parse,
-    .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport MODEL --out FOLDER [--tokenizer FILE]\nexport FOLDER OUT [--dtype f32|bf16|f16] [--ema]",
+    .args_doc = "info FOLDER\nverify FOLDER\nhash FOLDER\nimport MODEL --out FOLDER [--tokenizer FILE]\nexport FOLDER OUT [--dtype f32|bf16|f16] [--ema] [--max-shard-size SIZE]",
     .doc = "Looks into checkpoints. FOLDER is a run folder (its newest checkpoint) or a checkpoint's own, RUN/checkpoints/best\n"
            "where checkpoint.best is set.\v"
            "info     step, numerics, sizes, and a table of all tensors with their hashes\n"

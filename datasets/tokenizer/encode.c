@@ -5,6 +5,7 @@
  * the order of Hugging Face's library; a step that the tokenizer does not have costs nothing. A word is looked up in
  * the cache, else merged; nothing is allocated once the work space has grown to the longest text. */
 #include "datasets/tokenizer/parts.h"
+#include "datasets/tokenizer/pieces_reader.h"
 #include "datasets/utf8.h"
 
 #include <stdlib.h>
@@ -124,12 +125,13 @@ static ls_status encode_word(void *context, const char *at, size_t bytes)
  * (checked when the file was read), so no merge crosses the front of a blank, and cutting there changes nothing. */
 static ls_status split_at_blanks(encoding *run)
 {
-    if (run->tokenizer->inner_blanks)
+    const bool each = run->tokenizer->each_blank; /* that is the file's wish, whatever pieces there are */
+    if (!each && run->tokenizer->inner_blanks)
         return encode_word(run, run->text, (size_t)(run->end - run->text));
     ls_status status = LS_OK;
     for (const char *at = run->text; at < run->end && !status;) {
-        const char *stop = at;
-        while (stop < run->end && *stop == ' ')
+        const char *stop = at + each;
+        while (!each && stop < run->end && *stop == ' ')
             stop++;
         while (stop < run->end && *stop != ' ')
             stop++;
@@ -139,22 +141,53 @@ static ls_status split_at_blanks(encoding *run)
     return status;
 }
 
+/* Does the text get a blank in front? */
+static bool wants_blank(const encoding *run)
+{
+    const ls_tokenizer *tokenizer = run->tokenizer;
+    const bool has = *run->text == ' ' || (tokenizer->marks && ls_pieces_begin_blank(run->text, (size_t)(run->end - run->text)));
+    if (!tokenizer->pieces)
+        return tokenizer->prefix_blank && !has;
+    switch (tokenizer->front) {
+    case LS_FRONT_PREPEND: return true;
+    case LS_FRONT_ALWAYS: return !has;
+    case LS_FRONT_FIRST: return !has && run->shift == 0;
+    default: return false;
+    }
+}
+
+/* A copy of the text, with its blank in front, and blanks for their marks. */
+static ls_status put_blanks(encoding *run, bool front)
+{
+    ls_tokenizer *tokenizer = run->tokenizer;
+    const size_t bytes = (size_t)(run->end - run->text);
+    const ls_status status = ls_tokenizer_grow_prefixed(tokenizer, bytes + 1);
+    if (status)
+        return status;
+    size_t length = bytes;
+    tokenizer->prefixed[0] = ' ';
+    if (tokenizer->marks)
+        length = ls_pieces_blanks(run->text, bytes, tokenizer->prefixed + front);
+    else
+        memcpy(tokenizer->prefixed + front, run->text, bytes);
+    run->changed |= length != bytes;
+    run->text = tokenizer->prefixed;
+    run->end = run->text + front + length;
+    run->shift -= front;
+    return LS_OK;
+}
+
 /* Text in which no added token is left. */
 static ls_status encode_plain(encoding *run)
 {
     ls_tokenizer *tokenizer = run->tokenizer;
-    size_t bytes = (size_t)(run->end - run->text);
-    if (!bytes)
+    if (run->text == run->end)
         return LS_OK;
-    if (tokenizer->pieces || (tokenizer->prefix_blank && *run->text != ' ')) {
-        ls_status status = ls_tokenizer_grow_prefixed(tokenizer, bytes + 1);
+    const bool front = wants_blank(run);
+    if (front || tokenizer->marks) {
+        const ls_status status = put_blanks(run, front);
         if (status)
             return status;
-        tokenizer->prefixed[0] = ' ';
-        memcpy(tokenizer->prefixed + 1, run->text, bytes);
-        run->text = tokenizer->prefixed;
-        run->end = run->text + bytes + 1;
-        run->shift--;
     }
     if (tokenizer->pieces)
         return split_at_blanks(run);
@@ -229,7 +262,7 @@ static size_t put_bytes(const ls_tokenizer *tokenizer, const int32_t *id, int64_
     size_t length;
     for (int64_t i = 0; i < count; i++) {
         const char *token = ls_vocabulary_bytes(&tokenizer->vocabulary, id[i], &length);
-        if (tokenizer->pieces && i && id[i - 1] == tokenizer->bos && length && *token == ' ')
+        if (tokenizer->pieces && tokenizer->front != LS_FRONT_NEVER && i && id[i - 1] == tokenizer->bos && length && *token == ' ')
             token++, length--; /* the blank that encoding put in front */
         memcpy(at, token, length);
         at += length;

@@ -339,3 +339,20 @@ bool ls_json_is(const ls_json_text *text, const char *wanted)
 {
     return text->text && strlen(wanted) == text->bytes && memcmp(text->text, wanted, text->bytes) == 0;
 }
+
+ls_status ls_json_peek_type(const ls_json *json, char type[32])
+{
+    ls_json ahead = *json;
+    ls_json_text key = {NULL, 0}, text;
+    ls_status status = ls_json_object(&ahead);
+    *type = '\0';
+    while (!status && (status = ls_json_key(&ahead, &key)) == LS_OK && key.text) {
+        if (!ls_json_is(&key, "type")) {
+            status = ls_json_skip(&ahead);
+        } else if ((status = ls_json_string(&ahead, &text)) == LS_OK) {
+            strncpy(type, text.text, 31);
+            type[31] = '\0';
+        }
+    }
+    return status;
+}

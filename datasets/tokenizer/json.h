@@ -39,6 +39,7 @@ ls_status ls_json_string(ls_json *json, ls_json_text *text); /* valid until the 
 ls_status ls_json_integer(ls_json *json, int64_t *value);
 ls_status ls_json_bool(ls_json *json, bool *value);
 ls_status ls_json_skip(ls_json *json);                     /* any value, checked all the same */
+ls_status ls_json_peek_type(const ls_json *json, char type[32]); /* the "type" of the object that comes next, without moving; "": none */
 ls_status ls_json_finish(ls_json *json);                   /* nothing but blanks may follow */
 bool ls_json_is(const ls_json_text *text, const char *word);
 

@@ -1,4 +1,4 @@
-/* Hugging Face's tokenizer.json: byte-level BPE as GPT-2, Llama-3 and Qwen2 use it.
+/* Hugging Face's tokenizer.json: byte-level BPE as GPT-2, Llama-3 and Qwen2 use it, and SentencePiece's (pieces_reader.c).
  *
  *     {"added_tokens": [{"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word"}, ...],
  *      "normalizer": null | {"type": "NFC"} | {"type": "Sequence", "normalizers": [...]},
@@ -17,6 +17,7 @@
 #include "datasets/tokenizer/alphabet.h"
 #include "datasets/tokenizer/json.h"
 #include "datasets/tokenizer/parts.h"
+#include "datasets/tokenizer/pieces_reader.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,8 @@ static ls_status read_vocabulary_entry(ls_json *json, reading *read, const ls_js
         status = ls_json_integer(json, &id);
     if (status)
         return status;
+    if (read->tokenizer->pieces)
+        return place(json, ls_pieces_put(read->tokenizer, id, key->text, key->bytes));
     if (!in_alphabet)
         memcpy(read->bytes, key->text, bytes = key->bytes);
     return place(json, ls_vocabulary_put(&read->tokenizer->vocabulary, id, read->bytes, bytes,
@@ -97,7 +100,10 @@ static ls_status merge_part(ls_json *json, reading *read, const char *text, size
     ls_status status = key_bytes(read, text, length, &bytes, &in_alphabet);
     if (status)
         return status;
-    *id = in_alphabet ? ls_vocabulary_find(&read->tokenizer->vocabulary, read->bytes, bytes) : -1;
+    if (read->tokenizer->pieces)
+        *id = ls_vocabulary_find(&read->tokenizer->vocabulary, read->bytes, ls_pieces_blanks(text, length, read->bytes));
+    else
+        *id = in_alphabet ? ls_vocabulary_find(&read->tokenizer->vocabulary, read->bytes, bytes) : -1;
     return *id >= 0 ? LS_OK
                     : ls_json_refuse(json, "the merge's part \"%.*s\" is not in the vocabulary", (int)length, text);
 }
@@ -147,24 +153,6 @@ static ls_status read_added_token(ls_json *json, reading *read, int64_t index)
     return ls_tokenizer_read_added(json, read->tokenizer, -1);
 }
 
-/* The "type" of the object that comes next, without moving. */
-static ls_status peek_type(const ls_json *json, char type[32])
-{
-    ls_json ahead = *json;
-    ls_json_text key = {NULL, 0}, text;
-    ls_status status = ls_json_object(&ahead);
-    *type = '\0';
-    while (!status && (status = ls_json_key(&ahead, &key)) == LS_OK && key.text) {
-        if (!ls_json_is(&key, "type")) {
-            status = ls_json_skip(&ahead);
-        } else if ((status = ls_json_string(&ahead, &text)) == LS_OK) {
-            strncpy(type, text.text, 31);
-            type[31] = '\0';
-        }
-    }
-    return status;
-}
-
 static ls_status read_normalizer(ls_json *json, reading *read, int64_t index);
 
 static ls_status read_normalizer_member(ls_json *json, reading *read, const ls_json_text *key, void *into)
@@ -179,7 +167,7 @@ static ls_status read_normalizer(ls_json *json, reading *read, int64_t index)
     char type[32];
     if (ls_json_peek(json) == 'n')
         return ls_json_skip(json);
-    ls_status status = peek_type(json, type);
+    ls_status status = ls_json_peek_type(json, type);
     if (status)
         return status;
     if (strcmp(type, "NFC") != 0 && strcmp(type, "Sequence") != 0)
@@ -263,7 +251,7 @@ static ls_status read_pre_tokenizer(ls_json *json, reading *read, int64_t index)
     char type[32];
     if (ls_json_peek(json) == 'n')
         return ls_json_skip(json);
-    ls_status status = peek_type(json, type);
+    ls_status status = ls_json_peek_type(json, type);
     if (status)
         return status;
     if (read->byte_level && strcmp(type, "Sequence") != 0)
@@ -282,7 +270,7 @@ static ls_status check_decoder(ls_json *json)
     char type[32];
     if (ls_json_peek(json) == 'n')
         return ls_json_skip(json);
-    ls_status status = peek_type(json, type);
+    ls_status status = ls_json_peek_type(json, type);
     if (status || strcmp(type, "ByteLevel") == 0)
         return status;
     return ls_json_refuse(
@@ -315,7 +303,7 @@ static ls_status must_be_off(ls_json *json, const char *name)
 
 static ls_status read_model_member(ls_json *json, reading *read, const ls_json_text *key, void *into)
 {
-    static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"};
+    static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     ls_json_text text;
     ls_status status;
     (void)into;
@@ -327,6 +315,8 @@ static ls_status read_model_member(ls_json *json, reading *read, const ls_json_t
             return status;
         return ls_json_refuse(json, "a model of type \"%s\"; only \"BPE\" is known", text.text);
     }
+    if (ls_json_is(key, "byte_fallback"))
+        return ls_json_bool(json, &read->tokenizer->pieces);
     if (ls_json_is(key, "ignore_merges"))
         return ls_json_bool(json, &read->tokenizer->whole_words);
     bool vocabulary = ls_json_is(key, "vocab"), merges = ls_json_is(key, "merges");
@@ -354,6 +344,37 @@ static ls_status read_top_member(ls_json *json, reading *read, const ls_json_tex
     return ls_json_skip(json);
 }
 
+/* SentencePiece's model begins with characters; blanks are what the parts around it say. */
+static ls_status read_pieces(reading *read)
+{
+    ls_tokenizer *tokenizer = read->tokenizer;
+    ls_status status = LS_OK;
+    tokenizer->marks = true;
+    tokenizer->front = LS_FRONT_NEVER;
+    if (read->normalizer.at)
+        status = ls_pieces_read_normalizer(&read->normalizer, tokenizer);
+    if (!status && read->pre_tokenizer.at)
+        status = ls_pieces_read_pre_tokenizer(&read->pre_tokenizer, tokenizer);
+    if (!status && read->decoder.at)
+        status = ls_pieces_check_decoder(&read->decoder);
+    return status;
+}
+
+static ls_status read_byte_level_parts(ls_json *json, reading *read)
+{
+    ls_status status = LS_OK;
+    if (read->normalizer.at)
+        status = read_normalizer(&read->normalizer, read, 0);
+    if (!status && read->pre_tokenizer.at)
+        status = read_pre_tokenizer(&read->pre_tokenizer, read, 0);
+    if (!status && !read->byte_level)
+        status = ls_json_refuse(json, "no ByteLevel pre-tokenizer and no byte_fallback; lockstep reads byte-level BPE (GPT-2, Llama-3, Qwen) and "
+                                      "SentencePiece's (Llama-2, Mistral)");
+    if (!status && read->decoder.at)
+        status = check_decoder(&read->decoder);
+    return status;
+}
+
 /* The noted parts in the order in which they depend on each other. */
 static ls_status read_parts(ls_json *json, reading *read)
 {
@@ -361,18 +382,12 @@ static ls_status read_parts(ls_json *json, reading *read)
     if (!read->vocabulary.at || !read->merges.at)
         return ls_json_refuse(json, "no \"%s\" in its \"model\"; is this a tokenizer.json?",
                               read->vocabulary.at ? "merges" : "vocab");
+    memset(read->tokenizer->byte_id, 0xff, sizeof read->tokenizer->byte_id);
     status = members(&read->vocabulary, read, read_vocabulary_entry, NULL);
     if (!status)
         status = items(&read->merges, read, read_merge);
-    if (!status && read->normalizer.at)
-        status = read_normalizer(&read->normalizer, read, 0);
-    if (!status && read->pre_tokenizer.at)
-        status = read_pre_tokenizer(&read->pre_tokenizer, read, 0);
-    if (!status && !read->byte_level)
-        status =
-            ls_json_refuse(json, "no ByteLevel pre-tokenizer; lockstep reads byte-level BPE (GPT-2, Llama-3, Qwen)");
-    if (!status && read->decoder.at)
-        status = check_decoder(&read->decoder);
+    if (!status)
+        status = read->tokenizer->pieces ? read_pieces(read) : read_byte_level_parts(json, read);
     if (!status && read->added.at)
         status = items(&read->added, read, read_added_token);
     return status;

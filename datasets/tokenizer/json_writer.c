@@ -179,7 +179,7 @@ ls_status ls_tokenizer_write(const ls_tokenizer *tokenizer, const char *path)
     FILE *file = NULL;
     ls_status status = LS_OK;
     if (tokenizer->pieces)
-        return ls_fail(LS_EARG, "%s: llama2.c's tokenizers have no form as tokenizer.json here; copy their .bin file",
+        return ls_fail(LS_EARG, "%s: SentencePiece's tokenizers are not written as tokenizer.json; copy the file they came from",
                        path);
     if (asprintf(&partial, "%s.partial", path) < 0)
         return ls_fail(LS_EMEM, "%s: no memory for its name", path);

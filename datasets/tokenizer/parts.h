@@ -8,13 +8,19 @@
 #include "datasets/tokenizer/vocabulary.h"
 #include "datasets/tokenizer/words.h"
 
+/* Where `pieces` puts a blank in front: of every text between added tokens; of those without one; of the first of those; nowhere. */
+typedef enum { LS_FRONT_PREPEND, LS_FRONT_ALWAYS, LS_FRONT_FIRST, LS_FRONT_NEVER } ls_front;
+
 struct ls_tokenizer {
     /* Filled by the readers and the trainer. */
     ls_vocabulary vocabulary;
     ls_merges merges;
     ls_added added;
     ls_split *split;
-    bool pieces;        /* SentencePiece style (llama2c.c): words begin as characters, not bytes; a blank goes in front */
+    bool pieces;        /* SentencePiece style (llama2c.c): words begin as characters, not bytes */
+    ls_front front;     /* `pieces` only */
+    bool marks;         /* `pieces` only: U+2581 in a text is a blank, as SentencePiece has it */
+    bool each_blank;    /* `pieces` only: every blank begins a word */
     bool nfc;           /* text is normalised first */
     bool prefix_blank;  /* ByteLevel's add_prefix_space: a text that does not begin with a blank gets one */
     bool whole_words;   /* ignore_merges: a word that is a token is that token, whatever the merges would make of it */

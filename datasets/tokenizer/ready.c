@@ -43,6 +43,7 @@ ls_status ls_tokenizer_add_token(ls_tokenizer *tokenizer, const char *text, size
         return ls_fail(LS_EFORMAT, "added token \"%.*s\" has id %lld, but the vocabulary gives it %d", (int)bytes, text,
                        (long long)id, there);
     ls_status status = LS_OK;
+    normalized = normalized && !tokenizer->pieces; /* Hugging Face's would look for it behind a blank that it put there itself */
     if (there < 0)
         status = ls_vocabulary_put(&tokenizer->vocabulary, id, text, bytes, LS_TOKEN_CONTROL);
     const char *normal = text;
@@ -116,10 +117,12 @@ static int32_t token_of_byte(const ls_vocabulary *vocabulary, unsigned char byte
 static bool has_inner_blank(const ls_vocabulary *vocabulary, int64_t id)
 {
     size_t length, at = 0;
+    if (vocabulary->kind[id] != LS_TOKEN_BYTES) /* a hole has no bytes to look at */
+        return false;
     const char *bytes = ls_vocabulary_bytes(vocabulary, id, &length);
     while (at < length && bytes[at] == ' ')
         at++;
-    return vocabulary->kind[id] == LS_TOKEN_BYTES && memchr(bytes + at, ' ', length - at) != NULL;
+    return memchr(bytes + at, ' ', length - at) != NULL;
 }
 
 static int32_t first_named(const ls_tokenizer *tokenizer, const char *const *names)

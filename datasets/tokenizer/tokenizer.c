@@ -90,7 +90,8 @@ uint64_t ls_tokenizer_hash(const ls_tokenizer *tokenizer)
     if (!hasher || ls_merges_sorted(&tokenizer->merges, &sorted))
         goto done; /* 0 is no tokenizer's hash: shards packed now would be refused, not mistaken */
     add_number(hasher,
-               tokenizer->pieces | tokenizer->nfc << 1 | tokenizer->prefix_blank << 2 | tokenizer->whole_words << 3);
+               tokenizer->pieces | tokenizer->nfc << 1 | tokenizer->prefix_blank << 2 | tokenizer->whole_words << 3 |
+                           (int)tokenizer->front << 4 | tokenizer->marks << 6 | tokenizer->each_blank << 7);
     add_vocabulary(hasher, &tokenizer->vocabulary);
     add_merges(hasher, sorted, tokenizer->merges.count);
     add_added(hasher, &tokenizer->added);

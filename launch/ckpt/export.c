@@ -24,6 +24,7 @@ typedef struct {
     ls_foreign_tensor *tensors; /* of the file: each name once, in the order of the parameters */
     int tensor_count;
     ls_foreign_type type;
+    int64_t shard_bytes;
 } exported;
 
 static bool path_in(char path[LS_PATH], const char *folder, const char *name)
@@ -85,25 +86,79 @@ static ls_status put_tensor(const exported *e, ls_safetensors_writer *writer, co
     return status;
 }
 
-static ls_status put_weights(const exported *e)
-{
-    char path[LS_PATH];
-    ls_safetensors_writer *writer = NULL;
-    ls_status status =
-        path_in(path, e->partial, "model.safetensors") ? LS_OK : ls_fail(LS_EARG, "%s: too long a path", e->partial);
-    if (status == LS_OK)
-        status = ls_safetensors_begin(&writer, path, e->tensors, e->tensor_count);
-    for (int t = 0; t < e->tensor_count && status == LS_OK; t++)
-        status = put_tensor(e, writer, &e->tensors[t]);
-    ls_status end = ls_safetensors_end(writer);
-    return status == LS_OK ? end : status;
-}
-
 static ls_status put_text(const exported *e, const char *name, const char *text)
 {
     char path[LS_PATH];
     return path_in(path, e->partial, name) ? ls_data_file_write(path, text, strlen(text))
                                            : ls_fail(LS_EARG, "%s: too long a path", e->partial);
+}
+
+/* One file, of tensors [first, end). */
+static ls_status put_file(const exported *e, const char *name, int first, int end)
+{
+    char path[LS_PATH];
+    ls_safetensors_writer *writer = NULL;
+    ls_status status = path_in(path, e->partial, name) ? LS_OK : ls_fail(LS_EARG, "%s: too long a path", e->partial);
+    if (status == LS_OK)
+        status = ls_safetensors_begin(&writer, path, e->tensors + first, end - first);
+    for (int t = first; t < end && status == LS_OK; t++)
+        status = put_tensor(e, writer, &e->tensors[t]);
+    ls_status closed = ls_safetensors_end(writer);
+    return status == LS_OK ? closed : status;
+}
+
+static int64_t tensor_bytes(const ls_foreign_tensor *t)
+{
+    return t->count * (int64_t)ls_foreign_type_size(t->type);
+}
+
+/* Where the file that begins with this tensor ends. */
+static int file_end(const exported *e, int first)
+{
+    int64_t bytes = 0;
+    int end = first;
+    do
+        bytes += tensor_bytes(&e->tensors[end++]);
+    while (end < e->tensor_count && (!e->shard_bytes || bytes + tensor_bytes(&e->tensors[end]) <= e->shard_bytes));
+    return end;
+}
+
+/* The index, as transformers writes it: bytes in all, and the file of each tensor. */
+static ls_status put_index(const exported *e, json_t *files)
+{
+    int64_t bytes = 0;
+    for (int t = 0; t < e->tensor_count; t++)
+        bytes += tensor_bytes(&e->tensors[t]);
+    json_t *root = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)bytes, "weight_map", files);
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    const ls_status status = text ? put_text(e, "model.safetensors.index.json", text)
+                                  : ls_fail(LS_EMEM, "no memory for the index of %d tensors", e->tensor_count);
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+static ls_status put_weights(const exported *e)
+{
+    int files = 0;
+    for (int first = 0; first < e->tensor_count; first = file_end(e, first))
+        files++;
+    if (files == 1)
+        return put_file(e, "model.safetensors", 0, e->tensor_count);
+    json_t *map = json_object();
+    ls_status status = LS_OK;
+    for (int first = 0, end, number = 1; first < e->tensor_count && status == LS_OK; first = end, number++) {
+        char name[64];
+        end = file_end(e, first);
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", number, files);
+        for (int t = first; t < end; t++)
+            json_object_set_new(map, e->tensors[t].name, json_string(name));
+        status = put_file(e, name, first, end);
+    }
+    if (status == LS_OK)
+        status = put_index(e, map);
+    json_decref(map);
+    return status;
 }
 
 static ls_status put_config(const exported *e)
@@ -211,7 +266,7 @@ static ls_status make_folder(const exported *e, const char *out)
 
 ls_status ls_ckpt_export(const char *folder, const char *out, const ls_ckpt_export_options *options)
 {
-    exported e = {.type = options->type};
+    exported e = {.type = options->type, .shard_bytes = options->shard_bytes};
     ls_status status = ls_ckpt_plan(e.partial, out);
     if (status == LS_OK)
         status = ls_model_folder_open_weights(&e.folder, folder, options->averaged);

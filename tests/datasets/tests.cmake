@@ -2,6 +2,7 @@
 ls_test(datasets/test_flat_json KNOWS ls_datasets)
 ls_test(datasets/test_jsonl KNOWS ls_datasets)
 ls_test(datasets/test_tokenizer_golden SOURCES datasets/tokenizer_fixture.c KNOWS ls_datasets)
+ls_test(datasets/test_sentencepiece SOURCES datasets/tokenizer_fixture.c KNOWS ls_datasets PkgConfig::JANSSON)
 ls_test(datasets/test_tokenizer_peer SOURCES datasets/tokenizer_fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_tokenizer SOURCES datasets/tokenizer_fixture.c KNOWS ls_datasets)
 ls_test(datasets/test_tokenizer_split KNOWS ls_datasets)

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 TestSuite(export, .init = fixture_make, .fini = fixture_clean, .timeout = 220);
@@ -44,6 +45,32 @@ Test(export, what_is_exported_reads_back_to_itself)
                  0, "%s", text);
     cr_assert_eq(fixture_run("$LOCKSTEP ckpt export $FOLDER/gpt2 $FOLDER/gpt2-hf"), 1);
     cr_assert(strstr(text, "is there already"), "%s", text);
+}
+
+/* Several files and an index: transformers' own split, the same tensors, and the same model again. */
+Test(export, shards_are_the_same_model)
+{
+    char one[32], several[32];
+    cr_assert_eq(fixture_run("$LOCKSTEP ckpt import " GOLDEN "qwen2 --out $FOLDER/in && $LOCKSTEP ckpt export $FOLDER/in $FOLDER/one && "
+                             "$LOCKSTEP ckpt export $FOLDER/in $FOLDER/hf --dtype bf16 --max-shard-size 12KB"),
+                 0, "%s", text);
+    cr_assert_eq(fixture_run("cd $FOLDER/hf && ls | grep -c '^model-0000[0-9]-of-0000[0-9].safetensors$'; ! test -e model.safetensors"), 0, "%s", text);
+    const int files = atoi(text);
+    cr_expect_geq(files, 2, "%s", text);
+    cr_assert_eq(fixture_run("cd $FOLDER/hf && for f in model-*; do test $(stat -c %%s $f) -le 14500 || exit 1; done"), 0, "a file is too large");
+    /* each tensor's file is the one that the index names, and their number is transformers' */
+    cr_assert_eq(fixture_run("cd $FOLDER/hf && grep -o '\"model[^\"]*\": \"model-[^\"]*\"' model.safetensors.index.json | tr -d '\":' | while read name file; do "
+                             "grep -aq \"\\\"$name\\\"\" $file || { echo $name is not in $file; exit 1; }; done && "
+                             "test $(grep -c safetensors model.safetensors.index.json) = $(grep -c safetensors " GOLDEN "qwen2/model.safetensors.index.json)"),
+                 0, "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP ckpt import $FOLDER/hf --out $FOLDER/again && $LOCKSTEP ckpt import $FOLDER/one --out $FOLDER/once"), 0, "%s", text);
+    hash_of("once", one);
+    hash_of("again", several);
+    cr_expect_str_eq(one, several, "bf16 weights are bf16 weights");
+    cr_assert_eq(fixture_run("rm $FOLDER/hf/model-00002-*; $LOCKSTEP ckpt import $FOLDER/hf --out $FOLDER/gone"), 1, "%s", text);
+    cr_expect(strstr(text, "model-00002-of-"), "%s", text);
+    cr_assert_eq(fixture_run("$LOCKSTEP ckpt export $FOLDER/in $FOLDER/x --max-shard-size 5TB"), 2, "%s", text);
+    cr_expect(strstr(text, "--max-shard-size=5TB"), "%s", text);
 }
 
 /* llama2.c's pairs (2j, 2j+1) become halves: the folder that another hand made from the same file has the same numbers.
