@@ -268,6 +268,7 @@ void ls_writer_close(ls_writer *w)
     const bool waits = w->busy && !w->file; /* a commit is finished, a file is not */
     w->closing = w->stopped = true;
     pthread_cond_signal(&w->asked);
+    pthread_cond_broadcast(&w->told);
     while (w->busy && !w->given_up && wait_until(w, waits ? w->progress + w->patience : w->progress + 5))
         ;
     const bool hangs = w->busy;
@@ -403,6 +404,7 @@ void ls_writer_cancel(ls_writer *w)
 {
     pthread_mutex_lock(&w->mutex);
     w->stopped = true;
+    pthread_cond_broadcast(&w->told); /* the one may wait for a put that the other will not begin any more */
     while (is_under_way(w)) {
         if (!wait_until(w, w->progress + w->patience) && is_under_way(w))
             give_up(w);

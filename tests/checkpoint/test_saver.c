@@ -109,6 +109,36 @@ Test(saver, may_be_left_at_any_time)
     expect_newest(run, 2, 2);
 }
 
+/* Another rank's save failed: this one's is stopped, at any moment of it, and without waiting for patience to end. */
+static ls_status stop_body(ls_world *world, void *context)
+{
+    enum { TURNS = 200, LONGEST = 4000 }; /* microseconds, about what a save takes */
+    const ls_saver_options how = {.buffer = 16 << 10, .patience = 2};
+    const ls_checkpoint_options options = {.keep = 2};
+    const uint8_t failed[1] = {3}; /* votes */
+    state s;
+    state_make(&s, 5, 0, 1);
+    ls_saver *saver;
+    ls_status status = ls_saver_open(&saver, world, &how);
+    for (int turn = 0; status == LS_OK && turn < TURNS; turn++) {
+        bool over = false;
+        status = ls_saver_begin(saver, s.tree, context, 1, &options);
+        usleep((useconds_t)(turn * 997 % LONGEST));
+        if (status == LS_OK)
+            status = ls_saver_poll(saver, failed, 0, &over);
+        if (status == LS_OK && !over)
+            status = ls_fail(LS_ENUMERIC, "the save goes on");
+    }
+    ls_saver_close(saver);
+    state_free(&s);
+    return status;
+}
+
+Test(saver, may_be_stopped_at_any_time, .timeout = 60)
+{
+    cr_assert_eq(on_ranks(1, stop_body, (void *)new_folder()), LS_OK, "%s", sentence);
+}
+
 /* radixark/Megatron-LM#61: the first save needed the whole shard in host memory once more. */
 typedef struct {
     const char *run;
