@@ -169,8 +169,10 @@ static void look_after(const ls_supervisor *supervisor, lookout *watch, pid_t mp
                  children.rank, watch->stopped, most);
         watch->stopped = 0;
     }
-    if (*words)
-        keep(l, words, true);
+    if (!*words)
+        return;
+    dprintf(STDERR_FILENO, "lockstep launch: %s\n", words); /* at once: mpirun may take seconds to end */
+    keep(l, words, true);
 }
 
 /* How many signals have said stop. */
