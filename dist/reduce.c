@@ -197,6 +197,14 @@ ls_status ls_reducer_add(ls_reducer *r, int64_t begin, int64_t count, float *gra
     return count > 0 ? r->schedule->add(r, begin, count, gradient) : LS_OK;
 }
 
+float *ls_reducer_place(const ls_reducer *r, int64_t begin, int64_t count)
+{
+    const bool inside = begin >= 0 && begin % LS_CHUNK == 0 && count > 0 && count <= r->elements - begin;
+    if (!r->in_step || r->ended >= r->mine || !inside || !r->schedule->place)
+        return NULL;
+    return r->schedule->place(r, begin);
+}
+
 ls_status ls_reducer_grain_end(ls_reducer *r)
 {
     if (!r->in_step)

@@ -46,6 +46,9 @@ ls_status ls_reducer_begin(ls_reducer *reducer, int64_t grains);
 /* The gradient of elements [begin, begin + count) of the current grain; begin is a multiple of LS_CHUNK, the range is
  * carried through the counter now, while it is in cache. `gradient` may be overwritten. */
 ls_status ls_reducer_add(ls_reducer *reducer, int64_t begin, int64_t count, float *gradient);
+/* Where the gradient of that range may be made, so that ls_reducer_add has nothing to copy; NULL: nowhere, because the
+ * grain is added to others. Until it is added, the memory is the caller's. */
+float *ls_reducer_place(const ls_reducer *reducer, int64_t begin, int64_t count);
 /* Ranges of this grain that nobody added count as zeros. */
 ls_status ls_reducer_grain_end(ls_reducer *reducer);
 /* Sum over all grains of this rank's slice; [slice count], valid until the next begin. Collective. */

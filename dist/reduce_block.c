@@ -141,9 +141,16 @@ static void carry(ls_reducer *r, int64_t begin, int64_t count, const float *x)
     r->device->carry(r->device, count, x, b->levels, level, b->dst + begin);
 }
 
+static float *place(const ls_reducer *r, int64_t begin)
+{
+    const block *b = r->self;
+    return b->levels == 0 ? b->dst + begin : NULL;
+}
+
 static ls_status add(ls_reducer *r, int64_t begin, int64_t count, float *gradient)
 {
-    carry(r, begin, count, gradient);
+    if (gradient != place(r, begin))
+        carry(r, begin, count, gradient);
     if (count % LS_CHUNK != 0)
         carry(r, begin + count, LS_CHUNK - count % LS_CHUNK, zeros);
     complete(r, begin, (count + LS_CHUNK - 1) / LS_CHUNK * LS_CHUNK);
@@ -289,6 +296,7 @@ const ls_schedule_table ls_schedule_block = {
     .close = close_block,
     .begin = begin,
     .add = add,
+    .place = place,
     .grain_end = grain_end,
     .finish = finish,
 };

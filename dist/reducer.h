@@ -21,6 +21,9 @@ typedef struct {
     ls_status (*begin)(ls_reducer *r);
     /* Whole chunks are marked as covered by the caller; what lies behind `count` in the last chunk counts as zeros. */
     ls_status (*add)(ls_reducer *r, int64_t begin, int64_t count, float *gradient);
+    /* Where `add` would put elements from `begin` on of this grain, if it just copied them; NULL: it would not, or (also the
+     * function) never does. */
+    float *(*place)(const ls_reducer *r, int64_t begin);
     ls_status (*grain_end)(ls_reducer *r);
     ls_status (*finish)(ls_reducer *r, float **slice_sum);
 } ls_schedule_table;

@@ -57,6 +57,7 @@ static ls_tensor *attention_part(const ls_transformer *model, ls_tape *tape, int
     ls_tensor *q = linear(model, tape, h, b->query, b->query_bias, LS_ACT_NONE);
     ls_tensor *k = linear(model, tape, h, b->key, b->key_bias, LS_ACT_NONE);
     ls_tensor *v = linear(model, tape, h, b->value, b->value_bias, LS_ACT_NONE);
+    ls_let_go(tape, h);
     if (o->style == LS_STYLE_LLAMA) {
         q = turn(model, tape, q, o->heads, b->query_norm_gain, positions);
         k = turn(model, tape, k, o->kv_heads, b->key_norm_gain, positions);
@@ -69,20 +70,26 @@ static ls_tensor *attention_part(const ls_transformer *model, ls_tape *tape, int
 static ls_tensor *mlp_part(const ls_transformer *model, ls_tape *tape, int layer, ls_tensor *x)
 {
     const ls_transformer_block *b = &model->blocks[layer];
-    ls_tensor *h = norm(model, tape, x, b->mlp_norm_gain, b->mlp_norm_bias);
-    if (model->options.style == LS_STYLE_LLAMA)
-        h = ls_mul(tape, linear(model, tape, h, b->gate, NULL, LS_ACT_SILU), linear(model, tape, h, b->up, NULL, LS_ACT_NONE));
-    else
-        h = linear(model, tape, h, b->up, b->up_bias, model->options.style == LS_STYLE_VIT ? LS_ACT_GELU : LS_ACT_GELU_TANH);
-    h = linear(model, tape, h, b->down, b->down_bias, LS_ACT_NONE);
+    ls_tensor *h = norm(model, tape, x, b->mlp_norm_gain, b->mlp_norm_bias), *inner;
+    if (model->options.style == LS_STYLE_LLAMA) {
+        ls_tensor *up = linear(model, tape, h, b->up, NULL, LS_ACT_NONE); /* first: the order of the sums in h's gradient */
+        ls_tensor *gate = linear(model, tape, h, b->gate, NULL, LS_ACT_SILU);
+        inner = ls_mul(tape, gate, up);
+        ls_let_go(tape, gate);
+    } else {
+        inner = linear(model, tape, h, b->up, b->up_bias, model->options.style == LS_STYLE_VIT ? LS_ACT_GELU : LS_ACT_GELU_TANH);
+    }
+    ls_let_go(tape, h);
+    h = linear(model, tape, inner, b->down, b->down_bias, LS_ACT_NONE);
+    ls_let_go(tape, inner);
     return ls_dropout(tape, h, model->options.dropout);
 }
 
 ls_tensor *ls_transformer_run_block(const ls_transformer *model, ls_tape *tape, int layer, ls_tensor *x,
                                     const int32_t *positions, ls_attend attend, void *context)
 {
-    x = ls_add(tape, x, attention_part(model, tape, layer, x, positions, attend, context));
-    return ls_add(tape, x, mlp_part(model, tape, layer, x));
+    x = ls_add_in_place(tape, x, attention_part(model, tape, layer, x, positions, attend, context));
+    return ls_add_in_place(tape, x, mlp_part(model, tape, layer, x));
 }
 
 /* Tokens by their rows, and where an id is `vocabulary`, the slot's: [n, D]. The slot has no row in the head, so it is never

@@ -23,10 +23,29 @@ void *ls_tape_take_gradient(ls_tape *tape, size_t bytes)
     return block;
 }
 
+void *ls_tape_take_gradient_of(ls_tape *tape, ls_tensor *x)
+{
+    const bool asks = tape->place && x->parameter && x->grad_type == LS_F32 && !x->place && !ls_has_sparse_rows(x);
+    void *place = asks ? tape->place(tape->place_context, x->parameter) : NULL;
+    if (!place)
+        return ls_tape_take_gradient(tape, ls_gradient_bytes(x));
+    x->place = place;
+    return place;
+}
+
+/* A block of x's gradient is done with: to the pool, or out of the tape. */
+static void give_block(ls_tape *tape, ls_tensor *x, void *block, size_t bytes)
+{
+    if (block == x->place)
+        x->place = NULL;
+    else
+        ls_pool_give(&tape->pool, block, bytes);
+}
+
 static void give_grad(ls_tape *tape, ls_tensor *x)
 {
     if (x->grad)
-        ls_pool_give(&tape->pool, x->grad, ls_gradient_bytes(x));
+        give_block(tape, x, x->grad, ls_gradient_bytes(x));
     x->grad = NULL;
 }
 
@@ -71,7 +90,8 @@ void *ls_gradient_open(ls_node *node, int input, ls_type type, bool *accumulate)
         return x->grad;
     }
     *accumulate = false;
-    request->block = ls_tape_take_gradient(node->tape, (size_t)x->count * ls_type_size(type));
+    request->block = request->direct ? ls_tape_take_gradient_of(node->tape, x)
+                                     : ls_tape_take_gradient(node->tape, (size_t)x->count * ls_type_size(type));
     if (request->direct)
         x->grad = request->block;
     return request->block;
@@ -93,9 +113,12 @@ void *ls_gradient(ls_node *node, int input)
 
 void *ls_gradient_take(ls_node *node, int input, ls_type type)
 {
-    if (refused(node, node->in[input]))
+    ls_tensor *x = node->in[input];
+    if (refused(node, x))
         return NULL;
-    return ls_tape_take_gradient(node->tape, (size_t)node->in[input]->count * ls_type_size(type));
+    if (type == x->grad_type)
+        return ls_tape_take_gradient_of(node->tape, x);
+    return ls_tape_take_gradient(node->tape, (size_t)x->count * ls_type_size(type));
 }
 
 void ls_gradient_give(ls_node *node, int input, ls_type type, void *block)
@@ -161,7 +184,7 @@ static void settle_input(ls_node *node, int input)
         return;
     }
     device->add_to(device, x->grad_type, x->count, sum, x->grad);
-    ls_pool_give(&tape->pool, sum, ls_gradient_bytes(x));
+    give_block(tape, x, sum, ls_gradient_bytes(x));
 }
 
 static bool reached(const ls_node *node)
@@ -188,7 +211,9 @@ static void step_back(ls_node *node)
     const int64_t begin = ls_trace_begin(tape->trace);
     const double flops = tape->flops;
     ls_mark mark = ls_arena_mark(tape->activations);
-    ls_status status = ls_node_is_empty(node) ? nothing_to_add(node) : node->op->backward(node, tape->device);
+    ls_status status = ls_make_inputs_again(node);
+    if (status == LS_OK)
+        status = ls_node_is_empty(node) ? nothing_to_add(node) : node->op->backward(node, tape->device);
     ls_arena_release(tape->activations, mark);
     for (int i = 0; i < node->inputs; i++)
         settle_input(node, i);
@@ -196,6 +221,7 @@ static void step_back(ls_node *node)
         ls_tape_trace_node(node, true, begin, flops);
     for (int i = 0; i < node->outputs; i++)
         give_grad(tape, node->out[i]);
+    ls_let_go_again(node);
     if (status == LS_OK)
         return;
     ls_fail_at(status, "backward");

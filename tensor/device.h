@@ -34,7 +34,8 @@ typedef enum { LS_ACT_NONE, LS_ACT_RELU, LS_ACT_GELU, LS_ACT_GELU_TANH, LS_ACT_S
 /* C[b] (+)= op(A[b]) op(B[b]), then + bias[n], then the activation. op is the transpose where the flag is set.
  * A is [m, k] (or [k, m] transposed), B [k, n] (or [n, k]), C [m, n]; `ld` is the distance of two rows of the stored
  * matrix, `stride` that of two matrices of the batch (0: one matrix for all), in elements. A and B have one type; C
- * may be wider. `pre` [may be NULL] keeps what went into the activation, for backward. */
+ * may be wider. `pre` [may be NULL] keeps what went into the activation, for backward: the sum as
+ * rounded to C's type, so that the activation of `pre` alone has C's bits. */
 typedef struct {
     int64_t batch, m, n, k;
     bool trans_a, trans_b, accumulate;

@@ -8,6 +8,9 @@
 
 /* Elementwise, broadcasting as NumPy: shapes are aligned at the last axis, 1 repeats. */
 ls_tensor *ls_add(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+/* a + b, of equal shapes, in b's place where it can be (b is a result and no view): nobody may use b afterwards (LS_EARG),
+ * and the backward of b's maker does not read it, which holds for products without activation, sums and dropout. */
+ls_tensor *ls_add_in_place(ls_tape *tape, ls_tensor *a, ls_tensor *b);
 ls_tensor *ls_sub(ls_tape *tape, ls_tensor *a, ls_tensor *b);
 ls_tensor *ls_mul(ls_tape *tape, ls_tensor *a, ls_tensor *b);
 ls_tensor *ls_div(ls_tape *tape, ls_tensor *a, ls_tensor *b);
@@ -154,10 +157,16 @@ typedef struct ls_node {
     void *attributes;      /* the caller's struct, copied; the shape rule may fill in more of it */
     void *saved[4];        /* forward leaves things for backward here (arena) */
     bool recorded;         /* backward may come: forward need not save anything otherwise */
+    /* Fills out[0]->data once more, the same bits: see ls_let_go. From what forward saved, or from the inputs, after
+     * ls_make_inputs_again. The shape rule sets it where that is quick; NULL: it is not. */
+    ls_status (*remake)(struct ls_node *node, ls_device *device);
     int64_t number;        /* in order of recording */
     struct ls_node *previous;
     struct ls_gradient_request *requests; /* backward's; one an input */
 } ls_node;
+
+/* What the node's inputs let go is there again, until their makers' backward. */
+ls_status ls_make_inputs_again(ls_node *node);
 
 typedef struct ls_op {
     const char *name;

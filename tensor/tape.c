@@ -20,6 +20,7 @@ static void forget(ls_tape *tape)
     tape->uses = NULL;
     tape->uses_room = tape->uses_count = 0;
     tape->newest_use = NULL;
+    tape->place = NULL;
     /* All sizes 1: model code may divide by them before anybody asks for the status. */
     tape->harmless = (ls_tensor){.count = 1, .data = tape->zeros};
     for (int i = 0; i < LS_MAX_DIMS; i++)
@@ -66,6 +67,12 @@ void ls_tape_reset(ls_tape *tape, uint64_t seed, uint32_t step, uint32_t slot)
     tape->slot = slot;
     tape->grain = 0;
     tape->grains = 1;
+}
+
+void ls_tape_places(ls_tape *tape, ls_gradient_place place, void *context)
+{
+    tape->place = place;
+    tape->place_context = context;
 }
 
 void ls_tape_fold(ls_tape *tape, int64_t grain, int64_t grains)
@@ -421,6 +428,16 @@ bool ls_node_is_empty(const ls_node *node)
     return true;
 }
 
+static ls_status take_result(ls_node *node, ls_tensor *out)
+{
+    const ls_tape *tape = node->tape;
+    out->data = ls_tape_take_apart(node, out);
+    if (out->apart)
+        return ls_arena_status(tape->gradients);
+    out->data = ls_arena_take(tape->activations, (size_t)out->count * ls_type_size(out->type));
+    return out->data ? LS_OK : ls_arena_status(tape->activations);
+}
+
 /* Shape rule, memory for the outputs, forward. */
 static bool run(ls_node *node)
 {
@@ -434,9 +451,8 @@ static bool run(ls_node *node)
         out->count = checked_count(out->ndim, out->shape);
         if (out->count < 0)
             status = LS_ESHAPE;
-        else if (!out->data &&
-                 !(out->data = ls_arena_take(tape->activations, (size_t)out->count * ls_type_size(out->type))))
-            status = ls_arena_status(tape->activations);
+        else if (!out->data)
+            status = take_result(node, out);
     }
     if (status == LS_OK && node->op->forward && !ls_node_is_empty(node))
         status = node->op->forward(node, tape->device);
@@ -452,6 +468,11 @@ static ls_node *apply(ls_tape *tape, const ls_op *op, int inputs, ls_tensor *con
 {
     if (tape->status != LS_OK)
         return NULL;
+    for (int i = 0; i < inputs; i++)
+        if (ls_is_gone(in[i])) {
+            ls_tape_raise(tape, LS_EARG, "operator %s: input %d was let go before; let it go after its last use", op->name, i);
+            return NULL;
+        }
     ls_node *node = ls_tape_node(tape, op, inputs, in, attributes, attribute_bytes, outputs);
     if (!node)
         return NULL;

@@ -4,7 +4,8 @@
  *   activations  data of results, what forward saves,    | taken upwards; recompute scopes and backward give back
  *                scratch                                 | what they took, as their lives nest
  *   gradients    one block a gradient                    | lives do not nest: blocks go back to a list of blocks of
- *                                                        | the same size (pool.h), so depth does not add memory
+ *                                                        | the same size (pool.h), so depth does not add memory;
+ *                                                        | also results that are let go and made again (remake.c)
  * Records are apart from the rest because they are the host's also where tensors are a device's. */
 #pragma once
 #include "tensor/ops.h"
@@ -51,6 +52,8 @@ struct ls_tape {
     ls_use_record **uses; /* open addressing by the parameter's address; never walked, so addresses do not show */
     int64_t uses_room, uses_count;
     ls_use_record *newest_use;
+    ls_gradient_place place; /* NULL: gradients of parameters lie in the pool as well */
+    void *place_context;
 
     double flops;
     ls_trace *trace; /* NULL: nobody asked where the time goes */
@@ -70,6 +73,16 @@ bool ls_tape_consume(ls_tape *tape, int inputs, ls_tensor *const *in);
 /* Puts a finished node at the end of the tape, and makes it the maker of its outputs. */
 void ls_tape_record(ls_tape *tape, ls_node *node);
 
+/* ---- remake.c ---- */
+
+/* The block of a result that can be made again, and `out` marked so; NULL: none such (or no memory, and the arena's sticky
+ * error). */
+void *ls_tape_take_apart(ls_node *node, ls_tensor *out);
+/* Its data was let go, or became the place of a sum. */
+bool ls_is_gone(const ls_tensor *x);
+/* After a node's backward. */
+void ls_let_go_again(ls_node *node);
+
 /* Walks back from `node` to the first one, leaving each input's gradient in place. With `ready`, hands parameters over.
  */
 void ls_tape_walk(ls_tape *tape, ls_node *node, ls_gradient_ready ready, void *context);
@@ -82,5 +95,7 @@ bool ls_node_is_empty(const ls_node *node);
 size_t ls_gradient_bytes(const ls_tensor *x);
 /* A block of the gradients; NULL raises LS_EMEM. */
 void *ls_tape_take_gradient(ls_tape *tape, size_t bytes);
+/* For x's gradient in its own type: its place outside the tape where it has one that is free, or such a block. */
+void *ls_tape_take_gradient_of(ls_tape *tape, ls_tensor *x);
 bool ls_has_sparse_rows(const ls_tensor *x);
 size_t ls_row_gradient_bytes(const ls_row_gradient *rows, ls_type type);

@@ -31,6 +31,8 @@ struct ls_tensor {
     void *data;
     void *grad;         /* complete once backward has passed all uses; NULL: none. Results lose it when backward has passed them */
     bool needs_grad;
+    void *place;                          /* of a parameter's gradient outside the tape, while it is made there (ls_tape_places) */
+    bool apart, let_go;                   /* data has a block of its own; it was let go (ls_let_go), and data is NULL meanwhile */
     struct ls_node *node;                 /* who made it; NULL for leaves and where nothing was recorded */
     const struct ls_parameter *parameter; /* NULL: not a parameter */
 };
@@ -69,12 +71,18 @@ typedef struct {
  * [parameter->count], or an ls_row_gradient; it may be overwritten and is gone when the call returns. */
 typedef void (*ls_gradient_ready)(void *context, const ls_parameter *parameter, void *gradient);
 
+/* Where a parameter's gradient (f32, dense) may be made, so that it need not be copied when it is complete: memory of
+ * [parameter->count] that is the tape's until `ready` gets it; NULL: nowhere. */
+typedef float *(*ls_gradient_place)(void *context, const ls_parameter *parameter);
+
 /* `arena_bytes` limits the tensors of one forward pass, and the gradients of its backward as well; both are addresses,
  * memory only once written. The device must outlive the tape. */
 ls_status ls_tape_create(ls_tape **tape, ls_device *device, size_t arena_bytes);
 void ls_tape_free(ls_tape *tape);
 /* Forgets all tensors and the sticky error. (step, slot) feed the counter RNG: slot is the grain's first sample. */
 void ls_tape_reset(ls_tape *tape, uint64_t seed, uint32_t step, uint32_t slot);
+/* Asks `place` for each dense gradient of a parameter that is f32, until the next reset. */
+void ls_tape_places(ls_tape *tape, ls_gradient_place place, void *context);
 /* Where the forward pass stands in its step, for running statistics. Folding grain statistics s_0 .. s_{G-1} in grain order,
  * r <- (1 - m) r + m s_g, is r (1 - m)^G + sum_g m (1 - m)^(G-1-g) s_g; so each grain hands its term of the sum to `ready` as
  * if it were the statistic's gradient, the fixed tree adds the terms as it adds gradients, and the step's end adds r's
@@ -112,6 +120,11 @@ bool ls_tape_in_no_grad(const ls_tape *tape);
  * it keeps elsewhere are gone. Gradients are those of f(context, x) called plainly, bit for bit. */
 typedef ls_tensor *(*ls_recompute_body)(void *context, ls_tape *tape, ls_tensor *x);
 ls_tensor *ls_recompute(ls_tape *tape, ls_recompute_body f, void *context, size_t context_bytes, ls_tensor *x);
+
+/* Forward reads x no more. If x is quick to make again (norms, activations, products of elements: operators that set
+ * node->remake), its memory goes back now, and backward makes it again where it is read, the same bits; else nothing
+ * happens. x must have no view (reshape). An operator that gets x after that raises LS_EARG. */
+void ls_let_go(ls_tape *tape, ls_tensor *x);
 
 /* Arithmetic done since the tape was made, forward and backward, recomputation included: matmul, attention,
  * cross-entropy. Operators add to it. */

@@ -107,6 +107,13 @@ typedef struct {
     ls_status status;
 } gradient_sink;
 
+/* Where the tree takes a gradient as it is. */
+static float *gradient_place(void *context, const ls_parameter *parameter)
+{
+    const ls_run *run = context;
+    return ls_reducer_place(run->reducer, parameter->offset, parameter->count);
+}
+
 /* Called by backward for each finished parameter: its gradient goes into the tree while it is in cache. */
 static void take_gradient(void *context, const ls_parameter *parameter, void *gradient)
 {
@@ -133,6 +140,7 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, d
     int64_t begin = ls_run_phase(run, "forward");
     ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
     ls_tape_fold(run->tape, grain->number, grains);
+    ls_tape_places(run->tape, gradient_place, run);
     ls_audit_grain(run, grain->number);
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     note(run, "forward", begin);

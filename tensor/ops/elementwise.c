@@ -5,8 +5,16 @@
 
 /* ---- two inputs ---- */
 
+typedef struct {
+    bool in_place; /* the result takes b's place */
+} binary_attributes;
+
+static const ls_op binary_ops[LS_BINARY_COUNT];
+static ls_status binary_remake(ls_node *node, ls_device *device);
+
 static ls_status binary_shape(ls_node *node)
 {
+    const binary_attributes *at = node->attributes;
     const ls_tensor *a = node->in[0], *b = node->in[1];
     ls_tensor *y = node->out[0];
     ls_status status = ls_check_types(node);
@@ -23,6 +31,10 @@ static ls_status binary_shape(ls_node *node)
                            ls_describe(a).text, ls_describe(b).text, (long long)size_a, (long long)size_b);
         y->shape[i] = size_a == 1 ? size_b : size_a;
     }
+    if (at->in_place)
+        y->data = b->data;
+    if (node->op == &binary_ops[LS_BINARY_MUL])
+        node->remake = binary_remake;
     return LS_OK;
 }
 
@@ -47,14 +59,18 @@ static ls_strides binary_strides(const ls_node *node)
     return strides;
 }
 
-static const ls_op binary_ops[LS_BINARY_COUNT];
-
 static ls_status binary_forward(ls_node *node, ls_device *device)
 {
     ls_strides strides = binary_strides(node);
     device->binary(device, (ls_binary)(node->op - binary_ops), node->out[0]->type, &strides, node->in[0]->data,
                    node->in[1]->data, node->out[0]->data);
     return LS_OK;
+}
+
+static ls_status binary_remake(ls_node *node, ls_device *device)
+{
+    const ls_status status = ls_make_inputs_again(node);
+    return status == LS_OK ? binary_forward(node, device) : status;
 }
 
 static ls_status binary_backward(ls_node *node, ls_device *device)
@@ -88,7 +104,26 @@ static const ls_op binary_ops[LS_BINARY_COUNT] = {
 
 static ls_tensor *binary(ls_tape *tape, ls_binary op, ls_tensor *a, ls_tensor *b)
 {
-    return ls_apply(tape, &binary_ops[op], 2, (ls_tensor *[]){a, b}, NULL, 0, 1, NULL);
+    const binary_attributes at = {.in_place = false};
+    return ls_apply(tape, &binary_ops[op], 2, (ls_tensor *[]){a, b}, &at, sizeof at, 1, NULL);
+}
+
+static bool same_shape(const ls_tensor *a, const ls_tensor *b)
+{
+    bool same = a->type == b->type && a->ndim == b->ndim;
+    for (int i = 0; same && i < a->ndim; i++)
+        same = a->shape[i] == b->shape[i];
+    return same;
+}
+
+ls_tensor *ls_add_in_place(ls_tape *tape, ls_tensor *a, ls_tensor *b)
+{
+    const bool own = b->node && b->node->op->forward && !b->apart; /* its data is the tape's, and only its */
+    const binary_attributes at = {.in_place = own && a != b && b->data && same_shape(a, b)};
+    ls_tensor *sum = ls_apply(tape, &binary_ops[LS_BINARY_ADD], 2, (ls_tensor *[]){a, b}, &at, sizeof at, 1, NULL);
+    if (at.in_place)
+        b->data = NULL;
+    return sum;
 }
 
 ls_tensor *ls_add(ls_tape *tape, ls_tensor *a, ls_tensor *b)

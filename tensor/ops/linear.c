@@ -164,6 +164,21 @@ typedef struct {
 
 enum { SAVED_PRE }; /* what went into the activation */
 
+static const ls_unary activations[] = {
+    [LS_ACT_RELU] = LS_UNARY_RELU,
+    [LS_ACT_GELU] = LS_UNARY_GELU,
+    [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
+    [LS_ACT_SILU] = LS_UNARY_SILU,
+};
+
+static ls_status activation_remake(ls_node *node, ls_device *device)
+{
+    const linear_attributes *at = node->attributes;
+    const ls_tensor *y = node->out[0];
+    device->unary(device, activations[at->activation], y->type, y->count, 0, 0, node->saved[SAVED_PRE], y->data);
+    return LS_OK;
+}
+
 static ls_status linear_shape(ls_node *node)
 {
     linear_attributes *at = node->attributes;
@@ -181,6 +196,8 @@ static ls_status linear_shape(ls_node *node)
     at->rows = ls_extent(x, 0, x->ndim - 1);
     ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
     node->out[0]->shape[x->ndim - 1] = at->out;
+    if (at->activation != LS_ACT_NONE)
+        node->remake = activation_remake;
     return LS_OK;
 }
 
@@ -217,10 +234,6 @@ static ls_status linear_forward(ls_node *node, ls_device *device)
 
 const void *ls_activation_backward(ls_node *node, ls_device *device, ls_activation activation, const void *pre)
 {
-    static const ls_unary unary[] = {[LS_ACT_RELU] = LS_UNARY_RELU,
-                                     [LS_ACT_GELU] = LS_UNARY_GELU,
-                                     [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
-                                     [LS_ACT_SILU] = LS_UNARY_SILU};
     const ls_tensor *y = node->out[0];
     if (activation == LS_ACT_NONE)
         return y->grad;
@@ -228,7 +241,7 @@ const void *ls_activation_backward(ls_node *node, ls_device *device, ls_activati
     if (!dpre)
         return NULL;
     device->fill(device, y->type, y->count, 0, dpre);
-    device->unary_backward(device, unary[activation], y->type, y->count, 0, 0, pre, y->data, y->grad, dpre);
+    device->unary_backward(device, activations[activation], y->type, y->count, 0, 0, pre, y->data, y->grad, dpre);
     return dpre;
 }
 

@@ -63,6 +63,8 @@ typedef struct {
 
 enum { SAVED_STATS }; /* [rows, 2]: mean, 1 / deviation */
 
+static ls_status norm_remake(ls_node *node, ls_device *device);
+
 static ls_status norm_shape(ls_node *node)
 {
     const norm_attributes *at = node->attributes;
@@ -84,20 +86,37 @@ static ls_status norm_shape(ls_node *node)
     if (!(at->eps > 0))
         return ls_fail(LS_EARG, "eps is %g, it must be above 0", at->eps);
     ls_set_shape(node->out[0], x->type, x->ndim, x->shape);
+    node->remake = norm_remake;
     return LS_OK;
 }
 
-static ls_status norm_forward(ls_node *node, ls_device *device)
+/* Result and statistics. */
+static void compute_norm(const ls_node *node, ls_device *device)
 {
     const norm_attributes *at = node->attributes;
     const ls_tensor *x = node->in[0], *gain = node->in[1], *bias = node->in[2];
     int64_t width = width_of(x), rows = x->count / width;
+    device->norm(device, x->type, gain->type, at->rms, rows, width, at->eps, x->data, gain->data,
+                 bias ? bias->data : NULL, node->out[0]->data, node->saved[SAVED_STATS]);
+}
+
+static ls_status norm_forward(ls_node *node, ls_device *device)
+{
+    const ls_tensor *x = node->in[0];
+    const int64_t rows = x->count / width_of(x);
     node->saved[SAVED_STATS] = ls_node_take(node, (size_t)rows * 2 * ls_type_size(ls_wide_type(x->type)));
     if (!node->saved[SAVED_STATS])
         return LS_EMEM;
-    device->norm(device, x->type, gain->type, at->rms, rows, width, at->eps, x->data, gain->data,
-                 bias ? bias->data : NULL, node->out[0]->data, node->saved[SAVED_STATS]);
+    compute_norm(node, device);
     return LS_OK;
+}
+
+static ls_status norm_remake(ls_node *node, ls_device *device)
+{
+    const ls_status status = ls_make_inputs_again(node);
+    if (status == LS_OK)
+        compute_norm(node, device);
+    return status;
 }
 
 static ls_status norm_backward(ls_node *node, ls_device *device)

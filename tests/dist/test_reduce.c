@@ -41,6 +41,8 @@ typedef struct {
     _Atomic int wrong;
 } plan;
 
+static _Atomic int placed; /* ranges that were made where the tree wants them */
+
 /* One grain, its ranges in an order that differs by grain and rank, as in a model that is not the same twice. */
 static ls_status add_grain(ls_reducer *reducer, int64_t grain, int rank)
 {
@@ -48,8 +50,10 @@ static ls_status add_grain(ls_reducer *reducer, int64_t grain, int rank)
     const int *chunk = order[(grain + rank) % 3];
     for (int k = 0; k < 5; k++) {
         float copy[LS_CHUNK];
-        memcpy(copy, leaves + grain * ELEMENTS + chunk[k] * LS_CHUNK, sizeof copy);
-        ls_status status = ls_reducer_add(reducer, chunk[k] * LS_CHUNK, LS_CHUNK, copy);
+        float *place = k % 2 ? ls_reducer_place(reducer, chunk[k] * LS_CHUNK, LS_CHUNK) : NULL, *gradient = place ? place : copy;
+        atomic_fetch_add(&placed, place != NULL);
+        memcpy(gradient, leaves + grain * ELEMENTS + chunk[k] * LS_CHUNK, sizeof copy);
+        ls_status status = ls_reducer_add(reducer, chunk[k] * LS_CHUNK, LS_CHUNK, gradient);
         if (status != LS_OK)
             return status;
     }
@@ -103,6 +107,7 @@ static void check_schedule(ls_schedule schedule, const char *transport)
 Test(reduce, block_gives_the_tree_on_1_to_16_ranks_and_1_to_64_grains)
 {
     check_schedule(LS_SCHEDULE_BLOCK, NULL);
+    cr_assert_gt(placed, 0);
 }
 
 /* ---- order of arrival ---- */

@@ -28,8 +28,9 @@ ls_status reference_matmul(ls_device *device, const ls_matmul_args *p, ls_arena 
                 sum += p->bias ? get(p->type_bias, p->bias, j) : 0;
                 if (p->pre)
                     put(p->type_c, p->pre, at, sum);
-                put(p->type_c, p->c, at,
-                    p->activation == LS_ACT_NONE ? sum : reference_activation(activations[p->activation], 0, 0, sum));
+                put(p->type_c, p->c, at, sum);
+                if (p->activation != LS_ACT_NONE) /* of the rounded number */
+                    put(p->type_c, p->c, at, reference_activation(activations[p->activation], 0, 0, get(p->type_c, p->c, at)));
             }
     return LS_OK;
 }

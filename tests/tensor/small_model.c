@@ -39,6 +39,7 @@ static void add_parameter(small_model *model, const char *name, int64_t rows, in
         p->type = LS_F32;
     p->data = malloc((size_t)p->count * ls_type_size(p->type));
     model->gradient[number] = calloc((size_t)p->count, sizeof(double));
+    model->place[number] = model->places ? calloc((size_t)p->count, sizeof(float)) : NULL;
     const ls_random stream = {.seed = 1, .slot = (uint32_t)number, .purpose = LS_RANDOM_INIT};
     for (int64_t i = 0; i < p->count; i++) {
         double normal = (double)ls_random_normal(&stream, (uint64_t)i);
@@ -66,6 +67,7 @@ void small_model_free(small_model *model)
     for (int i = 0; i < model->parameters; i++) {
         free(model->parameter[i].data);
         free(model->gradient[i]);
+        free(model->place[i]);
     }
 }
 
@@ -73,6 +75,19 @@ typedef struct {
     small_model *model;
     int layer;
 } block_context;
+
+static void let_go(const small_model *model, ls_tape *tape, ls_tensor *x)
+{
+    if (model->lets_go)
+        ls_let_go(tape, x);
+}
+
+/* x + part, with dropout. */
+static ls_tensor *add_part(const small_model *model, ls_tape *tape, ls_tensor *x, ls_tensor *part)
+{
+    part = ls_dropout(tape, part, model->dropout);
+    return model->lets_go ? ls_add_in_place(tape, x, part) : ls_add(tape, x, part);
+}
 
 static ls_tensor *block(void *context, ls_tape *tape, ls_tensor *x)
 {
@@ -87,16 +102,21 @@ static ls_tensor *block(void *context, ls_tape *tape, ls_tensor *x)
     ls_tensor *q = ls_linear(tape, h, ls_use(tape, &p[QUERY]), NULL, LS_ACT_NONE);
     ls_tensor *k = ls_linear(tape, h, ls_use(tape, &p[KEY]), NULL, LS_ACT_NONE);
     ls_tensor *v = ls_linear(tape, h, ls_use(tape, &p[VALUE]), NULL, LS_ACT_NONE);
+    let_go(at->model, tape, h);
     q = ls_rotary(tape, ls_reshape(tape, q, LS_SHAPE(ROWS, TOKENS, HEADS, HEAD)), positions, 10000, false);
     k = ls_rotary(tape, ls_reshape(tape, k, LS_SHAPE(ROWS, TOKENS, KV_HEADS, HEAD)), positions, 10000, false);
     v = ls_reshape(tape, v, LS_SHAPE(ROWS, TOKENS, KV_HEADS, HEAD));
     h = ls_reshape(tape, ls_attention(tape, q, k, v, true, segments), LS_SHAPE(ROWS, TOKENS, WIDTH));
     h = ls_linear(tape, h, ls_use(tape, &p[OUTPUT]), NULL, LS_ACT_NONE);
-    x = ls_add(tape, x, ls_dropout(tape, h, at->model->dropout));
+    x = add_part(at->model, tape, x, h);
     h = ls_layer_norm(tape, x, ls_use(tape, &p[MLP_NORM]), ls_use(tape, &p[MLP_NORM_BIAS]), 1e-5);
-    h = ls_linear(tape, h, ls_use(tape, &p[UP]), ls_use(tape, &p[UP_BIAS]), LS_ACT_GELU_TANH);
-    h = ls_linear(tape, h, ls_use(tape, &p[DOWN]), NULL, LS_ACT_NONE);
-    return ls_add(tape, x, ls_dropout(tape, h, at->model->dropout));
+    ls_tensor *up = ls_linear(tape, h, ls_use(tape, &p[UP]), ls_use(tape, &p[UP_BIAS]), LS_ACT_GELU_TANH);
+    let_go(at->model, tape, h);
+    ls_tensor *inner = ls_mul(tape, up, up); /* whose making again needs what was let go too */
+    let_go(at->model, tape, up);
+    h = ls_linear(tape, inner, ls_use(tape, &p[DOWN]), NULL, LS_ACT_NONE);
+    let_go(at->model, tape, inner);
+    return add_part(at->model, tape, x, h);
 }
 
 ls_tensor *small_model_loss(small_model *model, ls_tape *tape)
@@ -137,6 +157,7 @@ static void keep_rows(char *to, size_t bytes, const ls_row_gradient *rows, size_
 static void keep(void *context, const ls_parameter *parameter, void *gradient)
 {
     small_model *model = context;
+    model->in_place += gradient == (void *)model->place[parameter->number];
     size_t bytes = (size_t)parameter->count * ls_type_size(gradient_type(model));
     if (parameter->sparse_rows) {
         keep_rows(model->gradient[parameter->number], bytes, gradient, ls_type_size(gradient_type(model)));
@@ -148,11 +169,18 @@ static void keep(void *context, const ls_parameter *parameter, void *gradient)
     model->order[model->came++] = parameter->number;
 }
 
+static float *place_of(void *context, const ls_parameter *parameter)
+{
+    return ((small_model *)context)->place[parameter->number];
+}
+
 ls_status small_model_step(small_model *model, ls_tape *tape)
 {
     memset(model->calls, 0, sizeof model->calls);
-    model->came = 0;
+    model->came = model->in_place = 0;
     ls_tape_reset(tape, 17, 4, 8);
+    if (model->places)
+        ls_tape_places(tape, place_of, model);
     ls_tensor *loss = small_model_loss(model, tape);
     model->loss = reference_get(loss->type, loss->data, 0);
     ls_backward(tape, loss, 1.0 / 38, keep, model);

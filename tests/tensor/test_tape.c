@@ -417,7 +417,7 @@ Test(tape, depth_adds_no_gradient_memory)
 {
     size_t high[2];
     for (int deep = 0; deep < 2; deep++) {
-        small_model model = {.type = LS_F32, .layers = deep ? 6 : 2, .tied = true};
+        small_model model = {.type = LS_F32, .layers = deep ? 6 : 2, .tied = true, .lets_go = true};
         small_model_create(&model);
         ls_tape *tape = make_tape(1 << 26);
         cr_assert_eq(small_model_step(&model, tape), LS_OK);
@@ -426,6 +426,122 @@ Test(tape, depth_adds_no_gradient_memory)
         small_model_free(&model);
     }
     cr_assert_eq(high[0], high[1]);
+}
+
+static float *one_place(void *context, const ls_parameter *parameter)
+{
+    (void)parameter;
+    return context;
+}
+
+static void copy_gradient(void *context, const ls_parameter *parameter, void *gradient)
+{
+    memcpy(context, gradient, (size_t)parameter->count * sizeof(float));
+}
+
+/* Bytes that a block more adds to a step. */
+static size_t block_bytes(bool lets_go)
+{
+    size_t bytes[2];
+    for (int deep = 0; deep < 2; deep++) {
+        small_model model = {.type = LS_F32, .layers = deep ? 3 : 2, .tied = true, .lets_go = lets_go};
+        small_model_create(&model);
+        ls_tape *tape = make_tape(1 << 26);
+        cr_assert_eq(small_model_step(&model, tape), LS_OK);
+        bytes[deep] = ls_arena_high(tape->activations) + ls_arena_high(tape->gradients);
+        ls_tape_free(tape);
+        small_model_free(&model);
+    }
+    return bytes[1] - bytes[0];
+}
+
+Test(tape, letting_go_gives_the_bits_of_keeping_also_in_recompute_scopes)
+{
+    for (int recompute = 0; recompute < 2; recompute++) {
+        small_model keeps = {.type = LS_F32, .layers = 3, .tied = true, .recompute = recompute, .dropout = 0.2}, goes = keeps;
+        goes.lets_go = true;
+        small_model_create(&keeps);
+        small_model_create(&goes);
+        ls_tape *tape = make_tape(1 << 26);
+        cr_assert_eq(small_model_step(&keeps, tape), LS_OK, "%s", ls_fail_sentence());
+        cr_assert_eq(small_model_step(&goes, tape), LS_OK, "%s", ls_fail_sentence());
+        const char *first = NULL;
+        cr_expect(small_model_same_gradients(&keeps, &goes, &first), "%s differs", first);
+        cr_expect_eq(keeps.loss, goes.loss);
+        ls_tape_free(tape);
+        small_model_free(&keeps);
+        small_model_free(&goes);
+    }
+}
+
+Test(tape, gradients_made_outside_have_the_bits_of_those_inside)
+{
+    for (int tied = 0; tied < 2; tied++)
+        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+            small_model inside = {.type = type, .layers = 2, .tied = tied, .recompute = tied}, outside = inside;
+            outside.places = true;
+            small_model_create(&inside);
+            small_model_create(&outside);
+            ls_tape *tape = make_tape(1 << 26);
+            const char *first = NULL;
+            for (int step = 0; step < 2; step++) {
+                cr_assert_eq(small_model_step(&inside, tape), LS_OK, "%s", ls_fail_sentence());
+                cr_assert_eq(small_model_step(&outside, tape), LS_OK, "%s", ls_fail_sentence());
+                cr_expect(small_model_same_gradients(&inside, &outside, &first), "%s differs", first);
+                cr_expect_eq(outside.in_place, outside.parameters);
+            }
+            ls_tape_free(tape);
+            small_model_free(&inside);
+            small_model_free(&outside);
+        }
+}
+
+/* Both losses make a gradient of the one head in forward: the first has the place, the other a block, and the sum lies in
+ * either. */
+Test(tape, two_gradients_of_one_parameter_in_forward_share_no_memory)
+{
+    float w[6] = {1, -1, 0.5f, 2, 1, -2}, x[4] = {1, 2, -1, 0.5f}, place[6];
+    ls_parameter head = {.name = "w", .ndim = 2, .shape = {3, 2}, .count = 6, .data = w};
+    float sums[2][6];
+    for (int outside = 0; outside < 2; outside++) {
+        ls_tape *tape = make_tape(1 << 20);
+        if (outside)
+            ls_tape_places(tape, one_place, place);
+        ls_tensor *v = ls_constant(tape, LS_F32, LS_SHAPE(2, 2), x);
+        ls_tensor *a = ls_cross_entropy_sum(tape, v, ls_use(tape, &head), (const int32_t[]){0, 1}, NULL, NULL);
+        ls_tensor *b = ls_cross_entropy_sum(tape, v, ls_use(tape, &head), (const int32_t[]){2, 0}, NULL, NULL);
+        ls_backward(tape, ls_add(tape, a, b), 1, copy_gradient, sums[outside]);
+        cr_assert_eq(ls_tape_status(tape), LS_OK, "%s", ls_fail_sentence());
+        ls_tape_free(tape);
+    }
+    cr_expect_eq(memcmp(sums[0], sums[1], sizeof sums[0]), 0);
+}
+
+/* A norm twice [48, 32], an activation and its square [48, 48], and the two sums. */
+Test(tape, what_is_let_go_or_added_in_place_takes_no_memory)
+{
+    const size_t least = 48 * (2 * 32 + 2 * 48 + 2 * 32) * sizeof(float);
+    cr_assert_geq(block_bytes(false) - block_bytes(true), least);
+}
+
+Test(tape, what_was_let_go_can_be_made_again_for_a_second_backward_but_not_used)
+{
+    float x[8] = {1, 2, 3, 4, 5, 6, 7, 9}, gain[4] = {1, -1, 2, 0.5f}, once[4];
+    ls_tape *tape = make_tape(1 << 20);
+    ls_tensor *g = ls_variable(tape, LS_F32, LS_SHAPE(4), gain), *v = ls_constant(tape, LS_F32, LS_SHAPE(2, 4), x);
+    ls_tensor *h = ls_rms_norm(tape, v, g, 1e-5), *loss = ls_sum(tape, ls_square(tape, h), LS_ALL);
+    ls_let_go(tape, h);
+    ls_let_go(tape, v); /* not the tape's: nothing happens */
+    ls_backward(tape, loss, 1, NULL, NULL);
+    memcpy(once, g->grad, sizeof once);
+    ls_backward(tape, loss, 1, NULL, NULL);
+    for (int i = 0; i < 4; i++)
+        cr_expect_eq(((float *)g->grad)[i], 2 * once[i]);
+    cr_assert_eq(ls_tape_status(tape), LS_OK, "%s", ls_fail_sentence());
+    ls_exp(tape, h);
+    cr_assert_eq(ls_tape_status(tape), LS_EARG);
+    cr_assert_str_eq(ls_fail_sentence(), "operator exp: input 0 was let go before; let it go after its last use");
+    ls_tape_free(tape);
 }
 
 Test(tape, counts_the_arithmetic_of_matrix_products)
