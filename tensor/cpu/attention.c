@@ -20,11 +20,12 @@ typedef struct {
 /* What one thread needs for a tile. */
 typedef struct {
     float *rows /* of q, then of v in pieces */, *panels, *out, *score, *m, *l, *shrink;
+    ls_pairs_room pairs;
 } workroom;
 
 static int64_t room_size(const ls_attention_plan *plan)
 {
-    return LS_QUERY_TILE * (3 * plan->padded + LS_KEY_TILE + 3);
+    return LS_QUERY_TILE * (3 * plan->padded + LS_KEY_TILE + 3) + (plan->pairs ? LS_PAIRS_ROOM : 0);
 }
 
 static workroom room_of(const forward *f)
@@ -35,6 +36,8 @@ static workroom room_of(const forward *f)
     room.m = room.score + LS_QUERY_TILE * LS_KEY_TILE;
     room.l = room.m + LS_QUERY_TILE;
     room.shrink = room.l + LS_QUERY_TILE;
+    float *tile = room.shrink + LS_QUERY_TILE;
+    room.pairs = (ls_pairs_room){.rows = room.rows, .tile = tile, .panel = tile + LS_KEY_TILE / 2 * LS_QUERY_TILE};
     return room;
 }
 
@@ -62,12 +65,19 @@ static void attend_keys(const ls_key_walk *walk, const workroom *room, bool firs
 {
     const ls_attention_plan *plan = walk->plan;
     int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile), v_row;
-    ls_key_walk_scores(walk, plan->k, room->panels, room->score);
+    if (plan->pairs)
+        ls_pairs_scores(walk, plan->args->k, room->panels, (float)plan->args->scale, room->rows, room->score);
+    else
+        ls_key_walk_scores(walk, plan->k, room->panels, room->score);
     plan->softmax->online(walk->keys, lanes, room->score, lanes, walk->seen, room->m, room->l, room->shrink);
     for (int64_t pair = 0; !first && pair < pairs; pair++)
         if (room->shrink[pair] != 1.0f)
             for (int64_t d = 0; d < plan->padded; d++)
                 room->out[pair * plan->padded + d] *= room->shrink[pair];
+    if (plan->pairs) {
+        ls_pairs_add_over_keys(walk, room->score, plan->args->v, &room->pairs, room->out, !first);
+        return;
+    }
     const float *v = ls_key_walk_rows(walk, plan->v, room->rows, &v_row);
     for (int64_t d = 0; d < plan->padded; d += plan->product->width)
         plan->product->multiply(pairs, walk->keys, room->score, 1, lanes, v + d, v_row, room->out + d, plan->padded,
@@ -83,7 +93,10 @@ static void attend_tile(void *context, int64_t item)
     const ls_query_tile *tile = &plan->tiles[item / groups];
     int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
     workroom room = room_of(f);
-    ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room.rows, room.panels);
+    if (plan->pairs)
+        ls_pairs_stage(plan, tile, head_group, x->q, room.rows, room.panels, NULL);
+    else
+        ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room.rows, room.panels);
     for (int64_t lane = 0; lane < lanes; lane++) {
         room.m[lane] = -INFINITY;
         room.l[lane] = 0;

@@ -21,18 +21,20 @@ typedef struct {
 /* What one thread needs for a tile: rows [64, padded], panels the same transposed, tiles [64 keys, 64 queries]. */
 typedef struct {
     float *q, *dout, *out /* then rows of k in pieces */, *dq, *q_panels, *dout_panels, *p, *dp, *lse, *delta;
+    float *q_along, *dout_along; /* in pairs: behind half of q, of dout, which rows in bf16 leave free */
+    ls_pairs_room pairs;
 } workroom;
 
 static int64_t room_size(const ls_attention_plan *plan)
 {
-    return LS_QUERY_TILE * (6 * plan->padded + 2 * LS_KEY_TILE + 2);
+    return LS_QUERY_TILE * (6 * plan->padded + 2 * LS_KEY_TILE + 2) + (plan->pairs ? LS_PAIRS_ROOM : 0);
 }
 
 static workroom room_of(const backward *w)
 {
     int64_t wide = LS_QUERY_TILE * w->plan.padded, square = LS_QUERY_TILE * LS_KEY_TILE;
     float *at = w->rooms + ls_team_thread_number() * w->room;
-    float *tiles = at + 6 * wide, *vectors = tiles + 2 * square;
+    float *tiles = at + 6 * wide, *vectors = tiles + 2 * square, *pairs = vectors + 2 * LS_QUERY_TILE;
     return (workroom){.q = at,
                       .dout = at + wide,
                       .out = at + 2 * wide,
@@ -42,7 +44,10 @@ static workroom room_of(const backward *w)
                       .p = tiles,
                       .dp = tiles + square,
                       .lse = vectors,
-                      .delta = vectors + LS_QUERY_TILE};
+                      .delta = vectors + LS_QUERY_TILE,
+                      .q_along = at + wide / 2,
+                      .dout_along = at + wide + wide / 2,
+                      .pairs = {.rows = at + 2 * wide, .tile = pairs, .panel = pairs + square / 2}};
 }
 
 /* Eight chains over the width, added pairwise: a fixed order that is not one long wait. */
@@ -61,8 +66,11 @@ static float dot(int64_t n, const float *a, const float *b)
 static void stage_tile(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, workroom *room)
 {
     const ls_attention_args *x = plan->args;
-    ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room->q, room->q_panels);
-    ls_attention_stage(plan, tile, head_group, x->dout, 1.0f, room->dout, room->dout_panels);
+    if (plan->pairs)
+        ls_pairs_stage(plan, tile, head_group, x->q, room->q, room->q_panels, room->q_along);
+    else
+        ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room->q, room->q_panels);
+    ls_attention_stage(plan, tile, head_group, x->dout, 1.0f, room->dout, plan->pairs ? NULL : room->dout_panels);
     ls_attention_stage(plan, tile, head_group, x->out, 1.0f, room->out, NULL);
     int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
     for (int64_t lane = 0; lane < lanes; lane++) {
@@ -74,6 +82,8 @@ static void stage_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
         room->lse[lane] = ((const float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query];
         room->delta[lane] = dot(x->width, room->dout + lane * plan->padded, room->out + lane * plan->padded);
     }
+    if (plan->pairs)
+        ls_pairs_stage(plan, tile, head_group, x->dout, room->dout, room->dout_panels, room->dout_along);
 }
 
 /* to[rows, padded] (+)= a^T b: rows of b lie b_row apart. k is at most 64: one chain. */
@@ -109,6 +119,20 @@ static void key_tile(const backward *w, const ls_key_walk *walk, bool first, con
     add_product(plan, pairs, walk->keys, room->dp, 1, lanes, k, k_row, room->dq, plan->padded, !first);
 }
 
+static void key_tile_in_pairs(const backward *w, const ls_key_walk *walk, bool first, const workroom *room)
+{
+    const ls_attention_plan *plan = &w->plan;
+    const ls_attention_args *x = plan->args;
+    const int64_t lanes = ls_attention_lanes(plan, walk->tile);
+    ls_pairs_scores(walk, x->k, room->q_panels, (float)x->scale, room->out, room->p);
+    plan->softmax->probability(walk->keys, lanes, room->p, lanes, walk->seen, room->lse);
+    ls_pairs_add_to_keys(walk, room->p, room->dout_along, &room->pairs, w->dv);
+    ls_pairs_scores(walk, x->v, room->dout_panels, 1.0f, room->out, room->dp);
+    plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, room->delta);
+    ls_pairs_add_to_keys(walk, room->dp, room->q_along, &room->pairs, w->dk);
+    ls_pairs_add_over_keys(walk, room->dp, x->k, &room->pairs, room->dq, !first);
+}
+
 /* gradient[i] += sum[i] * scale, through f32. */
 static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale,
                             float *spare)
@@ -137,7 +161,7 @@ static void query_tile(const backward *w, const ls_query_tile *tile, int64_t hea
     bool first = true;
     ls_key_walk_begin(&walk, plan, tile, kv_head);
     for (; ls_key_walk_next(&walk); first = false) /* ascending: the order of sums */
-        key_tile(w, &walk, first, &room);
+        (plan->pairs ? key_tile_in_pairs : key_tile)(w, &walk, first, &room);
     for (int64_t pair = 0; !first && x->dq && pair < ls_attention_pairs(plan, tile); pair++)
         add_to_gradient(plan, x->dq, ls_attention_row(plan, tile, head_group, pair) * x->width,
                         room.dq + pair * plan->padded, (float)x->scale, room.p);
@@ -164,7 +188,8 @@ static void add_keys(void *context, int64_t row)
     for (int64_t head = 0; head < x->kv_heads; head++) {
         int64_t at = row * x->kv_heads + head;
         if (x->dk)
-            add_to_gradient(plan, x->dk, at * x->width, w->dk + at * plan->padded, 1.0f, spare); /* q was scaled */
+            add_to_gradient(plan, x->dk, at * x->width, w->dk + at * plan->padded,
+                            plan->pairs ? (float)x->scale : 1.0f /* q was scaled */, spare);
         if (x->dv)
             add_to_gradient(plan, x->dv, at * x->width, w->dv + at * plan->padded, 1.0f, spare);
     }

@@ -151,7 +151,7 @@ static void widen_keys(ls_attention_plan *plan, ls_arena *scratch)
         plan->kv_head = LS_PAGE * x->page_row;
         return;
     }
-    if (x->type == LS_F32 && plan->padded == x->width)
+    if (plan->pairs || (x->type == LS_F32 && plan->padded == x->width))
         return;
     float *k = ls_arena_array(scratch, float, x->batch * x->keys * plan->kv_row);
     float *v = ls_arena_array(scratch, float, x->batch * x->keys * plan->kv_row);
@@ -171,8 +171,9 @@ ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, con
     ls_numerics level = ((const ls_cpu *)device->self)->level;
     *plan = (ls_attention_plan){.device = device,
                                 .args = args,
-                                .product = ls_product_kernels_of(level),
+                                .product = ls_product_kernels_for(level, args->type),
                                 .softmax = ls_softmax_tile_kernels_of(level)};
+    plan->pairs = plan->product->unit == 2;
     plan->tile_heads = heads_of_a_tile(args->heads / args->kv_heads);
     plan->padded = round_up(args->width, plan->product->width);
     list_tiles(plan);

@@ -33,6 +33,7 @@ typedef struct {
     const ls_attention_args *args;
     const ls_product_kernels *product;
     const ls_softmax_tile_kernels *softmax;
+    bool pairs;              /* bf16 that is multiplied as it is (attention_pairs.c); k and v below are then unused */
     int64_t tile_heads;      /* query heads that share a tile */
     int64_t padded;          /* width in whole panels */
     const float *k, *v;      /* f32; in place or a copy, so that `padded` columns may be read */
@@ -86,6 +87,27 @@ int64_t ls_key_walk_at(const ls_key_walk *walk, int64_t key);
 void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *panels, float *score);
 /* The step's rows of x, *row apart: in place, or, in pieces, put together in room [64, padded]. */
 const float *ls_key_walk_rows(const ls_key_walk *walk, const float *x, float *room, int64_t *row);
+
+/* ---- bf16 in pairs (attention_pairs.c); x is args->k or args->v ---- */
+
+/* rows [64, units of the width], tile [64 keys, 64 queries] in pairs, panel [32, columns of a panel]. */
+typedef struct {
+    float *rows, *tile, *panel;
+} ls_pairs_room;
+enum { LS_PAIRS_ROOM = LS_KEY_TILE / 2 * (LS_QUERY_TILE + LS_PRODUCT_MAX_WIDTH) }; /* of tile and panel */
+
+/* The tile's rows of x [B, Tq, H, D] as panels over the width, [lanes / panel][units][panel], and [NULL: not] along the
+ * lanes, [padded / panel][lanes / 2][panel]. room: rows of ls_pairs_room. */
+void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
+                    float *room, float *panels, float *along);
+/* score[key * lanes + lane] = scale times the sum over the width of x[key, :] panels[:, lane]. */
+void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float scale, float *room, float *score);
+/* to[pair, padded] (+)= sum over the step's keys of tile[key, pair] x[key, :]. */
+void ls_pairs_add_over_keys(const ls_key_walk *walk, const float *tile, const void *x, const ls_pairs_room *room, float *to,
+                            bool add);
+/* sums[key, :] += sum over the pairs (query, head) of tile[key, pair] along[pair, :], sums as the gradient of plan->k. */
+void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *tile, const float *along, const ls_pairs_room *room,
+                          float *sums);
 
 /* f64, for gradient checks: plain loops (attention_f64.c). */
 void ls_attention_f64(ls_device *device, const ls_attention_args *args);

@@ -1,3 +1,4 @@
+#include "tensor/cpu/cpu.h"
 #include "tests/tensor/numbers.h"
 
 typedef struct {
@@ -253,6 +254,32 @@ static bool same(const ls_attention_args *a, const ls_attention_args *b, const s
     size_t size = ls_type_size(a->type), q = (size_t)q_count(s) * size, k = (size_t)k_count(s) * size;
     return !memcmp(a->out, b->out, q) && !memcmp(a->dq, b->dq, q) && !memcmp(a->dk, b->dk, k) &&
            !memcmp(a->dv, b->dv, k);
+}
+
+/* Below avx512_bf16 bf16 is f32 that is rounded when out is stored. */
+Test(attention, bf16_is_widened_where_it_is_not_multiplied_in_pairs)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    ls_cpu *cpu = device->self;
+    cpu->level = cpu->level > LS_NUMERICS_AVX512 ? LS_NUMERICS_AVX512 : cpu->level;
+    for (int n = 0; n < SHAPES; n++) {
+        const shape *s = &shapes[n];
+        ls_attention_args bf16 = arguments(s, LS_BF16), f32 = arguments(s, LS_F32);
+        uint16_t *rounded = array_of(LS_BF16, q_count(s));
+        device->cast(device, LS_BF16, LS_F32, q_count(s), bf16.q, (void *)f32.q);
+        device->cast(device, LS_BF16, LS_F32, k_count(s), bf16.k, (void *)f32.k);
+        device->cast(device, LS_BF16, LS_F32, k_count(s), bf16.v, (void *)f32.v);
+        cr_assert_eq(device->attention(device, &bf16, scratch), LS_OK);
+        cr_assert_eq(device->attention(device, &f32, scratch), LS_OK);
+        device->cast(device, LS_F32, LS_BF16, q_count(s), f32.out, rounded);
+        cr_expect_eq(memcmp(bf16.out, rounded, (size_t)q_count(s) * sizeof *rounded), 0, "shape %d", n);
+        free(rounded);
+        release(&bf16);
+        release(&f32);
+    }
+    ls_arena_free(scratch);
+    device_done(device);
 }
 
 Test(attention, any_team_gives_the_same_bits)

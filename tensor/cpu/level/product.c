@@ -130,4 +130,7 @@ const ls_product_kernels level_symbol(ls_product_kernels) = {
     .multiply = multiply,
     .multiply_strips = multiply_strips,
     .turn = turn,
+#if defined(LS_PAIRS)
+    .pair = pair_f32,
+#endif
 };
