@@ -50,7 +50,7 @@ static unsigned ready_first, ready_count;
 static unsigned order[max_threads]; /* the order in which threads begin */
 static unsigned n_threads, n_begun, n_done, n_at_barrier, barrier_count;
 static thread *current, *first_at_barrier;
-static fiber_context scheduler;
+static fiber_context scheduler, never; /* never: of a thread that is left for good */
 static const kernel_launch *running;
 static unsigned block_number;
 
@@ -210,7 +210,6 @@ static void run_threads()
         running->body.call(running->body.object);
         finish(t);
         if (ready_count > 0 || n_begun == n_threads) {
-            fiber_context never;
             give_stack(stack);
             leave(&never);
         }
@@ -219,7 +218,6 @@ static void run_threads()
 
 void block_abandon()
 {
-    fiber_context never;
     fiber_switch(&never, &scheduler);
     __builtin_unreachable();
 }

@@ -230,9 +230,9 @@ static void report_race(const char *address, size_t size, const char *does, cons
                         bool shared, const void *pc)
 {
     report_fault(cudaErrorLaunchFailure,
-                 "data race at %s: %s %s %zu bytes of %s memory that %s %s with no barrier in between; %s",
+                 "data race at %s: %s %s %zu bytes of %s memory that %s %s with no barrier in between%s%s",
                  report_place(pc).c_str(), block_thread_name().c_str(), does, size, shared ? "shared" : "global",
-                 other.c_str(), did, shared ? "" : memory_describe(address).c_str());
+                 other.c_str(), did, shared ? "" : "; ", shared ? "" : memory_describe(address).c_str());
 }
 
 /* Returns the cell after a write, or reports. */

@@ -513,9 +513,10 @@ ncclResult_t ncclRecv(void *to, size_t count, ncclDataType_t type, int peer, ncc
 
 const char *ncclGetErrorString(ncclResult_t result)
 {
-    static const char *const names[] = {"no error", "unhandled cuda error", "unhandled system error", "internal error",
-                                        "invalid argument", "invalid usage", "remote process exited or there was a network "
-                                        "error", "operation in progress"};
+    static const char *const names[] = {
+        "no error",         "unhandled cuda error", "unhandled system error",
+        "internal error",   "invalid argument",     "invalid usage",
+        "remote process exited or there was a network error", "operation in progress"};
     return result >= 0 && result < ncclNumResults ? names[result] : "unknown result code";
 }
 

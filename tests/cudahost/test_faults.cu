@@ -124,7 +124,7 @@ Test(faults, an_index_beyond_a_shared_array)
     LAUNCH(index_too_far, 1, 8, 0, nullptr, x, 7);
     OK(cudaDeviceSynchronize());
     LAUNCH(index_too_far, 1, 8, 0, nullptr, x, 8);
-    expect(cudaErrorIllegalAddress, "index", "out-of-bounds index 8 of an array of type 'float [8]'", "thread (7,0,0)");
+    expect(cudaErrorIllegalAddress, "index", "out-of-bounds index 8 of an array of type 'float", "thread (7,0,0)");
 }
 
 static __global__ void fill_dynamic(int n)
