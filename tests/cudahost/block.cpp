@@ -20,7 +20,8 @@ uint3 threadIdx, blockIdx, blockDim, gridDim; /* kernel.h declares them constant
 
 enum wait_kind { wait_none, wait_barrier, wait_shuffle, wait_ballot, wait_syncwarp, wait_collective };
 
-static const char *const wait_names[] = {"nothing", "__syncthreads", "a shuffle", "a vote", "__syncwarp", "a WMMA call"};
+static const char *const wait_names[] = {"nothing", "__syncthreads", "a shuffle",
+                                         "a vote",  "__syncwarp",    "a WMMA call"};
 
 struct thread {
     fiber_context context;
@@ -311,9 +312,9 @@ static void meet(unsigned warp_number, unsigned group, wait_kind kind)
         if (kind == wait_shuffle) {
             unsigned source = (unsigned)t->source % warp_lanes;
             if ((group >> source & 1) == 0)
-                report_fault(cudaErrorLaunchFailure, "undefined shuffle: lane %u, %s:%d, reads from lane %u, which %s; %s",
-                             lane, t->file, t->line, source,
-                             t->mask >> source & 1 ? "has ended" : "is not in its mask",
+                report_fault(cudaErrorLaunchFailure,
+                             "undefined shuffle: lane %u, %s:%d, reads from lane %u, which %s; %s", lane, t->file,
+                             t->line, source, t->mask >> source & 1 ? "has ended" : "is not in its mask",
                              block_thread_name(block_number, t->number).c_str());
             t->result = lanes[source].brought;
         }
@@ -477,9 +478,10 @@ static void meet_wmma_memory(void **payloads)
     for (unsigned lane = 1; lane < warp_lanes; lane++) {
         const wmma_memory *m = static_cast<wmma_memory *>(payloads[lane]);
         if (m->address != first->address || m->leading != first->leading)
-            report_fault(cudaErrorLaunchFailure,
-                         "divergent WMMA load or store at %s:%d: lanes 0 and %u give different addresses or strides; %s",
-                         m->file, m->line, lane, block_thread_name().c_str());
+            report_fault(
+                cudaErrorLaunchFailure,
+                "divergent WMMA load or store at %s:%d: lanes 0 and %u give different addresses or strides; %s",
+                m->file, m->line, lane, block_thread_name().c_str());
     }
 }
 
@@ -507,8 +509,10 @@ extern "C" cudaError_t cudaFuncSetAttribute(const void *function, enum cudaFuncA
     bool fits = function != nullptr && (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize ||
                                         (value >= 0 && (size_t)value <= dynamic_limit));
     if (!fits)
-        return report_refusal(cudaErrorInvalidValue, "cudaFuncSetAttribute: value %d; a block has at most %zu bytes of "
-                              "shared memory", value, dynamic_limit);
+        return report_refusal(cudaErrorInvalidValue,
+                              "cudaFuncSetAttribute: value %d; a block has at most %zu bytes of "
+                              "shared memory",
+                              value, dynamic_limit);
     if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && (size_t)value > dynamic_allowed)
         dynamic_allowed = (size_t)value;
     return cudaSuccess;
@@ -539,7 +543,8 @@ static void choose_order()
         warp_order[j] = i;
     }
     for (unsigned i = 0; i < n_warps; i++) {
-        unsigned first = warp_order[i] * warp_lanes, lanes = n_threads - first < warp_lanes ? n_threads - first : warp_lanes;
+        unsigned first = warp_order[i] * warp_lanes,
+                 lanes = n_threads - first < warp_lanes ? n_threads - first : warp_lanes;
         for (unsigned lane = 0; lane < lanes; lane++)
             order[n++] = first + (backwards ? lanes - 1 - lane : lane);
     }

@@ -5,12 +5,12 @@
  * own stack and the launch's arguments are its own; constants of the program may be read; other host memory may not be
  * touched unless it is pinned.
  *
- * Races. Each period of a thread between two events that order it has a number, its stamp. Stamps count up; a block takes
- * 32 for each warp at its start and at each barrier, and a warp 32 new ones at each __syncwarp. So the stamp of an earlier
- * access tells whether it was another block (never ordered within a launch), an earlier interval of this block (ordered by
- * a barrier), or this interval: then the warp it belongs to is looked up. (Stamps of a partial __syncwarp count for the
- * whole warp: a race hidden behind one is missed.) Each byte has a cell: the last write's stamp, the last read's, and
- * whether others have read too. Shuffles and votes order nothing, as CUDA says. */
+ * Races. Each period of a thread between two events that order it has a number, its stamp. Stamps count up; a block
+ * takes 32 for each warp at its start and at each barrier, and a warp 32 new ones at each __syncwarp. So the stamp of
+ * an earlier access tells whether it was another block (never ordered within a launch), an earlier interval of this
+ * block (ordered by a barrier), or this interval: then the warp it belongs to is looked up. (Stamps of a partial
+ * __syncwarp count for the whole warp: a race hidden behind one is missed.) Each byte has a cell: the last write's
+ * stamp, the last read's, and whether others have read too. Shuffles and votes order nothing, as CUDA says. */
 #include "check.h"
 #include "runtime.h"
 #include <link.h>
@@ -37,17 +37,19 @@ static bool wanted, active;
 static area global_area, static_area, dynamic_area;
 static uint32_t clock_now = 1, launch_base, block_base, interval_base, my_stamp, my_chunk;
 static unsigned my_warp, my_block, n_warps;
-static uint32_t warp_chunk[32];            /* the first stamp of each warp's present chunk */
-static std::vector<uint8_t> chunk_owner;   /* the warp of each 32 stamps since interval_base */
-static std::vector<uint32_t> block_stamps; /* the first stamp of each block that has run in this launch */
-static std::vector<unsigned> block_numbers;
+static uint32_t warp_chunk[32]; /* the first stamp of each warp's present chunk */
+/* The warp of each 32 stamps since interval_base; each block that has run in this launch, and its first stamp. Never
+ * destroyed, for the helper thread of stream.cpp. */
+static std::vector<uint8_t> &chunk_owner = *new std::vector<uint8_t>;
+static std::vector<uint32_t> &block_stamps = *new std::vector<uint32_t>;
+static std::vector<unsigned> &block_numbers = *new std::vector<unsigned>;
 
 /* ---- Areas */
 
 static cell *map_cells(size_t bytes)
 {
-    void *cells = mmap(nullptr, bytes * sizeof(cell), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                       -1, 0);
+    void *cells =
+        mmap(nullptr, bytes * sizeof(cell), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (cells == MAP_FAILED) {
         perror("cudahost: cannot reserve addresses for the race check");
         abort();
@@ -71,7 +73,8 @@ static int find_thread_segment(struct dl_phdr_info *info, size_t, void *data)
 {
     for (int i = 0; i < info->dlpi_phnum; i++)
         if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data != nullptr)
-            *static_cast<area *>(data) = {static_cast<char *>(info->dlpi_tls_data), info->dlpi_phdr[i].p_memsz, nullptr};
+            *static_cast<area *>(data) = {static_cast<char *>(info->dlpi_tls_data), info->dlpi_phdr[i].p_memsz,
+                                          nullptr};
     return 1; /* the first object is the program */
 }
 
@@ -219,7 +222,8 @@ static relation relate(uint32_t stamp, uint32_t since)
 static std::string name_of(uint32_t stamp)
 {
     if (stamp >= interval_base)
-        return block_thread_name(my_block, chunk_owner[(stamp - interval_base) / 32] * 32 + (stamp - interval_base) % 32);
+        return block_thread_name(my_block,
+                                 chunk_owner[(stamp - interval_base) / 32] * 32 + (stamp - interval_base) % 32);
     size_t i = block_stamps.size();
     while (i > 0 && block_stamps[i - 1] > stamp)
         i--;
@@ -236,7 +240,8 @@ static void report_race(const char *address, size_t size, const char *does, cons
 }
 
 /* Returns the cell after a write, or reports. */
-static cell write_cell(cell c, uint32_t since, bool atomic, const char *address, size_t size, bool shared, const void *pc)
+static cell write_cell(cell c, uint32_t since, bool atomic, const char *address, size_t size, bool shared,
+                       const void *pc)
 {
     uint32_t wrote = c.write & stamp_mask, read = c.read & stamp_mask;
     relation w = relate(wrote, since), r = relate(read, since);
@@ -245,7 +250,8 @@ static cell write_cell(cell c, uint32_t since, bool atomic, const char *address,
     if (r > self)
         report_race(address, size, "writes", "read", name_of(read), shared, pc);
     bool others = (read >= since && (c.read & read_by_blocks) != 0) ||
-                  (read >= interval_base && (c.read & read_by_warps) != 0) || (r == self && (c.read & read_by_lanes) != 0);
+                  (read >= interval_base && (c.read & read_by_warps) != 0) ||
+                  (r == self && (c.read & read_by_lanes) != 0);
     if (others)
         report_race(address, size, "writes", "read", "another thread", shared, pc);
     c.write = my_stamp | (atomic ? atomic_write : 0);
@@ -361,10 +367,12 @@ void check_access(const void *pointer, size_t size, check_kind kind, const void 
         size_t bytes;
         block_dynamic_shared(&bytes);
         if ((size_t)(address - dynamic_area.base) + size > bytes)
-            report_fault(cudaErrorIllegalAddress,
-                         "out-of-bounds shared access at %s: %s %s %zu bytes at offset %zu of %zu bytes of dynamic shared "
-                         "memory", report_place(pc).c_str(), block_thread_name().c_str(), does(kind), size,
-                         (size_t)(address - dynamic_area.base), bytes);
+            report_fault(
+                cudaErrorIllegalAddress,
+                "out-of-bounds shared access at %s: %s %s %zu bytes at offset %zu of %zu bytes of dynamic shared "
+                "memory",
+                report_place(pc).c_str(), block_thread_name().c_str(), does(kind), size,
+                (size_t)(address - dynamic_area.base), bytes);
         touch(dynamic_area, address, size, kind, true, pc);
         return;
     }

@@ -1,7 +1,7 @@
 /* cudaMalloc and its kin, copies and fills: checks of the arguments, and the queueing that CUDA documents ("API
- * synchronization behavior"). From pageable memory a copy reads its source before the call returns; to pageable memory it
- * is done when the call returns; between device and pinned memory it runs when the stream comes to it, and a host that
- * reads or writes the buffer before that gets, or leaves, the wrong bytes. */
+ * synchronization behavior"). From pageable memory a copy reads its source before the call returns; to pageable memory
+ * it is done when the call returns; between device and pinned memory it runs when the stream comes to it, and a host
+ * that reads or writes the buffer before that gets, or leaves, the wrong bytes. */
 #include "stream.h"
 #include <string.h>
 #include <cudahost.h>
@@ -53,13 +53,14 @@ static cudaError_t check_copy(const char *function, const rectangle &r, enum cud
 static void run_copy(const char *function, const rectangle &r, bool to_pinned, bool from_pinned)
 {
     size_t to_bytes = extent(r.to_pitch, r), from_bytes = extent(r.from_pitch, r);
-    bool to_live = memory_in_heap(r.to) ? memory_is_device(r.to, to_bytes) : !to_pinned || memory_is_pinned(r.to, to_bytes);
-    bool from_live =
-        memory_in_heap(r.from) ? memory_is_device(r.from, from_bytes) : !from_pinned || memory_is_pinned(r.from, from_bytes);
+    bool to_live =
+        memory_in_heap(r.to) ? memory_is_device(r.to, to_bytes) : !to_pinned || memory_is_pinned(r.to, to_bytes);
+    bool from_live = memory_in_heap(r.from) ? memory_is_device(r.from, from_bytes)
+                                            : !from_pinned || memory_is_pinned(r.from, from_bytes);
     if (!to_live || !from_live)
         return report_fault(cudaErrorIllegalAddress,
-                            "%s of %zu bytes: the memory it %s was freed before the stream came to it: %s", function, to_bytes,
-                            to_live ? "reads" : "writes", memory_describe(to_live ? r.from : r.to).c_str());
+                            "%s of %zu bytes: the memory it %s was freed before the stream came to it: %s", function,
+                            to_bytes, to_live ? "reads" : "writes", memory_describe(to_live ? r.from : r.to).c_str());
     memory_settle();
     for (size_t row = 0; row < r.height; row++)
         memmove(r.to + row * r.to_pitch, r.from + row * r.from_pitch, r.width);
@@ -110,8 +111,9 @@ static cudaError_t fill(const char *function, void *pointer, int value, size_t b
         if (memory_is_device(pointer, bytes) || memory_is_pinned(pointer, bytes))
             memory_fill(pointer, value, bytes);
         else
-            report_fault(cudaErrorIllegalAddress, "%s of %zu bytes: its memory was freed before the stream came to it: %s",
-                         function, bytes, memory_describe(pointer).c_str());
+            report_fault(cudaErrorIllegalAddress,
+                         "%s of %zu bytes: its memory was freed before the stream came to it: %s", function, bytes,
+                         memory_describe(pointer).c_str());
     });
     return cudaSuccess;
 }

@@ -1,12 +1,15 @@
-/* cuBLASLt's matrix product on the host. It refuses what the documentation of cublasLtMatmul and of the attributes rules
- * out, and where the documentation leaves a choice it takes the unkind one:
+/* cuBLASLt's matrix product on the host. It refuses what the documentation of cublasLtMatmul and of the attributes
+ * rules out, and where the documentation leaves a choice it takes the unkind one:
  *   - matrices in column order only (a row-order product is the same product transposed);
- *   - the types of the documentation's table for f16, bf16, f32 (also by way of tf32) and f64; bias and aux of D's type;
+ *   - the types of the documentation's table for f16, bf16, f32 (also by way of tf32) and f64; bias and aux of D's
+ * type;
  *   - pointers as aligned as the preference promised when the algorithm was found (256 bytes unless told otherwise), an
- *     algorithm used for the problem it was found for, and a workspace of the size it asks for, which it fills with NaN;
+ *     algorithm used for the problem it was found for, and a workspace of the size it asks for, which it fills with
+ * NaN;
  *   - every matrix, bias, aux and workspace wholly inside one block of device memory;
  *   - C in place of D only with the same layout; batches of D that do not overlap.
- * Sums go in ascending k in f32 (f64 for f64), one of the orders a GPU may take. GELU is the tanh form, as in cuBLASLt. */
+ * Sums go in ascending k in f32 (f64 for f64), one of the orders a GPU may take. GELU is the tanh form, as in cuBLASLt.
+ */
 #include "stream.h"
 #include <cublasLt.h>
 #include <cuda_bf16.h>
@@ -106,14 +109,14 @@ struct field {
 };
 
 /* The sizes are part of the contract: a caller that passes an int where an int64_t is meant is told. */
-static cublasStatus_t set_attribute(const char *function, const field *fields, size_t n, int attribute, const void *value,
-                                    size_t bytes)
+static cublasStatus_t set_attribute(const char *function, const field *fields, size_t n, int attribute,
+                                    const void *value, size_t bytes)
 {
     for (size_t i = 0; i < n; i++)
         if (fields[i].attribute == attribute) {
             if (value == nullptr || fields[i].bytes != bytes)
-                return refuse(CUBLAS_STATUS_INVALID_VALUE, "%s: attribute %d has %zu bytes, not %zu", function, attribute,
-                              fields[i].bytes, bytes);
+                return refuse(CUBLAS_STATUS_INVALID_VALUE, "%s: attribute %d has %zu bytes, not %zu", function,
+                              attribute, fields[i].bytes, bytes);
             memcpy(fields[i].value, value, bytes);
             return CUBLAS_STATUS_SUCCESS;
         }
@@ -124,8 +127,7 @@ static cublasStatus_t set_attribute(const char *function, const field *fields, s
     {                                                                                                                  \
         attribute, &member, sizeof member                                                                              \
     }
-#define SET(fields)                                                                                                    \
-    set_attribute(__func__, fields, sizeof fields / sizeof fields[0], (int)attribute, value, bytes)
+#define SET(fields) set_attribute(__func__, fields, sizeof fields / sizeof fields[0], (int)attribute, value, bytes)
 
 extern "C" {
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows, uint64_t columns,
@@ -162,8 +164,21 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *o, cublasComputeTy
 {
     if (o == nullptr)
         return CUBLAS_STATUS_INVALID_VALUE;
-    *o = new operation{compute, scale, CUBLASLT_POINTER_MODE_HOST, CUBLAS_OP_N, CUBLAS_OP_N, CUBLAS_OP_N, 0,
-                       CUBLASLT_EPILOGUE_DEFAULT, nullptr, 0, nullptr, 0, 0, -1, -1};
+    *o = new operation{compute,
+                       scale,
+                       CUBLASLT_POINTER_MODE_HOST,
+                       CUBLAS_OP_N,
+                       CUBLAS_OP_N,
+                       CUBLAS_OP_N,
+                       0,
+                       CUBLASLT_EPILOGUE_DEFAULT,
+                       nullptr,
+                       0,
+                       nullptr,
+                       0,
+                       0,
+                       -1,
+                       -1};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -200,7 +215,8 @@ cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p)
 {
     if (p == nullptr)
         return CUBLAS_STATUS_INVALID_VALUE;
-    *p = new cublasLtMatmulPreferenceOpaque{0, CUBLASLT_REDUCTION_SCHEME_MASK, 0, {256, 256, 256, 256}, 0.0f, UINT64_MAX};
+    *p = new cublasLtMatmulPreferenceOpaque{0,         CUBLASLT_REDUCTION_SCHEME_MASK, 0, {256, 256, 256, 256}, 0.0f,
+                                            UINT64_MAX};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -280,8 +296,10 @@ static cublasStatus_t check_types(const problem &p)
                   (cd == ab || cd == CUDA_R_32F)) ||
                  (f64 && p.o.scale == CUDA_R_64F && ab == CUDA_R_64F && cd == CUDA_R_64F);
     if (p.b.type != ab || p.c.type != cd || !known)
-        return refuse(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul: compute type %d, scale type %d, A %d, B %d, C %d, D %d "
-                      "are not a row of the table of supported types", p.o.compute, p.o.scale, ab, p.b.type, p.c.type, cd);
+        return refuse(CUBLAS_STATUS_NOT_SUPPORTED,
+                      "cublasLtMatmul: compute type %d, scale type %d, A %d, B %d, C %d, D %d "
+                      "are not a row of the table of supported types",
+                      p.o.compute, p.o.scale, ab, p.b.type, p.c.type, cd);
     if ((reads_bias(p.o.epilogue) || writes_bias(p.o.epilogue)) && p.o.bias_type != -1 && p.o.bias_type != cd)
         return refuse(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul: bias type %d, D %d", p.o.bias_type, cd);
     if (uses_aux(p.o.epilogue) && p.o.aux_type != -1 && p.o.aux_type != cd)
@@ -294,24 +312,25 @@ static cublasStatus_t check_layout(const char *name, const layout &l, uint64_t r
     if (l.order != CUBLASLT_ORDER_COL)
         return refuse(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul: %s is not in column order", name);
     if (l.rows != rows || l.columns != columns)
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s is %lu x %lu; the others make it %lu x %lu", name,
-                      l.rows, l.columns, rows, columns);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s is %lu x %lu; the others make it %lu x %lu",
+                      name, l.rows, l.columns, rows, columns);
     if (l.leading < (int64_t)l.rows)
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s has %lu rows, leading dimension %ld", name, l.rows,
-                      l.leading);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s has %lu rows, leading dimension %ld", name,
+                      l.rows, l.leading);
     if (l.batch != batch || (batch > 1 && l.stride < 0))
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s has %d matrices (stride %ld), D has %d", name, l.batch,
-                      l.stride, batch);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s has %d matrices (stride %ld), D has %d", name,
+                      l.batch, l.stride, batch);
     return CUBLAS_STATUS_SUCCESS;
 }
 
 static cublasStatus_t check_epilogue(const problem &p)
 {
     uint32_t e = p.o.epilogue;
-    static const uint32_t known[] = {CUBLASLT_EPILOGUE_DEFAULT,  CUBLASLT_EPILOGUE_RELU,          CUBLASLT_EPILOGUE_BIAS,
-                                     CUBLASLT_EPILOGUE_RELU_BIAS, CUBLASLT_EPILOGUE_GELU,         CUBLASLT_EPILOGUE_GELU_BIAS,
-                                     CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
-                                     CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA,     CUBLASLT_EPILOGUE_BGRADB};
+    static const uint32_t known[] = {
+        CUBLASLT_EPILOGUE_DEFAULT,     CUBLASLT_EPILOGUE_RELU,          CUBLASLT_EPILOGUE_BIAS,
+        CUBLASLT_EPILOGUE_RELU_BIAS,   CUBLASLT_EPILOGUE_GELU,          CUBLASLT_EPILOGUE_GELU_BIAS,
+        CUBLASLT_EPILOGUE_GELU_AUX,    CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
+        CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA,        CUBLASLT_EPILOGUE_BGRADB};
     bool found = false;
     for (uint32_t k : known)
         found = found || k == e;
@@ -320,11 +339,15 @@ static cublasStatus_t check_epilogue(const problem &p)
     if (p.d.type == CUDA_R_64F && e != CUBLASLT_EPILOGUE_DEFAULT)
         return refuse(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul: epilogue %u on f64", e);
     if (uses_aux(e) && (p.o.aux_leading % 8 != 0 || p.o.aux_leading < (int64_t)p.m))
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: aux leading dimension %ld; it must be divisible by 8 and "
-                      "no less than D's %lu rows", p.o.aux_leading, p.m);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE,
+                      "cublasLtMatmul: aux leading dimension %ld; it must be divisible by 8 and "
+                      "no less than D's %lu rows",
+                      p.o.aux_leading, p.m);
     if (uses_aux(e) && (p.o.aux_stride % 8 != 0 || (p.d.batch > 1 && p.o.aux_stride < p.o.aux_leading * (int64_t)p.n)))
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: aux batch stride %ld; it must be divisible by 8 and hold "
-                      "a matrix", p.o.aux_stride);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE,
+                      "cublasLtMatmul: aux batch stride %ld; it must be divisible by 8 and hold "
+                      "a matrix",
+                      p.o.aux_stride);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -336,8 +359,8 @@ static cublasStatus_t describe(problem *p, const operation *o, const layout *a, 
         return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: a descriptor is null");
     *p = {*o, *a, *b, *c, *d, d->rows, d->columns, o->trans_a == CUBLAS_OP_N ? a->columns : a->rows};
     if (p->m == 0 || p->n == 0 || p->k == 0 || p->d.batch <= 0)
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: an empty product, %lu x %lu x %lu, %d times", p->m, p->n,
-                      p->k, p->d.batch);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: an empty product, %lu x %lu x %lu, %d times", p->m,
+                      p->n, p->k, p->d.batch);
     if (o->pointer_mode != CUBLASLT_POINTER_MODE_HOST || o->trans_c != CUBLAS_OP_N || o->fill_mode != 0)
         return refuse(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul: pointer mode %d, transpose of C %d, fill mode %d",
                       o->pointer_mode, o->trans_c, o->fill_mode);
@@ -361,9 +384,20 @@ static cublasStatus_t describe(problem *p, const operation *o, const layout *a, 
 static uint64_t name_of(const problem &p)
 {
     uint64_t h = 0xcbf29ce484222325u;
-    const uint64_t parts[] = {(uint64_t)p.o.compute, (uint64_t)p.o.trans_a, (uint64_t)p.o.trans_b, p.o.epilogue,
-                              (uint64_t)p.a.type, (uint64_t)p.d.type, p.m, p.n, p.k, (uint64_t)p.a.leading,
-                              (uint64_t)p.b.leading, (uint64_t)p.c.leading, (uint64_t)p.d.leading, (uint64_t)p.d.batch};
+    const uint64_t parts[] = {(uint64_t)p.o.compute,
+                              (uint64_t)p.o.trans_a,
+                              (uint64_t)p.o.trans_b,
+                              p.o.epilogue,
+                              (uint64_t)p.a.type,
+                              (uint64_t)p.d.type,
+                              p.m,
+                              p.n,
+                              p.k,
+                              (uint64_t)p.a.leading,
+                              (uint64_t)p.b.leading,
+                              (uint64_t)p.c.leading,
+                              (uint64_t)p.d.leading,
+                              (uint64_t)p.d.batch};
     for (uint64_t part : parts)
         h = (h ^ part) * 0x100000001b3u;
     return h;
@@ -379,7 +413,8 @@ extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle
     if (handle == nullptr)
         return CUBLAS_STATUS_NOT_INITIALIZED;
     if (requested <= 0 || results == nullptr || returned == nullptr || preference == nullptr)
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmulAlgoGetHeuristic: %d algorithms asked for", requested);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmulAlgoGetHeuristic: %d algorithms asked for",
+                      requested);
     *returned = 0;
     cublasStatus_t s = describe(&p, o, a, b, c, d);
     if (s != CUBLAS_STATUS_SUCCESS)
@@ -401,7 +436,8 @@ extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle
 
 static size_t extent(const layout &l)
 {
-    return ((size_t)(l.batch - 1) * (size_t)l.stride + (size_t)l.leading * (l.columns - 1) + l.rows) * type_bytes(l.type);
+    return ((size_t)(l.batch - 1) * (size_t)l.stride + (size_t)l.leading * (l.columns - 1) + l.rows) *
+           type_bytes(l.type);
 }
 
 static cublasStatus_t check_pointer(const char *name, const void *pointer, size_t bytes, size_t alignment)
@@ -410,8 +446,10 @@ static cublasStatus_t check_pointer(const char *name, const void *pointer, size_
         return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s has %zu bytes: %s", name, bytes,
                       memory_describe(pointer).c_str());
     if ((uintptr_t)pointer % alignment != 0)
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s at %p; the algorithm was found for multiples of %zu "
-                      "bytes", name, pointer, alignment);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE,
+                      "cublasLtMatmul: %s at %p; the algorithm was found for multiples of %zu "
+                      "bytes",
+                      name, pointer, alignment);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -420,10 +458,12 @@ static cublasStatus_t check_extras(const problem &p)
     size_t bytes = type_bytes(p.d.type), batch = (size_t)p.d.batch;
     cublasStatus_t s = CUBLAS_STATUS_SUCCESS;
     if (reads_bias(p.o.epilogue) || writes_bias(p.o.epilogue))
-        s = check_pointer("the bias", p.o.bias, ((batch - 1) * (size_t)p.o.bias_stride + bias_length(p)) * bytes, bytes);
+        s = check_pointer("the bias", p.o.bias, ((batch - 1) * (size_t)p.o.bias_stride + bias_length(p)) * bytes,
+                          bytes);
     if (s == CUBLAS_STATUS_SUCCESS && uses_aux(p.o.epilogue))
-        s = check_pointer("aux", p.o.aux, ((batch - 1) * (size_t)p.o.aux_stride +
-                          (size_t)p.o.aux_leading * (p.n - 1) + p.m) * bytes, 16);
+        s = check_pointer("aux", p.o.aux,
+                          ((batch - 1) * (size_t)p.o.aux_stride + (size_t)p.o.aux_leading * (p.n - 1) + p.m) * bytes,
+                          16);
     return s;
 }
 
@@ -519,8 +559,10 @@ static void multiply(const problem &p, W alpha, const void *a, const void *b, W 
 {
     for (size_t batch = 0; batch < (size_t)p.d.batch; batch++) {
         /* A as [k][m] and B as [n][k]: the inner loop runs over rows of D. */
-        std::vector<W> left = pack<W>(a, p.a, batch * (size_t)p.a.stride, p.o.trans_a != CUBLAS_OP_N, p.k, p.m, p.o.compute);
-        std::vector<W> right = pack<W>(b, p.b, batch * (size_t)p.b.stride, p.o.trans_b != CUBLAS_OP_N, p.n, p.k, p.o.compute);
+        std::vector<W> left =
+            pack<W>(a, p.a, batch * (size_t)p.a.stride, p.o.trans_a != CUBLAS_OP_N, p.k, p.m, p.o.compute);
+        std::vector<W> right =
+            pack<W>(b, p.b, batch * (size_t)p.b.stride, p.o.trans_b != CUBLAS_OP_N, p.n, p.k, p.o.compute);
         std::vector<W> sums(p.m), gradient(bias_length(p));
         for (uint64_t column = 0; column < p.n; column++) {
             std::fill(sums.begin(), sums.end(), (W)0);
@@ -535,7 +577,8 @@ static void multiply(const problem &p, W alpha, const void *a, const void *b, W 
             for (uint64_t i = 0; i < p.m; i++) {
                 sums[i] *= alpha;
                 if (beta != 0)
-                    sums[i] += beta * (W)get(c, p.c.type, batch * (size_t)p.c.stride + column * (size_t)p.c.leading + i);
+                    sums[i] +=
+                        beta * (W)get(c, p.c.type, batch * (size_t)p.c.stride + column * (size_t)p.c.leading + i);
             }
             write_column(p, d, batch, column, sums, &gradient);
         }
@@ -554,8 +597,9 @@ static void run(const problem &p, double alpha, const void *a, const void *b, do
                 void *workspace, size_t workspace_bytes)
 {
     memory_settle();
-    bool live = memory_is_device(a, extent(p.a)) && memory_is_device(b, extent(p.b)) && memory_is_device(d, extent(p.d)) &&
-                (beta == 0.0 || memory_is_device(c, extent(p.c))) && check_extras(p) == CUBLAS_STATUS_SUCCESS;
+    bool live = memory_is_device(a, extent(p.a)) && memory_is_device(b, extent(p.b)) &&
+                memory_is_device(d, extent(p.d)) && (beta == 0.0 || memory_is_device(c, extent(p.c))) &&
+                check_extras(p) == CUBLAS_STATUS_SUCCESS;
     if (!live)
         return report_fault(cudaErrorIllegalAddress, "cublasLtMatmul: memory was freed before the stream came to it");
     if (workspace_bytes > 0)
@@ -566,11 +610,12 @@ static void run(const problem &p, double alpha, const void *a, const void *b, do
         multiply<float>(p, (float)alpha, a, b, (float)beta, c, d);
 }
 
-extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t o, const void *alpha, const void *a,
-                                         cublasLtMatrixLayout_t al, const void *b, cublasLtMatrixLayout_t bl,
-                                         const void *beta, const void *c, cublasLtMatrixLayout_t cl, void *d,
-                                         cublasLtMatrixLayout_t dl, const cublasLtMatmulAlgo_t *algorithm, void *workspace,
-                                         size_t workspace_bytes, cudaStream_t stream)
+extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t o, const void *alpha,
+                                         const void *a, cublasLtMatrixLayout_t al, const void *b,
+                                         cublasLtMatrixLayout_t bl, const void *beta, const void *c,
+                                         cublasLtMatrixLayout_t cl, void *d, cublasLtMatrixLayout_t dl,
+                                         const cublasLtMatmulAlgo_t *algorithm, void *workspace, size_t workspace_bytes,
+                                         cudaStream_t stream)
 {
     problem p;
     stream_call call;
@@ -590,8 +635,10 @@ extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmul
     if (data[0] != name_of(p))
         return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: the algorithm was found for another problem");
     if (workspace_bytes < data[1] || (workspace_bytes > 0 && (uintptr_t)workspace % 16 != 0))
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: workspace of %zu bytes at %p; the algorithm needs %lu, "
-                      "at a multiple of 16", workspace_bytes, workspace, data[1]);
+        return refuse(CUBLAS_STATUS_INVALID_VALUE,
+                      "cublasLtMatmul: workspace of %zu bytes at %p; the algorithm needs %lu, "
+                      "at a multiple of 16",
+                      workspace_bytes, workspace, data[1]);
     const struct {
         const char *name;
         const void *pointer;

@@ -6,8 +6,8 @@
 
 static thread_local int device_now;
 
-/* CUDA_VISIBLE_DEVICES, a list of numbers, chooses among the machine's devices as it does for CUDA. Returns how many are
- * visible, and the machine's number of one of them. */
+/* CUDA_VISIBLE_DEVICES, a list of numbers, chooses among the machine's devices as it does for CUDA. Returns how many
+ * are visible, and the machine's number of one of them. */
 static int visible(int device, int *number)
 {
     int all = (int)order_environment("CUDAHOST_DEVICES", 8), n = 0;

@@ -1,5 +1,5 @@
-/* The calls that -fsanitize=thread,alignment,bounds puts before accesses, answered by check.cpp instead of a sanitizer's
- * runtime. The names and arguments are the compilers' (GCC's sanitizer.def, LLVM's tsan_interface.h and
+/* The calls that -fsanitize=thread,alignment,bounds puts before accesses, answered by check.cpp instead of a
+ * sanitizer's runtime. The names and arguments are the compilers' (GCC's sanitizer.def, LLVM's tsan_interface.h and
  * ubsan_handlers.h). */
 #include "check.h"
 #include "runtime.h"
@@ -14,8 +14,9 @@ static void aligned(const void *address, size_t size, check_kind kind, const voi
     if (!check_active())
         return;
     if ((uintptr_t)address % size != 0)
-        report_fault(cudaErrorMisalignedAddress, "misaligned access at %s: %s %s %zu bytes at %p", report_place(pc).c_str(),
-                     block_thread_name().c_str(), kind == check_read ? "reads" : "writes", size, address);
+        report_fault(cudaErrorMisalignedAddress, "misaligned access at %s: %s %s %zu bytes at %p",
+                     report_place(pc).c_str(), block_thread_name().c_str(), kind == check_read ? "reads" : "writes",
+                     size, address);
     check_access(address, size, kind, pc);
 }
 
@@ -168,7 +169,8 @@ void __ubsan_handle_type_mismatch_v1(const type_mismatch *data, uintptr_t addres
 void __ubsan_handle_out_of_bounds(const out_of_bounds_index *data, uintptr_t index)
 {
     char sentence[512];
-    snprintf(sentence, sizeof sentence, "out-of-bounds index %ld of an array of type %s", (long)index, data->array->name);
+    snprintf(sentence, sizeof sentence, "out-of-bounds index %ld of an array of type %s", (long)index,
+             data->array->name);
     report_at(cudaErrorIllegalAddress, data->where, sentence);
 }
 }

@@ -1,11 +1,11 @@
 /* Device and pinned memory.
  *
  * Device memory is one reserved range of addresses, so that a check tells a device address by two comparisons. Blocks
- * start at multiples of 256 bytes and are followed by at least 256 bytes that belong to nobody (the red zone). Addresses
- * of freed blocks are used again only when the range is used up. Fresh memory is full of 0xFF: NaN in every float type;
- * large blocks get it when the first device work comes that is not a fill of the whole block. Outside of device work the
- * range is closed (PROT_NONE): host code that touches it ends with a sentence. The upper half of the range is for managed
- * memory (cudaMallocManaged), which is never closed. */
+ * start at multiples of 256 bytes and are followed by at least 256 bytes that belong to nobody (the red zone).
+ * Addresses of freed blocks are used again only when the range is used up. Fresh memory is full of 0xFF: NaN in every
+ * float type; large blocks get it when the first device work comes that is not a fill of the whole block. Outside of
+ * device work the range is closed (PROT_NONE): host code that touches it ends with a sentence. The upper half of the
+ * range is for managed memory (cudaMallocManaged), which is never closed. */
 #include "runtime.h"
 #include <signal.h>
 #include <stdlib.h>
@@ -20,15 +20,16 @@ memory_heap memory_device;
 struct block {
     size_t bytes, span; /* asked for; with its red zone */
     bool freed, managed;
-    bool unfilled; /* its NaNs are still to be written */
+    bool unfilled;        /* its NaNs are still to be written */
     unsigned long serial; /* the how-many-th cudaMalloc */
 };
 
-static std::map<char *, block> blocks;      /* live and freed device blocks by address */
-static std::map<char *, size_t> pinned;     /* cudaMallocHost, cudaHostAlloc */
-static std::map<char *, size_t> registered; /* cudaHostRegister */
-static size_t used, capacity;               /* bytes in live blocks; of the device */
-static size_t top, managed_top;             /* how far the halves of the range are used */
+/* Never destroyed: the helper thread of stream.cpp may use them until the process is gone. */
+static std::map<char *, block> &blocks = *new std::map<char *, block>;       /* live and freed, by address */
+static std::map<char *, size_t> &pinned = *new std::map<char *, size_t>;     /* cudaMallocHost, cudaHostAlloc */
+static std::map<char *, size_t> &registered = *new std::map<char *, size_t>; /* cudaHostRegister */
+static size_t used, capacity;                                                /* bytes in live blocks; of the device */
+static size_t top, managed_top; /* how far the halves of the range are used */
 static size_t n_unfilled;
 static unsigned long serial;
 static bool guarded, is_open;
@@ -38,13 +39,16 @@ static size_t round_up(size_t n)
     return (n + memory_grain - 1) / memory_grain * memory_grain;
 }
 
+static struct sigaction before;
+
 static void segment_fault(int, siginfo_t *info, void *)
 {
     static const char says[] = "cudahost: host code touches device memory (a pointer of cudaMalloc read or written "
                                "outside of a kernel), or a kernel's stack of 256 KiB is full\n";
     if (memory_in_heap(info->si_addr) || block_running())
         (void)!write(2, says, sizeof says - 1);
-    signal(SIGSEGV, SIG_DFL); /* the access is tried again, and ends the program where it stands */
+    sigaction(SIGSEGV, &before,
+              nullptr); /* the access is tried again, and meets the program's own handler or its end */
 }
 
 void memory_init()
@@ -78,9 +82,9 @@ void memory_init()
         alternative.ss_size = sizeof signal_stack;
         struct sigaction action = {};
         action.sa_sigaction = segment_fault;
-        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK;
         sigaltstack(&alternative, nullptr);
-        sigaction(SIGSEGV, &action, nullptr);
+        sigaction(SIGSEGV, &action, &before);
     }
 }
 
@@ -117,7 +121,8 @@ bool memory_is_device(const void *address, size_t bytes)
 
 bool memory_is_managed(const void *address)
 {
-    return memory_in_heap(address) && static_cast<const char *>(address) >= memory_device.base + memory_device.bytes / 2;
+    return memory_in_heap(address) &&
+           static_cast<const char *>(address) >= memory_device.base + memory_device.bytes / 2;
 }
 
 static bool inside(const std::map<char *, size_t> &ranges, const void *address, size_t bytes)
@@ -147,11 +152,11 @@ std::string memory_describe(const void *address)
         long offset = (long)(static_cast<const char *>(address) - it->first);
         long beyond = offset - (long)it->second.bytes;
         if (it->second.freed)
-            snprintf(text, sizeof text, "%p is byte %ld of a freed block of %zu bytes (allocation %lu)", address, offset,
-                     it->second.bytes, it->second.serial);
+            snprintf(text, sizeof text, "%p is byte %ld of a freed block of %zu bytes (allocation %lu)", address,
+                     offset, it->second.bytes, it->second.serial);
         else if (beyond >= 0)
-            snprintf(text, sizeof text, "%p is %ld bytes past the end of a block of %zu bytes (allocation %lu)", address,
-                     beyond, it->second.bytes, it->second.serial);
+            snprintf(text, sizeof text, "%p is %ld bytes past the end of a block of %zu bytes (allocation %lu)",
+                     address, beyond, it->second.bytes, it->second.serial);
         else
             snprintf(text, sizeof text, "%p is byte %ld of a block of %zu bytes (allocation %lu)", address, offset,
                      it->second.bytes, it->second.serial);

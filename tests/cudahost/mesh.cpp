@@ -1,4 +1,5 @@
-/* Unix sockets in the abstract name space: they leave no file behind. Rank r listens as NAME-r, and calls all lower ranks. */
+/* Unix sockets in the abstract name space: they leave no file behind. Rank r listens as NAME-r, and calls all lower
+ * ranks. */
 #include "mesh.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -110,7 +111,8 @@ static bool write_some(mesh_peer *p)
 {
     bool moved = false;
     while (p->written < p->out.size() && !p->gone) {
-        ssize_t n = send(p->socket, p->out.data() + p->written, p->out.size() - p->written, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n =
+            send(p->socket, p->out.data() + p->written, p->out.size() - p->written, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n <= 0) {
             p->gone = n < 0 && errno != EAGAIN && errno != EINTR;
             break;

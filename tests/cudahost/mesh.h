@@ -1,5 +1,5 @@
-/* Messages between the processes of a communicator, over sockets of the host: ordered for each pair, never blocking once
- * they stand. The emulation may run its work on any thread, where MPI must not be called; so this is no MPI. */
+/* Messages between the processes of a communicator, over sockets of the host: ordered for each pair, never blocking
+ * once they stand. The emulation may run its work on any thread, where MPI must not be called; so this is no MPI. */
 #ifndef CUDAHOST_MESH_H
 #define CUDAHOST_MESH_H
 
@@ -10,7 +10,7 @@
 
 /* What a message is about; two ends that do not mean the same see it here. */
 struct mesh_header {
-    uint32_t kind;                   /* mesh_data or mesh_receipt, then what the user wants */
+    uint32_t kind; /* mesh_data or mesh_receipt, then what the user wants */
     int32_t call, type, op, root;
     uint64_t count, sequence, bytes; /* bytes follow the header */
 };
@@ -24,8 +24,8 @@ struct mesh_message {
 
 struct mesh_peer {
     int socket = -1;
-    bool gone = false;             /* it closed its end */
-    std::string out, in;           /* bytes to be written; bytes read that are no whole message yet */
+    bool gone = false;   /* it closed its end */
+    std::string out, in; /* bytes to be written; bytes read that are no whole message yet */
     size_t written = 0;
     std::deque<mesh_message> messages[mesh_lanes]; /* read, not yet taken: of collectives, and of sends */
     uint64_t receipts = 0;

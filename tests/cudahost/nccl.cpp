@@ -7,9 +7,9 @@
  * it: unless grouped, two ranks that send first and receive later wait for ever, and are reported after
  * CUDAHOST_NCCL_TIMEOUT (60) seconds.
  *
- * Sums go around a ring as in NCCL's, each step rounded to the type, starting at another rank for each part of the array
- * and at another rank by seed: the bits depend on the number of ranks, and only on the same number of ranks and the same
- * seed are they the same again. ncclSend and ncclRecv carry bits as they are. */
+ * Sums go around a ring as in NCCL's, each step rounded to the type, starting at another rank for each part of the
+ * array and at another rank by seed: the bits depend on the number of ranks, and only on the same number of ranks and
+ * the same seed are they the same again. ncclSend and ncclRecv carry bits as they are. */
 #include "mesh.h"
 #include "stream.h"
 #include <cuda_bf16.h>
@@ -34,10 +34,18 @@ struct ncclComm {
     ticket last;                         /* its last call's place */
 };
 
-enum call_kind { call_all_reduce, call_reduce, call_broadcast, call_reduce_scatter, call_all_gather, call_send, call_recv };
+enum call_kind {
+    call_all_reduce,
+    call_reduce,
+    call_broadcast,
+    call_reduce_scatter,
+    call_all_gather,
+    call_send,
+    call_recv
+};
 
 static const char *const call_names[] = {"ncclAllReduce", "ncclReduce", "ncclBroadcast", "ncclReduceScatter",
-                                         "ncclAllGather", "ncclSend", "ncclRecv"};
+                                         "ncclAllGather", "ncclSend",   "ncclRecv"};
 
 struct nccl_call {
     call_kind kind;
@@ -94,8 +102,8 @@ template <class T> static T combine(T a, T b, int op)
 }
 
 /* Element i of the result, from the parts in the ring's order, which begins at rank `first`. */
-template <class T> static void reduce_as(const std::vector<std::string> &parts, char *to, size_t begin, size_t end, int op,
-                                         size_t first)
+template <class T>
+static void reduce_as(const std::vector<std::string> &parts, char *to, size_t begin, size_t end, int op, size_t first)
 {
     size_t n = parts.size();
     for (size_t i = begin; i < end; i++) {
@@ -114,8 +122,8 @@ template <class T> static void reduce_as(const std::vector<std::string> &parts, 
 static void reduce(const std::vector<std::string> &parts, char *to, size_t count, int type, int op)
 {
     static void (*const by_type[])(const std::vector<std::string> &, char *, size_t, size_t, int, size_t) = {
-        reduce_as<int8_t>,  reduce_as<uint8_t>, reduce_as<int32_t>, reduce_as<uint32_t>, reduce_as<int64_t>,
-        reduce_as<uint64_t>, reduce_as<__half>, reduce_as<float>,   reduce_as<double>,   reduce_as<__nv_bfloat16>};
+        reduce_as<int8_t>,   reduce_as<uint8_t>, reduce_as<int32_t>, reduce_as<uint32_t>, reduce_as<int64_t>,
+        reduce_as<uint64_t>, reduce_as<__half>,  reduce_as<float>,   reduce_as<double>,   reduce_as<__nv_bfloat16>};
     size_t n = parts.size();
     for (size_t part = 0; part < n; part++)
         by_type[type](parts, to, count * part / n, count * (part + 1) / n, op, part + 1 + order_seed() % n);
@@ -180,8 +188,14 @@ static void begin(group_run *run)
             const char *data;
             size_t bytes;
             contribution(c, peer, &data, &bytes);
-            mesh_header h = {is_pair(c) ? (uint32_t)mesh_pair : (uint32_t)mesh_collective, c.kind, c.type, c.op,
-                             is_pair(c) ? 0 : c.root, c.count, c.sequence, bytes};
+            mesh_header h = {is_pair(c) ? (uint32_t)mesh_pair : (uint32_t)mesh_collective,
+                             c.kind,
+                             c.type,
+                             c.op,
+                             is_pair(c) ? 0 : c.root,
+                             c.count,
+                             c.sequence,
+                             bytes};
             mesh_send(net, peer, h, data);
             run->receipts_due[(size_t)peer] += is_pair(c);
         }
@@ -192,15 +206,16 @@ static void begin(group_run *run)
 static bool agree(const nccl_call &c, const mesh_header &h, int peer)
 {
     bool same = is_pair(c) ? h.type == c.type && h.count == c.count
-                           : h.call == c.kind && h.type == c.type && h.op == c.op && h.root == c.root && h.count == c.count &&
-                                 h.sequence == c.sequence;
+                           : h.call == c.kind && h.type == c.type && h.op == c.op && h.root == c.root &&
+                                 h.count == c.count && h.sequence == c.sequence;
     if (!same) {
         c.comm->error = ncclInvalidUsage;
-        report_fault(cudaErrorLaunchFailure,
-                     "ranks disagree: rank %d calls %s number %lu (count %zu, type %d, operation %d, root %d), rank %d calls "
-                     "%s number %lu (count %lu, type %d, operation %d, root %d)",
-                     c.comm->net.rank, call_names[c.kind], c.sequence, c.count, c.type, c.op, c.root, peer,
-                     call_names[h.call], h.sequence, h.count, h.type, h.op, h.root);
+        report_fault(
+            cudaErrorLaunchFailure,
+            "ranks disagree: rank %d calls %s number %lu (count %zu, type %d, operation %d, root %d), rank %d calls "
+            "%s number %lu (count %lu, type %d, operation %d, root %d)",
+            c.comm->net.rank, call_names[c.kind], c.sequence, c.count, c.type, c.op, c.root, peer, call_names[h.call],
+            h.sequence, h.count, h.type, h.op, h.root);
     }
     return same;
 }
@@ -233,7 +248,8 @@ static int needed(const group_run &run, const mesh &net)
 {
     for (size_t peer = 0; peer < net.peers.size(); peer++)
         if (!run.coming[0][peer].empty() || !run.coming[1][peer].empty() ||
-            net.peers[peer].receipts < run.receipts_due[peer] || (!net.peers[peer].out.empty() && !net.peers[peer].gone))
+            net.peers[peer].receipts < run.receipts_due[peer] ||
+            (!net.peers[peer].out.empty() && !net.peers[peer].gone))
             return (int)peer;
     return -1;
 }
@@ -330,8 +346,8 @@ static bool progress(group_run *run)
     }
     if (now - run->moved_at > (double)order_environment("CUDAHOST_NCCL_TIMEOUT", 60)) {
         comm->error = ncclSystemError;
-        report_fault(cudaErrorLaunchTimeout, "rank %d waits in %s for rank %d, which does not come to its part", net->rank,
-                     call_names[run->calls[0].kind], peer);
+        report_fault(cudaErrorLaunchTimeout, "rank %d waits in %s for rank %d, which does not come to its part",
+                     net->rank, call_names[run->calls[0].kind], peer);
         return fail(run, ncclSystemError);
     }
     return false;
@@ -363,7 +379,8 @@ static ncclResult_t enqueue_group(std::vector<nccl_call> calls)
     std::shared_ptr<group_run> run = std::make_shared<group_run>();
     std::shared_ptr<ncclComm> comm = calls[0].comm;
     run->calls = std::move(calls);
-    comm->last = last_of_all = stream_push_waiting(queues[0], [run] { return progress(run.get()); }, std::move(after));
+    comm->last = last_of_all = stream_push_waiting(
+        queues[0], [run] { return progress(run.get()); }, std::move(after));
     for (size_t i = 1; i < queues.size(); i++)
         stream_push(queues[i], nullptr, {last_of_all});
     return ncclSuccess;
@@ -421,7 +438,8 @@ static ncclResult_t check_buffer(const char *name, const char *what, const void 
         return refuse(ncclInvalidArgument, "%s: the buffer it %s has %zu bytes: %s", name, what, bytes,
                       memory_describe(p).c_str());
     if ((uintptr_t)p % element != 0)
-        return refuse(ncclInvalidArgument, "%s: the buffer it %s is at %p, its numbers have %zu bytes", name, what, p, element);
+        return refuse(ncclInvalidArgument, "%s: the buffer it %s is at %p, its numbers have %zu bytes", name, what, p,
+                      element);
     return ncclSuccess;
 }
 
@@ -463,7 +481,8 @@ static ncclResult_t call(call_kind kind, const void *from, void *to, size_t coun
     for (const std::shared_ptr<ncclComm> &c : comms)
         if (c.get() == comm)
             kept = c;
-    nccl_call c = {kind, static_cast<const char *>(from), static_cast<char *>(to), count, type, op, root, kept, stream, 0, {}};
+    nccl_call c = {
+        kind, static_cast<const char *>(from), static_cast<char *>(to), count, type, op, root, kept, stream, 0, {}};
     ncclResult_t result = check_buffers(c);
     return result != ncclSuccess ? result : submit(c);
 }
@@ -481,8 +500,8 @@ ncclResult_t ncclBroadcast(const void *from, void *to, size_t count, ncclDataTyp
     return call(call_broadcast, from, to, count, type, ncclSum, root, comm, stream);
 }
 
-ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t comm,
-                           cudaStream_t stream)
+ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                           ncclComm_t comm, cudaStream_t stream)
 {
     return call(call_all_reduce, from, to, count, type, op, 0, comm, stream);
 }
@@ -499,7 +518,8 @@ ncclResult_t ncclAllGather(const void *from, void *to, size_t from_count, ncclDa
     return call(call_all_gather, from, to, from_count, type, ncclSum, 0, comm, stream);
 }
 
-ncclResult_t ncclSend(const void *from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream)
+ncclResult_t ncclSend(const void *from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream)
 {
     return call(call_send, from, nullptr, count, type, ncclSum, peer, comm, stream);
 }
@@ -513,10 +533,14 @@ ncclResult_t ncclRecv(void *to, size_t count, ncclDataType_t type, int peer, ncc
 
 const char *ncclGetErrorString(ncclResult_t result)
 {
-    static const char *const names[] = {
-        "no error",         "unhandled cuda error", "unhandled system error",
-        "internal error",   "invalid argument",     "invalid usage",
-        "remote process exited or there was a network error", "operation in progress"};
+    static const char *const names[] = {"no error",
+                                        "unhandled cuda error",
+                                        "unhandled system error",
+                                        "internal error",
+                                        "invalid argument",
+                                        "invalid usage",
+                                        "remote process exited or there was a network error",
+                                        "operation in progress"};
     return result >= 0 && result < ncclNumResults ? names[result] : "unknown result code";
 }
 
@@ -553,13 +577,15 @@ ncclResult_t ncclCommInitRank(ncclComm_t *comm, int ranks, ncclUniqueId id, int 
     if (cudaDeviceGetPCIBusId(card, sizeof card, c->device) != cudaSuccess)
         return ncclUnhandledCudaError;
     id.internal[sizeof id.internal - 1] = 0;
-    std::string why = mesh_join(&c->net, id.internal, rank, ranks, card, (int)order_environment("CUDAHOST_NCCL_TIMEOUT", 60));
+    std::string why =
+        mesh_join(&c->net, id.internal, rank, ranks, card, (int)order_environment("CUDAHOST_NCCL_TIMEOUT", 60));
     if (!why.empty())
         return refuse(ncclSystemError, "ncclCommInitRank: rank %d: %s", rank, why.c_str());
     for (int other = 0; other < ranks; other++)
         if (other != rank && c->net.cards[(size_t)other] == card) {
             mesh_close(&c->net);
-            return refuse(ncclInvalidUsage, "ncclCommInitRank: duplicate GPU: rank %d and rank %d both on %s", rank, other, card);
+            return refuse(ncclInvalidUsage, "ncclCommInitRank: duplicate GPU: rank %d and rank %d both on %s", rank,
+                          other, card);
         }
     stream_call guard;
     live.insert(c.get());

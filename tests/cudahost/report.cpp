@@ -8,7 +8,7 @@
 #include <cudahost.h>
 
 static cudaError_t sticky = cudaSuccess, last = cudaSuccess;
-static std::string sentence;
+static std::string &sentence = *new std::string; /* never destroyed, for the helper thread of stream.cpp */
 
 const char *cudahost_report(void)
 {

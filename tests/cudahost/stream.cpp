@@ -1,6 +1,6 @@
 /* The device's work queues. Work runs only when a call demands it, or when the adversary says so: as late as possible
- * with seed 0, else earlier by chance, stream against stream in any order that waits and events allow. So a missing wait
- * shows as wrong bits, and a program that asks for enough gets the same bits with every seed.
+ * with seed 0, else earlier by chance, stream against stream in any order that waits and events allow. So a missing
+ * wait shows as wrong bits, and a program that asks for enough gets the same bits with every seed.
  *
  * A GPU also makes progress while the host waits for something else (a barrier of MPI, another thread). A helper
  * thread does so here when no CUDA function has been called for CUDAHOST_IDLE_MS (100) milliseconds. */
@@ -209,7 +209,8 @@ std::shared_ptr<queue> stream_queue(cudaStream_t stream, const char *function)
     if (stream == nullptr || stream == cudaStreamLegacy)
         return legacy;
     if (streams.count(stream) == 0) {
-        report_refusal(cudaErrorInvalidResourceHandle, "%s: %p is no stream, or was destroyed", function, (void *)stream);
+        report_refusal(cudaErrorInvalidResourceHandle, "%s: %p is no stream, or was destroyed", function,
+                       (void *)stream);
         return nullptr;
     }
     return stream->of;
@@ -261,17 +262,25 @@ static cudaError_t check_configuration(dim3 grid, dim3 block, size_t shared_byte
 {
     size_t threads = (size_t)block.x * block.y * block.z, blocks = (size_t)grid.x * grid.y * grid.z;
     if (threads == 0 || blocks == 0)
-        return report_refusal(cudaErrorInvalidConfiguration, "kernel %s at %s:%d: grid (%u,%u,%u) or block (%u,%u,%u) is "
-                              "empty", name, file, line, grid.x, grid.y, grid.z, block.x, block.y, block.z);
+        return report_refusal(cudaErrorInvalidConfiguration,
+                              "kernel %s at %s:%d: grid (%u,%u,%u) or block (%u,%u,%u) is "
+                              "empty",
+                              name, file, line, grid.x, grid.y, grid.z, block.x, block.y, block.z);
     if (block.x > 1024 || block.y > 1024 || block.z > 64 || threads > 1024)
-        return report_refusal(cudaErrorInvalidConfiguration, "kernel %s at %s:%d: block (%u,%u,%u); limits are 1024, 1024, "
-                              "64 and 1024 threads in all", name, file, line, block.x, block.y, block.z);
+        return report_refusal(cudaErrorInvalidConfiguration,
+                              "kernel %s at %s:%d: block (%u,%u,%u); limits are 1024, 1024, "
+                              "64 and 1024 threads in all",
+                              name, file, line, block.x, block.y, block.z);
     if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
-        return report_refusal(cudaErrorInvalidConfiguration, "kernel %s at %s:%d: grid (%u,%u,%u); limits are 2^31 - 1, "
-                              "65535, 65535", name, file, line, grid.x, grid.y, grid.z);
+        return report_refusal(cudaErrorInvalidConfiguration,
+                              "kernel %s at %s:%d: grid (%u,%u,%u); limits are 2^31 - 1, "
+                              "65535, 65535",
+                              name, file, line, grid.x, grid.y, grid.z);
     if (shared_bytes > 48 * 1024 && shared_bytes > block_shared_allowed())
-        return report_refusal(cudaErrorInvalidValue, "kernel %s at %s:%d: %zu bytes of dynamic shared memory; above 49152 "
-                              "they must be allowed by cudaFuncSetAttribute", name, file, line, shared_bytes);
+        return report_refusal(cudaErrorInvalidValue,
+                              "kernel %s at %s:%d: %zu bytes of dynamic shared memory; above 49152 "
+                              "they must be allowed by cudaFuncSetAttribute",
+                              name, file, line, shared_bytes);
     return cudaSuccess;
 }
 
@@ -482,8 +491,8 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
     stream_call call;
     if (call.refused != cudaSuccess)
         return call.refused;
-    if (milliseconds == nullptr || start == nullptr || end == nullptr || start->last == nullptr || end->last == nullptr ||
-        ((start->flags | end->flags) & cudaEventDisableTiming) != 0)
+    if (milliseconds == nullptr || start == nullptr || end == nullptr || start->last == nullptr ||
+        end->last == nullptr || ((start->flags | end->flags) & cudaEventDisableTiming) != 0)
         return report_error(cudaErrorInvalidResourceHandle);
     for (cudaEvent_t e : {start, end})
         if (e->last->place.of->done < e->last->place.number)

@@ -25,8 +25,8 @@ struct work {
 struct queue {
     std::deque<work> waiting;
     uint64_t queued = 0, done = 0, number = 0; /* the how-many-th stream */
-    bool blocking = true; /* waits for the legacy default stream, and it waits for this one */
-    bool running = false;  /* a thread is in the first piece of work, and may have let go of the lock */
+    bool blocking = true;                      /* waits for the legacy default stream, and it waits for this one */
+    bool running = false; /* a thread is in the first piece of work, and may have let go of the lock */
 };
 
 struct CUstream_st {
@@ -49,6 +49,6 @@ ticket stream_push(const std::shared_ptr<queue> &of, std::function<void()> run, 
 ticket stream_push_waiting(const std::shared_ptr<queue> &of, std::function<bool()> progress, std::vector<ticket> after);
 void stream_run_until(const ticket &place); /* no further than it takes, and what the adversary adds */
 void stream_run_all();
-bool stream_step();                         /* one piece of work of some queue, if one can be done without waiting */
+bool stream_step(); /* one piece of work of some queue, if one can be done without waiting */
 
 #endif

@@ -29,8 +29,7 @@ static __global__ void write_place(uint4 *out)
 {
     unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     unsigned t = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
-    out[block * blockDim.x * blockDim.y * blockDim.z + t] =
-        make_uint4(block, threadIdx.x, threadIdx.y, threadIdx.z);
+    out[block * blockDim.x * blockDim.y * blockDim.z + t] = make_uint4(block, threadIdx.x, threadIdx.y, threadIdx.z);
 }
 
 Test(block, every_thread_of_every_block_runs_once_and_knows_its_place)
@@ -41,7 +40,8 @@ Test(block, every_thread_of_every_block_runs_once_and_knows_its_place)
     std::vector<uint4> got = on_host(out, 24 * 30);
     for (unsigned i = 0; i < 24 * 30; i++) {
         unsigned t = i % 30;
-        cr_assert(got[i].x == i / 30 && got[i].y == t % 5 && got[i].z == t / 5 % 3 && got[i].w == t / 15, "thread %u", i);
+        cr_assert(got[i].x == i / 30 && got[i].y == t % 5 && got[i].z == t / 5 % 3 && got[i].w == t / 15, "thread %u",
+                  i);
     }
 }
 
@@ -155,8 +155,16 @@ Test(block, shuffles_and_votes_follow_the_programming_guide)
     std::vector<int> got = on_host(out, 64 * 10);
     for (int t = 0; t < 64; t++) {
         int lane = t % 32;
-        int want[10] = {15, (lane & ~7) + 1, lane < 3 ? lane : lane - 3, lane % 16 > 12 ? lane : lane + 3, lane ^ 6,
-                        0x49249249, 1, 1, lane < 8 ? lane ^ 1 : lane ^ 4, 4};
+        int want[10] = {15,
+                        (lane & ~7) + 1,
+                        lane < 3 ? lane : lane - 3,
+                        lane % 16 > 12 ? lane : lane + 3,
+                        lane ^ 6,
+                        0x49249249,
+                        1,
+                        1,
+                        lane < 8 ? lane ^ 1 : lane ^ 4,
+                        4};
         for (int i = 0; i < 10; i++)
             cr_assert_eq(got[t * 10 + i], want[i], "thread %d, call %d: %d, not %d", t, i, got[t * 10 + i], want[i]);
     }

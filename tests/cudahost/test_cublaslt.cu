@@ -54,8 +54,12 @@ struct product : kind {
             float f = (float)x;
             __nv_bfloat16 b = f;
             __half h = f;
-            memcpy(&raw[i * bytes(type)], type == CUDA_R_64F ? (void *)&x : type == CUDA_R_32F ? (void *)&f
-                   : type == CUDA_R_16BF ? (void *)&b : (void *)&h, bytes(type));
+            memcpy(&raw[i * bytes(type)],
+                   type == CUDA_R_64F    ? (void *)&x
+                   : type == CUDA_R_32F  ? (void *)&f
+                   : type == CUDA_R_16BF ? (void *)&b
+                                         : (void *)&h,
+                   bytes(type));
         }
         char *p;
         OK(cudaMalloc(&p, raw.size()));
@@ -146,7 +150,8 @@ struct product : kind {
         ld = layout(cd, m, n, ldd, ldd * n);
         uint64_t room = 4096;
         FINE(cublasLtMatmulPreferenceCreate(&preference));
-        FINE(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+        FINE(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room,
+                                                  sizeof room));
     }
 
     void find()
@@ -161,7 +166,8 @@ struct product : kind {
         float f_alpha = (float)alpha, f_beta = (float)beta;
         bool wide = cd == CUDA_R_64F;
         return cublasLtMatmul(handle, operation, wide ? (void *)&alpha : (void *)&f_alpha, pa, la, pb, lb,
-                              wide ? (void *)&beta : (void *)&f_beta, pc, lc, pd, ld, &found.algo, workspace, room, nullptr);
+                              wide ? (void *)&beta : (void *)&f_beta, pc, lc, pd, ld, &found.algo, workspace, room,
+                              nullptr);
     }
 
     double op_a(int i, int row, int column) const
@@ -191,7 +197,8 @@ static void compare(kind which)
     p.find();
     FINE(p.run(p.on_a, p.on_b, p.on_c, p.on_d, 4096));
     std::vector<double> d = p.download(p.on_d, (size_t)(p.ldd * p.n * p.batch), p.cd);
-    std::vector<double> bias = p.download(p.on_bias, p.bias.size(), p.cd), aux = p.download(p.on_aux, p.aux.size(), p.cd);
+    std::vector<double> bias = p.download(p.on_bias, p.bias.size(), p.cd),
+                        aux = p.download(p.on_aux, p.aux.size(), p.cd);
     std::vector<double> gradient(p.bias.size(), 0.0);
     double tolerance = p.cd == CUDA_R_64F ? 1e-13 : p.cd == CUDA_R_32F ? 2e-5 : 1e-2;
     if (p.compute == CUBLAS_COMPUTE_32F_FAST_TF32)
@@ -201,7 +208,8 @@ static void compare(kind which)
     for (int i = 0; i < p.batch; i++)
         for (int column = 0; column < p.n; column++)
             for (int row = 0; row < p.m; row++) {
-                size_t at = (size_t)((i * p.n + column) * p.ldd + row), aux_at = (size_t)((i * p.n + column) * p.ld_aux + row);
+                size_t at = (size_t)((i * p.n + column) * p.ldd + row),
+                       aux_at = (size_t)((i * p.n + column) * p.ld_aux + row);
                 double x = 0.0;
                 for (int k = 0; k < p.k; k++)
                     x += p.op_a(i, row, k) * p.op_b(i, k, column);
@@ -241,21 +249,22 @@ Test(cublaslt, products_agree_with_float64)
     static const struct {
         cudaDataType ab, cd;
         cublasComputeType_t compute;
-    } types[] = {{CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F},  {CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32},
+    } types[] = {{CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F},   {CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32},
                  {CUDA_R_16BF, CUDA_R_16BF, CUBLAS_COMPUTE_32F}, {CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F},
                  {CUDA_R_16F, CUDA_R_16F, CUBLAS_COMPUTE_32F},   {CUDA_R_64F, CUDA_R_64F, CUBLAS_COMPUTE_64F}};
     for (auto t : types)
         for (int transposed = 0; transposed < 4; transposed++)
-            compare({7, 5, 9, transposed == 3 ? 3 : 1, (transposed & 1) != 0, (transposed & 2) != 0, t.ab, t.cd, t.compute,
-                     CUBLASLT_EPILOGUE_DEFAULT, 0.5, transposed == 1 ? 2.0 : 0.0});
+            compare({7, 5, 9, transposed == 3 ? 3 : 1, (transposed & 1) != 0, (transposed & 2) != 0, t.ab, t.cd,
+                     t.compute, CUBLASLT_EPILOGUE_DEFAULT, 0.5, transposed == 1 ? 2.0 : 0.0});
 }
 
 Test(cublaslt, epilogues_agree_with_float64)
 {
     static const cublasLtEpilogue_t epilogues[] = {
-        CUBLASLT_EPILOGUE_BIAS,     CUBLASLT_EPILOGUE_RELU,          CUBLASLT_EPILOGUE_RELU_BIAS, CUBLASLT_EPILOGUE_GELU,
-        CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX,     CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
-        CUBLASLT_EPILOGUE_DGELU_BGRAD, CUBLASLT_EPILOGUE_BGRADA,     CUBLASLT_EPILOGUE_BGRADB};
+        CUBLASLT_EPILOGUE_BIAS,          CUBLASLT_EPILOGUE_RELU,      CUBLASLT_EPILOGUE_RELU_BIAS,
+        CUBLASLT_EPILOGUE_GELU,          CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX,
+        CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,     CUBLASLT_EPILOGUE_DGELU_BGRAD,
+        CUBLASLT_EPILOGUE_BGRADA,        CUBLASLT_EPILOGUE_BGRADB};
     for (cublasLtEpilogue_t e : epilogues) {
         compare({12, 6, 5, 1, false, true, CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F, e, 1.0, 0.0});
         compare({12, 6, 5, 1, true, false, CUDA_R_16BF, CUDA_R_16BF, CUBLAS_COMPUTE_32F, e, 1.0, 0.0});
@@ -271,7 +280,8 @@ static product plain(cublasLtEpilogue_t e)
 
 static void refused(cublasStatus_t got, cublasStatus_t want, const char *word)
 {
-    cr_assert_eq(got, want, "%s, not %s: %s", cublasLtGetStatusName(got), cublasLtGetStatusName(want), cudahost_report());
+    cr_assert_eq(got, want, "%s, not %s: %s", cublasLtGetStatusName(got), cublasLtGetStatusName(want),
+                 cudahost_report());
     cr_assert(strstr(cudahost_report(), word), "no `%s`: %s", word, cudahost_report());
 }
 
@@ -304,7 +314,8 @@ Test(cublaslt, wrong_descriptions_are_refused)
     product p = plain(CUBLASLT_EPILOGUE_GELU_AUX);
     int n_found;
     auto find = [&] {
-        return cublasLtMatmulAlgoGetHeuristic(p.handle, p.operation, p.la, p.lb, p.lc, p.ld, p.preference, 1, &p.found, &n_found);
+        return cublasLtMatmulAlgoGetHeuristic(p.handle, p.operation, p.la, p.lb, p.lc, p.ld, p.preference, 1, &p.found,
+                                              &n_found);
     };
     p.set(CUBLASLT_MATMUL_DESC_TRANSA, (int32_t)CUBLAS_OP_T);
     refused(p.run(p.on_a, p.on_b, p.on_c, p.on_d, 4096), bad, "A is 8 x 4; the others make it 8 x 8");

@@ -67,7 +67,8 @@ Test(faults, a_global_access_past_the_end)
     LAUNCH(add_one, 1, 128, 0, nullptr, x, 100);
     OK(cudaDeviceSynchronize());
     LAUNCH(add_one, 1, 128, 0, nullptr, x, 101);
-    expect(cudaErrorIllegalAddress, "add one", "0 bytes past the end of a block of 400 bytes", "thread (100,0,0) of block (0,0,0)");
+    expect(cudaErrorIllegalAddress, "add one", "0 bytes past the end of a block of 400 bytes",
+           "thread (100,0,0) of block (0,0,0)");
     LAUNCH(add_one, 1, 128, 0, nullptr, x - 1, 1);
     expect(cudaErrorIllegalAddress, "add one", "out-of-bounds global", "thread (0,0,0)");
 }
@@ -214,7 +215,8 @@ Test(faults, a_shared_race_of_two_warps)
     LAUNCH(rotate, 1, 64, 0, nullptr, x, true);
     OK(cudaDeviceSynchronize());
     LAUNCH(rotate, 1, 64, 0, nullptr, x, false);
-    expect(cudaErrorLaunchFailure, "rotate read", "data race", "thread (31,0,0) of block (0,0,0) of kernel rotate reads");
+    expect(cudaErrorLaunchFailure, "rotate read", "data race",
+           "thread (31,0,0) of block (0,0,0) of kernel rotate reads");
     for (uint64_t seed = 1; seed < 20; seed++) {
         cudahost_seed(seed);
         LAUNCH(rotate, 1, 64, 0, nullptr, x, false);
@@ -253,7 +255,8 @@ static __global__ void warps_with_syncwarp(float *x)
 Test(faults, a_syncwarp_orders_no_other_warp)
 {
     LAUNCH(warps_with_syncwarp, 1, 64, 0, nullptr, floats(64));
-    expect(cudaErrorLaunchFailure, "second warp", "data race", "thread (32,0,0) of block (0,0,0) of kernel warps_with_syncwarp writes");
+    expect(cudaErrorLaunchFailure, "second warp", "data race",
+           "thread (32,0,0) of block (0,0,0) of kernel warps_with_syncwarp writes");
 }
 
 static __global__ void all_to_one(float *x, int stride)
@@ -341,7 +344,8 @@ Test(faults, a_divergent_barrier)
     LAUNCH(barrier_for_some, 1, 64, 0, nullptr, 64);
     OK(cudaDeviceSynchronize());
     LAUNCH(barrier_for_some, 1, 64, 0, nullptr, 63);
-    expect(cudaErrorLaunchFailure, "barrier for some", "divergent barrier", "thread (63,0,0) of block (0,0,0) of kernel barrier_for_some");
+    expect(cudaErrorLaunchFailure, "barrier for some", "divergent barrier",
+           "thread (63,0,0) of block (0,0,0) of kernel barrier_for_some");
     LAUNCH(two_barriers, 1, 64, 0, nullptr, false);
     OK(cudaDeviceSynchronize());
     LAUNCH(two_barriers, 1, 64, 0, nullptr, true);

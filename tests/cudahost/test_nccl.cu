@@ -90,7 +90,8 @@ static void collectives(int rank, int ranks, ncclComm_t comm)
         };
         upload(rank, x, N * ranks);
         FINE(ncclAllReduce(x, y, N, ncclFloat32, ncclSum, comm, stream));
-        FINE(ncclAllReduce(y, y, N, ncclFloat32, ncclMax, comm, stream)); /* in place; the same on all ranks: nothing changes */
+        FINE(ncclAllReduce(y, y, N, ncclFloat32, ncclMax, comm,
+                           stream)); /* in place; the same on all ranks: nothing changes */
         fetch(y, N);
         for (int i = 0; i < N; i++)
             CHECK(got[(size_t)i] == sum(i));
@@ -158,7 +159,8 @@ Test(nccl, grouped_sends_and_receives_cross)
     cr_assert_eq(run_ranks(3, exchange), 3);
 }
 
-/* bf16 sums depend on their order, and the ring's order on the rank count; all ranks of one count have the same bits. */
+/* bf16 sums depend on their order, and the ring's order on the rank count; all ranks of one count have the same bits.
+ */
 static void same_bits(int rank, int ranks, ncclComm_t comm)
 {
     std::vector<__nv_bfloat16> x(N), got(N);
@@ -289,7 +291,8 @@ static void lonely(int rank, int ranks, ncclComm_t comm)
     shared[200] = 1;
 }
 
-/* The host of rank 0 waits for rank 1 by other means, while rank 1 waits for rank 0's device: it must go on by itself. */
+/* The host of rank 0 waits for rank 1 by other means, while rank 1 waits for rank 0's device: it must go on by itself.
+ */
 static void host_waits(int rank, int ranks, ncclComm_t comm)
 {
     float *x;

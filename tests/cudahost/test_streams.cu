@@ -1,5 +1,5 @@
-/* Streams and events: a program that waits for what it needs gets the same bits with every seed; one that does not, does
- * not. */
+/* Streams and events: a program that waits for what it needs gets the same bits with every seed; one that does not,
+ * does not. */
 #include <criterion/criterion.h>
 #include <cuda_runtime.h>
 #include <stdlib.h>
@@ -23,8 +23,8 @@ static __global__ void sum_of(float *sum, const float *x, const float *y)
     sum[i] = x[i] + y[i];
 }
 
-/* What a trainer does: a copy ahead on one stream, compute on a second, communication on a third, and the host. Each wait
- * can be left out. */
+/* What a trainer does: a copy ahead on one stream, compute on a second, communication on a third, and the host. Each
+ * wait can be left out. */
 enum wait { wait_for_input, wait_for_compute, wait_for_communication, wait_for_output, wait_before_reuse, n_waits };
 
 struct program {
@@ -112,7 +112,8 @@ Test(streams, each_wait_that_is_left_out_shows_as_wrong_bits)
             std::vector<float> got = p.run(left_out);
             wrong += memcmp(got.data(), want.data(), want.size() * sizeof(float)) != 0;
         }
-        cr_assert(wrong >= SEEDS / 4, "the wait for %s left out: wrong with %d of %d seeds", names[left_out], wrong, SEEDS);
+        cr_assert(wrong >= SEEDS / 4, "the wait for %s left out: wrong with %d of %d seeds", names[left_out], wrong,
+                  SEEDS);
         printf("the wait for %s left out: wrong with %d of %d seeds\n", names[left_out], wrong, SEEDS);
     }
 }

@@ -159,7 +159,7 @@ static inline __nv_bfloat16 __hmul(__nv_bfloat16 a, __nv_bfloat16 b)
 #define CUDAHOST_OPERATOR(op)                                                                                          \
     static inline __nv_bfloat16 operator op(__nv_bfloat16 a, __nv_bfloat16 b)                                          \
     {                                                                                                                  \
-        return __nv_bfloat16((float)a op (float)b);                                                                    \
+        return __nv_bfloat16((float)a op(float) b);                                                                    \
     }                                                                                                                  \
     static inline __nv_bfloat16 &operator op##=(__nv_bfloat16 &a, __nv_bfloat16 b)                                     \
     {                                                                                                                  \
@@ -174,7 +174,7 @@ CUDAHOST_OPERATOR(/)
 #define CUDAHOST_OPERATOR(op)                                                                                          \
     static inline bool operator op(__nv_bfloat16 a, __nv_bfloat16 b)                                                   \
     {                                                                                                                  \
-        return (float)a op (float)b;                                                                                   \
+        return (float)a op(float) b;                                                                                   \
     }
 CUDAHOST_OPERATOR(<)
 CUDAHOST_OPERATOR(>)

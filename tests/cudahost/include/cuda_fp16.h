@@ -169,7 +169,7 @@ static inline __half __hmul(__half a, __half b)
 #define CUDAHOST_OPERATOR(op)                                                                                          \
     static inline __half operator op(__half a, __half b)                                                               \
     {                                                                                                                  \
-        return __half((float)a op (float)b);                                                                           \
+        return __half((float)a op(float) b);                                                                           \
     }                                                                                                                  \
     static inline __half &operator op##=(__half &a, __half b)                                                          \
     {                                                                                                                  \
@@ -184,7 +184,7 @@ CUDAHOST_OPERATOR(/)
 #define CUDAHOST_OPERATOR(op)                                                                                          \
     static inline bool operator op(__half a, __half b)                                                                 \
     {                                                                                                                  \
-        return (float)a op (float)b;                                                                                   \
+        return (float)a op(float) b;                                                                                   \
     }
 CUDAHOST_OPERATOR(<)
 CUDAHOST_OPERATOR(>)

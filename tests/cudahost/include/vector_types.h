@@ -10,18 +10,26 @@
 
 /* Alignments are those of the table "Alignment Requirements" in the CUDA C++ programming guide. */
 #define CUDAHOST_VECTORS(name, type, align2, align4)                                                                   \
-    typedef struct name##1 {                                                                                           \
+    typedef struct name##1                                                                                             \
+    {                                                                                                                  \
         type x;                                                                                                        \
-    } name##1;                                                                                                         \
-    typedef struct __attribute__((aligned(align2))) name##2 {                                                          \
+    }                                                                                                                  \
+    name##1;                                                                                                           \
+    typedef struct __attribute__((aligned(align2))) name##2                                                            \
+    {                                                                                                                  \
         type x, y;                                                                                                     \
-    } name##2;                                                                                                         \
-    typedef struct name##3 {                                                                                           \
+    }                                                                                                                  \
+    name##2;                                                                                                           \
+    typedef struct name##3                                                                                             \
+    {                                                                                                                  \
         type x, y, z;                                                                                                  \
-    } name##3;                                                                                                         \
-    typedef struct __attribute__((aligned(align4))) name##4 {                                                          \
+    }                                                                                                                  \
+    name##3;                                                                                                           \
+    typedef struct __attribute__((aligned(align4))) name##4                                                            \
+    {                                                                                                                  \
         type x, y, z, w;                                                                                               \
-    } name##4;                                                                                                         \
+    }                                                                                                                  \
+    name##4;                                                                                                           \
     CUDAHOST_MAKE name##1 make_##name##1(type x)                                                                       \
     {                                                                                                                  \
         name##1 v = {x};                                                                                               \

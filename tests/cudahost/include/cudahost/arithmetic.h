@@ -71,19 +71,19 @@ static inline float __saturatef(float x)
 }
 
 /* Macros: the host's C library has functions of its own under some of these names. */
-#define __expf(x)         expf(x)
-#define __exp10f(x)       exp10f(x)
-#define __logf(x)         logf(x)
-#define __log2f(x)        log2f(x)
-#define __log10f(x)       log10f(x)
-#define __sinf(x)         sinf(x)
-#define __cosf(x)         cosf(x)
-#define __tanf(x)         tanf(x)
-#define __tanhf(x)        tanhf(x)
-#define __powf(x, y)      powf(x, y)
+#define __expf(x)          expf(x)
+#define __exp10f(x)        exp10f(x)
+#define __logf(x)          logf(x)
+#define __log2f(x)         log2f(x)
+#define __log10f(x)        log10f(x)
+#define __sinf(x)          sinf(x)
+#define __cosf(x)          cosf(x)
+#define __tanf(x)          tanf(x)
+#define __tanhf(x)         tanhf(x)
+#define __powf(x, y)       powf(x, y)
 #define __sincosf(x, s, c) sincosf(x, s, c)
-#define __fdividef(x, y)  ((x) / (y))
-#define fdividef(x, y)    ((x) / (y))
+#define __fdividef(x, y)   ((x) / (y))
+#define fdividef(x, y)     ((x) / (y))
 
 #define CUDAHOST_ROUNDED(type, prefix, suffix, fused, root)                                                            \
     static inline type prefix##add_rn(type a, type b)                                                                  \

@@ -1,7 +1,8 @@
 /* What CUDA adds to C++ inside a kernel: qualifiers, the built-in variables, block barriers, atomics on integers.
  *
  * A block's threads are fibers of one host thread, so `__shared__` is `static thread_local`: one copy for the block
- * that runs, at an address the checks can recognise. Float atomics are left out on purpose: their order is not fixed. */
+ * that runs, at an address the checks can recognise. Float atomics are left out on purpose: their order is not fixed.
+ */
 #ifndef CUDAHOST_KERNEL_H
 #define CUDAHOST_KERNEL_H
 
@@ -14,12 +15,12 @@
 #define __device__
 #define __global__
 #define __constant__
-#define __shared__              static thread_local
-#define __forceinline__         inline __attribute__((always_inline))
-#define __noinline__            __attribute__((noinline))
+#define __shared__      static thread_local
+#define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__    __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
-#define __align__(n)            __attribute__((aligned(n)))
+#define __align__(n) __attribute__((aligned(n)))
 
 /* The place of a call in the kernel's source: the default value of a last argument. */
 #define CUDAHOST_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
