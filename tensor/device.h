@@ -177,6 +177,9 @@ struct ls_device {
     /* memory of the device, for flat buffers and arenas */
     ls_status (*allocate)(ls_device *device, size_t bytes, void **block);
     void (*release)(ls_device *device, void *block, size_t bytes);
+    /* Waits until all that was called has been done, and tells the first error of it; the host may then read results. NULL:
+     * every call is done when it returns. */
+    ls_status (*synchronize)(ls_device *device);
 
     /* matrix products */
     ls_status (*matmul)(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
@@ -288,3 +291,7 @@ struct ls_device {
 
 /* The CPU device at the pinned (or native) numerics level. The team must outlive it. */
 ls_status ls_device_create_cpu(ls_device **device, ls_team *team);
+
+/* CUDA device `number` of this machine (tensor/cuda/; where the build has it). Its functions only queue work: see
+ * `synchronize`. Any array may be the host's or from `allocate`; the host's are copied for each call. */
+ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number);

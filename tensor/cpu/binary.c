@@ -33,7 +33,7 @@ static job job_of(ls_device *device, ls_binary op, ls_type type, const ls_stride
     return (job){.kernels = ls_cpu_kernels_of(device, type),
                  .reals = ls_cpu_kernels_of(device, type == LS_F64 ? LS_F64 : LS_F32), .size = ls_type_size(type),
                  .real_size = type == LS_F64 ? sizeof(double) : sizeof(float), .op = op,
-                 .strides = ls_cpu_collapse(strides), .a = a, .b = b};
+                 .strides = ls_strides_collapse(strides), .a = a, .b = b};
 }
 
 static int64_t run_length(const ls_strides *s)
@@ -63,7 +63,7 @@ void ls_cpu_binary(ls_device *device, ls_binary op, ls_type type, const ls_strid
 {
     job j = job_of(device, op, type, shape, a, b);
     j.y = y;
-    ls_cpu_ranges(device, ls_cpu_elements(&j.strides), LS_CPU_PIECE, 1, binary_range, &j);
+    ls_cpu_ranges(device, ls_strides_elements(&j.strides), LS_CPU_PIECE, 1, binary_range, &j);
 }
 
 /* Gradients of n <= RUN results of one run, the first of them result `at`, as reals. */
@@ -104,7 +104,7 @@ static void backward_total_range(void *context, int64_t begin, int64_t end)
     const int64_t length = run_length(&j->strides);
     double g[RUN];
     for (int64_t piece = begin; piece < end; piece++) {
-        int64_t at = piece * LS_CPU_PIECE, stop = least(at + LS_CPU_PIECE, ls_cpu_elements(&j->strides));
+        int64_t at = piece * LS_CPU_PIECE, stop = least(at + LS_CPU_PIECE, ls_strides_elements(&j->strides));
         int64_t skip = at % length;
         ls_cpu_cursor cursor = ls_cpu_cursor_at(&j->strides, at / length);
         double total = 0;
@@ -197,7 +197,7 @@ static void backward_parts(ls_device *device, job *j, ls_arena *scratch)
     if (!j->sums)
         return; /* sticky in the arena */
     memset(j->sums, 0, (size_t)count * j->real_size);
-    const int64_t length = s->shape[j->axis], cost = ls_cpu_elements(s) / length;
+    const int64_t length = s->shape[j->axis], cost = ls_strides_elements(s) / length;
     int64_t piece = LS_CPU_PIECE / (cost > 0 ? cost : 1);
     if (j->axis == s->ndim - 1 && piece < 64)
         piece = 64; /* not below a few cache lines of a run */
@@ -207,7 +207,7 @@ static void backward_parts(ls_device *device, job *j, ls_arena *scratch)
 
 static void backward_total(ls_device *device, job *j, ls_arena *scratch)
 {
-    const int64_t n = ls_cpu_elements(&j->strides), pieces = (n + LS_CPU_PIECE - 1) / LS_CPU_PIECE;
+    const int64_t n = ls_strides_elements(&j->strides), pieces = (n + LS_CPU_PIECE - 1) / LS_CPU_PIECE;
     j->partial = ls_arena_array(scratch, double, pieces);
     if (!j->partial)
         return; /* sticky in the arena */
@@ -229,7 +229,7 @@ static void operand_backward(ls_device *device, job *j, ls_arena *scratch)
     }
     ls_mark mark = ls_arena_mark(scratch);
     if (!repeated)
-        ls_cpu_ranges(device, ls_cpu_elements(s), LS_CPU_PIECE, 1, backward_range, j);
+        ls_cpu_ranges(device, ls_strides_elements(s), LS_CPU_PIECE, 1, backward_range, j);
     else if (own)
         backward_parts(device, j, scratch);
     else
@@ -240,7 +240,7 @@ static void operand_backward(ls_device *device, job *j, ls_arena *scratch)
 void ls_cpu_binary_backward(ls_device *device, ls_binary op, ls_type type, const ls_strides *shape, const void *a,
                             const void *b, const void *dy, void *da, void *db, ls_arena *scratch)
 {
-    if (ls_cpu_elements(shape) == 0)
+    if (ls_strides_elements(shape) == 0)
         return;
     job j = job_of(device, op, type, shape, a, b);
     j.dy = dy;

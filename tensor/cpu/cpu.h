@@ -4,6 +4,7 @@
 #include "tensor/cpu/vector/kernels.h"
 #include "tensor/device.h"
 #include "tensor/numerics.h"
+#include "tensor/strides.h"
 
 /* What device->self points to. */
 typedef struct {
@@ -23,10 +24,6 @@ typedef void (*ls_cpu_range)(void *context, int64_t begin, int64_t end);
 void ls_cpu_ranges(ls_device *device, int64_t count, int64_t piece, int64_t cost, ls_cpu_range f, void *context);
 enum { LS_CPU_PIECE = 16384, LS_CPU_WORTH = 32768 }; /* elements: one range; the least work that wakes the team */
 
-/* The same loop with fewer dimensions: those of size 1 dropped, neighbours merged where both operands allow it; at
- * least one dimension is left. */
-ls_strides ls_cpu_collapse(const ls_strides *strides);
-int64_t ls_cpu_elements(const ls_strides *strides);
 /* Where a walk over the rows (all dimensions but the last) stands, as offsets of the row's first elements. */
 typedef struct {
     const ls_strides *strides;

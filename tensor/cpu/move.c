@@ -65,8 +65,8 @@ static void copy_range(void *context, int64_t begin, int64_t end)
 
 void ls_cpu_copy_strided(ls_device *device, ls_type type, const ls_strides *shape, const void *x, void *y)
 {
-    job j = {.strides = ls_cpu_collapse(shape), .size = ls_type_size(type), .from = x, .to = y};
-    ls_cpu_ranges(device, ls_cpu_elements(&j.strides), LS_CPU_PIECE, 1, copy_range, &j);
+    job j = {.strides = ls_strides_collapse(shape), .size = ls_type_size(type), .from = x, .to = y};
+    ls_cpu_ranges(device, ls_strides_elements(&j.strides), LS_CPU_PIECE, 1, copy_range, &j);
 }
 
 /* x[by stride_a] += y[by stride_b]. Where a run is not dense, its elements are gathered, added and scattered. */
@@ -105,9 +105,9 @@ static void add_range(void *context, int64_t begin, int64_t end)
 
 void ls_cpu_add_strided(ls_device *device, ls_type type, const ls_strides *shape, const void *y, void *x)
 {
-    job j = {.kernels = ls_cpu_kernels_of(device, type), .strides = ls_cpu_collapse(shape), .size = ls_type_size(type),
+    job j = {.kernels = ls_cpu_kernels_of(device, type), .strides = ls_strides_collapse(shape), .size = ls_type_size(type),
              .from = y, .to = x};
-    ls_cpu_ranges(device, ls_cpu_elements(&j.strides), LS_CPU_PIECE, 1, add_range, &j);
+    ls_cpu_ranges(device, ls_strides_elements(&j.strides), LS_CPU_PIECE, 1, add_range, &j);
 }
 
 static void gather_range(void *context, int64_t begin, int64_t end)

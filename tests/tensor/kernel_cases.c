@@ -1,6 +1,8 @@
 /* See kernel_cases.h. Rows, columns and strides are odd on purpose: every tail of every loop is run. */
 #include "tests/tensor/kernel_cases.h"
+#include "tests/tensor/reference_device.h"
 
+#include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -379,3 +381,24 @@ const kernel_case kernel_cases[] = {
     {"rotary", run_rotary}, {"move", run_move}, {"flat buffers", run_flat},
 };
 const int kernel_case_count = sizeof kernel_cases / sizeof *kernel_cases;
+
+/* Numbers of at most `size` may differ by `relative` of their size and, near 0, by `absolute`. */
+void kernel_output_compare(const kernel_output *want, const kernel_output *got, ls_type type, double relative, double absolute)
+{
+    cr_assert_eq(got->arrays, want->arrays);
+    for (int i = 0; i < want->arrays; i++) {
+        const ls_type own = want->array[i].type;
+        const char *w = want->bytes + want->array[i].at, *g = got->bytes + got->array[i].at;
+        if (own == LS_I32) {
+            cr_assert_eq(memcmp(w, g, (size_t)want->array[i].count * 4), 0, "%s %d", want->array[i].entry,
+                         want->array[i].variant);
+            continue;
+        }
+        for (int64_t k = 0; k < want->array[i].count; k++) {
+            double a = reference_get(own, w, k), b = reference_get(own, g, k);
+            cr_assert((isnan(a) && isnan(b)) || a == b || fabs(a - b) <= relative * fabs(a) + absolute,
+                      "%s %d, %s: element %d of %d is %.9g, not %.9g", want->array[i].entry, want->array[i].variant,
+                      ls_type_name(type), (int)k, (int)want->array[i].count, b, a);
+        }
+    }
+}

@@ -29,3 +29,6 @@ extern const int kernel_case_count;
 
 kernel_output kernel_output_create(void);
 void kernel_output_free(kernel_output *out);
+/* Fails the test where numbers differ by more than `relative` of their size and, near 0, `absolute`; a NaN agrees with a NaN
+ * alone. */
+void kernel_output_compare(const kernel_output *want, const kernel_output *got, ls_type type, double relative, double absolute);

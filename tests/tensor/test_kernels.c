@@ -58,27 +58,6 @@ Test(kernels, threads_do_not_change_a_bit)
                 same(&kernel_cases[c], LS_NUMERICS_GENERIC, threads, types[t], threads == 2 ? 40001 : 70000);
 }
 
-/* Numbers of at most `size` may differ by `relative` of their size and, near 0, by `absolute`. */
-static void compare(const kernel_output *want, const kernel_output *got, ls_type type, double relative, double absolute)
-{
-    cr_assert_eq(got->arrays, want->arrays);
-    for (int i = 0; i < want->arrays; i++) {
-        const ls_type own = want->array[i].type;
-        const char *w = want->bytes + want->array[i].at, *g = got->bytes + got->array[i].at;
-        if (own == LS_I32) {
-            cr_assert_eq(memcmp(w, g, (size_t)want->array[i].count * 4), 0, "%s %d", want->array[i].entry,
-                         want->array[i].variant);
-            continue;
-        }
-        for (int64_t k = 0; k < want->array[i].count; k++) {
-            double a = reference_get(own, w, k), b = reference_get(own, g, k);
-            cr_assert((isnan(a) && isnan(b)) || a == b || fabs(a - b) <= relative * fabs(a) + absolute,
-                      "%s %d, %s: element %d of %d is %.9g, not %.9g", want->array[i].entry, want->array[i].variant,
-                      ls_type_name(type), (int)k, (int)want->array[i].count, b, a);
-        }
-    }
-}
-
 /* Every entry but the flat buffers against loops in f64 that were written apart from it. */
 Test(kernels, values_are_those_of_the_naive_device)
 {
@@ -90,7 +69,7 @@ Test(kernels, values_are_those_of_the_naive_device)
                 kernel_output want = kernel_output_create();
                 kernel_cases[c].run(reference_device(), types[t], sizes[s], &want);
                 kernel_output got = run(&kernel_cases[c], ls_cpu_best_level(), 1, types[t], sizes[s]);
-                compare(&want, &got, types[t], relative[t], absolute[t]);
+                kernel_output_compare(&want, &got, types[t], relative[t], absolute[t]);
                 kernel_output_free(&want), kernel_output_free(&got);
             }
 }

@@ -1,0 +1,193 @@
+/* The CUDA device: its table, its one stream, and its errors. */
+#include "tensor/cuda/cuda.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- errors ---- */
+
+void ls_cuda_raise(ls_cuda *cuda, ls_status status, const char *sentence)
+{
+    if (cuda->status != LS_OK)
+        return;
+    cuda->status = status;
+    snprintf(cuda->sentence, sizeof cuda->sentence, "%s", sentence);
+}
+
+void ls_cuda_failed(ls_cuda *cuda, cudaError_t error, const char *what)
+{
+    char text[sizeof cuda->sentence];
+    if (error == cudaSuccess)
+        return;
+    snprintf(text, sizeof text, "cuda: device %d: %.120s: %s (%s); CUDA_LAUNCH_BLOCKING=1 names the call it was in", cuda->number, what,
+             cudaGetErrorString(error), cudaGetErrorName(error));
+    ls_cuda_raise(cuda, error == cudaErrorMemoryAllocation ? LS_EMEM : LS_EIO, text);
+}
+
+void ls_cuda_wait(ls_cuda *cuda)
+{
+    ls_cuda_failed(cuda, cudaStreamSynchronize(cuda->stream), "waiting for kernels and copies");
+    cuda->pinned_used = 0;
+}
+
+ls_status ls_cuda_status(ls_device *device)
+{
+    const ls_cuda *cuda = static_cast<const ls_cuda *>(device->self);
+    return cuda->status == LS_OK ? LS_OK : ls_fail(cuda->status, "%s", cuda->sentence);
+}
+
+ls_status ls_cuda_synchronize(ls_device *device)
+{
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    ls_cuda_wait(cuda);
+    const ls_status status = cuda->status;
+    cuda->status = LS_OK;
+    return status == LS_OK ? LS_OK : ls_fail(status, "%s", cuda->sentence);
+}
+
+bool ls_cuda_shared(ls_cuda *cuda, const void *kernel, size_t bytes, const char *name)
+{
+    char text[sizeof cuda->sentence];
+    if (bytes > (size_t)cuda->shared_most) {
+        snprintf(text, sizeof text, "cuda: %.80s needs %zu bytes of shared memory in a block, and device %d has %d; narrower heads need less", name, bytes, cuda->number, cuda->shared_most);
+        ls_cuda_raise(cuda, LS_ESHAPE, text);
+        return false;
+    }
+    if (bytes > 48 << 10)
+        ls_cuda_failed(cuda, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes), name);
+    return cuda->status == LS_OK;
+}
+
+/* ---- memory ---- */
+
+/* Managed memory: zeros that take no room until they are written, and that the host can read once the device is done. */
+static ls_status allocate(ls_device *device, size_t bytes, void **block)
+{
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    const size_t size = bytes ? bytes : 1;
+    void *memory = NULL;
+    *block = NULL;
+    if (cuda->owned == LS_CUDA_RANGES)
+        return ls_fail(LS_EMEM, "cuda: more than %d blocks of memory", LS_CUDA_RANGES);
+    cudaError_t error = cudaMallocManaged(&memory, size, cudaMemAttachGlobal);
+    if (error == cudaSuccess)
+        error = cudaMemsetAsync(memory, 0, size, cuda->stream);
+    if (error != cudaSuccess) {
+        size_t left = 0, all = 0;
+        cudaGetLastError(); /* forgets it: it is told here */
+        cudaMemGetInfo(&left, &all);
+        return ls_fail(LS_EMEM, "cuda: %.2f GiB asked for, %.2f of %.2f GiB free (%s); lower the model's size, batch.grain or batch.tokens",
+                       (double)bytes / 0x1p30, (double)left / 0x1p30, (double)all / 0x1p30, cudaGetErrorString(error));
+    }
+    cuda->own[cuda->owned].begin = static_cast<char *>(memory);
+    cuda->own[cuda->owned++].end = static_cast<char *>(memory) + size;
+    *block = memory;
+    return LS_OK;
+}
+
+static void release(ls_device *device, void *block, size_t bytes)
+{
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    (void)bytes;
+    for (int i = 0; i < cuda->owned; i++)
+        if (cuda->own[i].begin == block) {
+            cudaStreamSynchronize(cuda->stream); /* a kernel may be writing there */
+            cudaFree(block);
+            cuda->own[i] = cuda->own[--cuda->owned];
+            return;
+        }
+}
+
+/* ---- life ---- */
+
+static void device_free(ls_device *device)
+{
+    if (!device)
+        return;
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    if (cuda) {
+        if (cuda->stream)
+            cudaStreamSynchronize(cuda->stream);
+        ls_cuda_scratch_free(cuda);
+        if (cuda->pinned)
+            cudaFreeHost(cuda->pinned);
+        if (cuda->stream)
+            cudaStreamDestroy(cuda->stream);
+        free(cuda);
+    }
+    free(device);
+}
+
+static void fill_table(ls_device *t)
+{
+    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->synchronize = ls_cuda_synchronize;
+    t->unary = ls_cuda_unary, t->unary_backward = ls_cuda_unary_backward;
+    t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;
+    t->where = ls_cuda_where, t->where_backward = ls_cuda_where_backward;
+    t->cast = ls_cuda_cast, t->add_to = ls_cuda_add_to, t->fill = ls_cuda_fill;
+    t->dropout = ls_cuda_dropout, t->gumbel = ls_cuda_gumbel;
+    t->reduce = ls_cuda_reduce, t->reduce_backward = ls_cuda_reduce_backward;
+    t->top_k = ls_cuda_top_k, t->sort = ls_cuda_sort;
+    t->scatter_add_elements = ls_cuda_scatter_add_elements, t->cumulative_sum = ls_cuda_cumulative_sum;
+    t->softmax = ls_cuda_softmax, t->softmax_backward = ls_cuda_softmax_backward;
+    t->norm = ls_cuda_norm, t->norm_backward = ls_cuda_norm_backward, t->sum_rows = ls_cuda_sum_rows;
+    t->rotary = ls_cuda_rotary;
+    t->copy_strided = ls_cuda_copy_strided, t->add_strided = ls_cuda_add_strided;
+    t->gather_rows = ls_cuda_gather_rows, t->scatter_add_rows = ls_cuda_scatter_add_rows;
+    t->matmul = ls_cuda_matmul;
+    t->attention = ls_cuda_attention, t->attention_backward = ls_cuda_attention_backward;
+    t->cross_entropy = ls_cuda_cross_entropy;
+    t->element_loss = ls_cuda_element_loss, t->element_loss_backward = ls_cuda_element_loss_backward;
+    t->row_loss = ls_cuda_row_loss, t->row_loss_backward = ls_cuda_row_loss_backward;
+    t->cosine = ls_cuda_cosine, t->cosine_backward = ls_cuda_cosine_backward;
+    t->conv = ls_cuda_conv, t->conv_input = ls_cuda_conv_input, t->conv_weight = ls_cuda_conv_weight;
+    t->pool = ls_cuda_pool, t->pool_backward = ls_cuda_pool_backward;
+    t->upsample = ls_cuda_upsample, t->upsample_backward = ls_cuda_upsample_backward;
+    t->group_norm = ls_cuda_group_norm, t->group_norm_backward = ls_cuda_group_norm_backward;
+    t->carry = ls_cuda_carry, t->chunk_squares = ls_cuda_chunk_squares;
+    t->optimizer_step = ls_cuda_optimizer_step, t->average = ls_cuda_average;
+}
+
+static ls_status open_device(ls_cuda *cuda, int number)
+{
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess || count == 0)
+        return ls_fail(LS_ENOTFOUND, "cuda: no device here (%s); `nvidia-smi` shows what the driver sees", cudaGetErrorString(error));
+    if (number < 0 || number >= count)
+        return ls_fail(LS_EARG, "cuda: device %d of %d asked for", number, count);
+    cuda->number = number;
+    error = cudaSetDevice(number);
+    if (error == cudaSuccess)
+        error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&cuda->shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, number);
+    cuda->pinned_size = (size_t)8 << 20;
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&cuda->pinned, cuda->pinned_size);
+    ls_cuda_failed(cuda, error, "opening it");
+    return cuda->status == LS_OK ? LS_OK : ls_fail(cuda->status, "%s", cuda->sentence);
+}
+
+extern "C" ls_status ls_device_create_cuda(ls_device **out, ls_team *team, int number)
+{
+    *out = NULL;
+    ls_device *device = static_cast<ls_device *>(calloc(1, sizeof *device));
+    ls_cuda *cuda = static_cast<ls_cuda *>(calloc(1, sizeof *cuda));
+    if (!device || !cuda) {
+        free(device);
+        free(cuda);
+        return ls_fail(LS_EMEM, "cuda: no memory for the device's table");
+    }
+    fill_table(device);
+    device->self = cuda;
+    device->team = team;
+    const ls_status status = open_device(cuda, number);
+    if (status != LS_OK) {
+        device_free(device);
+        return status;
+    }
+    *out = device;
+    return LS_OK;
+}

@@ -1,0 +1,133 @@
+/* Elementwise entries: each thread computes 16 bytes of the result, by one load of each operand where all are aligned.
+ * An element is computed alone, so its bits do not depend on that. */
+#include "tensor/cuda/functions.cuh"
+#include "tensor/cuda/map.cuh"
+
+template <typename T> static void unary(ls_device *device, int op, int64_t n, double a, double b, const void *x, void *y)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    const W wa = (W)a, wb = (W)b;
+    ls_inputs<T, 1> in = {{call.in<T>(x, n)}};
+    ls_map(call, n, in, call.out<T>(y, n), [=] __device__(int64_t, const W *v) { return ls_unary_value(op, wa, wb, v[0]); });
+}
+
+void ls_cuda_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y)
+{
+    LS_CUDA_TYPED(type, unary, device, (int)op, n, a, b, x, y);
+}
+
+template <typename T> static void unary_backward(ls_device *device, int op, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    const W wa = (W)a, wb = (W)b;
+    T *to = call.into<T>(dx, n);
+    ls_inputs<T, 4> in = {{call.in<T>(x, n), call.in<T>(y, n), call.in<T>(dy, n), to}};
+    ls_map(call, n, in, to, [=] __device__(int64_t, const W *v) { return v[3] + v[2] * ls_unary_slope(op, wa, wb, v[0], v[1]); });
+}
+
+void ls_cuda_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx)
+{
+    LS_CUDA_TYPED(type, unary_backward, device, (int)op, n, a, b, x, y, dy, dx);
+}
+
+/* ---- choosing, casting, adding, filling ---- */
+
+template <typename T> static void where(ls_device *device, int64_t n, const uint8_t *condition, const void *a, const void *b, void *y)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    const uint8_t *first = call.in<uint8_t>(condition, n);
+    ls_inputs<T, 2> in = {{call.in<T>(a, n), call.in<T>(b, n)}};
+    ls_map(call, n, in, call.out<T>(y, n), [=] __device__(int64_t i, const W *v) { return first[i] ? v[0] : v[1]; });
+}
+
+void ls_cuda_where(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *a, const void *b, void *y)
+{
+    LS_CUDA_TYPED(type, where, device, n, condition, a, b, y);
+}
+
+/* to += dy where the condition is `side` */
+template <typename T> static void where_side(ls_cuda_call &call, int64_t n, bool side, const uint8_t *condition, const T *dy, T *to)
+{
+    typedef ls_wide<T> W;
+    if (!to)
+        return;
+    ls_inputs<T, 2> in = {{dy, to}};
+    ls_map(call, n, in, to, [=] __device__(int64_t i, const W *v) { return (condition[i] != 0) == side ? v[1] + v[0] : v[1]; });
+}
+
+template <typename T> static void where_backward(ls_device *device, int64_t n, const uint8_t *condition, const void *dy, void *da, void *db)
+{
+    ls_cuda_call call(device);
+    const uint8_t *first = call.in<uint8_t>(condition, n);
+    const T *from = call.in<T>(dy, n);
+    where_side(call, n, true, first, from, call.into<T>(da, n));
+    where_side(call, n, false, first, from, call.into<T>(db, n));
+}
+
+void ls_cuda_where_backward(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *dy, void *da, void *db)
+{
+    LS_CUDA_TYPED(type, where_backward, device, n, condition, dy, da, db);
+}
+
+/* f64 to bf16 goes by f32, as on the CPU. */
+template <typename T, typename U> static void cast_to(ls_cuda_call &call, int64_t n, const T *x, U *y)
+{
+    ls_each(call, n, [=] __device__(int64_t i) { ls_put(y, i, (ls_wide<U>)ls_get(x, i)); });
+}
+
+template <typename T> static void cast(ls_device *device, ls_type to, int64_t n, const void *x, void *y)
+{
+    ls_cuda_call call(device);
+    const T *from = call.in<T>(x, n);
+    if (to == LS_F32)
+        cast_to(call, n, from, call.out<float>(y, n));
+    else if (to == LS_BF16)
+        cast_to(call, n, from, call.out<ls_bf16>(y, n));
+    else
+        cast_to(call, n, from, call.out<double>(y, n));
+}
+
+void ls_cuda_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y)
+{
+    if (from != to) {
+        LS_CUDA_TYPED(from, cast, device, to, n, x, y);
+        return;
+    }
+    ls_cuda_call call(device);
+    const size_t bytes = (size_t)n * ls_type_size(from);
+    const char *source = call.in<char>(x, (int64_t)bytes);
+    char *target = call.out<char>(y, (int64_t)bytes);
+    if (call.ready() && bytes)
+        ls_cuda_failed(call.cuda, cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToDevice, call.stream), "copying");
+}
+
+template <typename T> static void add_to(ls_device *device, int64_t n, const void *x, void *y)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    T *to = call.into<T>(y, n);
+    ls_inputs<T, 2> in = {{call.in<T>(x, n), to}};
+    ls_map(call, n, in, to, [=] __device__(int64_t, const W *v) { return v[1] + v[0]; });
+}
+
+void ls_cuda_add_to(ls_device *device, ls_type type, int64_t n, const void *x, void *y)
+{
+    LS_CUDA_TYPED(type, add_to, device, n, x, y);
+}
+
+template <typename T> static void fill(ls_device *device, int64_t n, double value, void *y)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    const W number = (W)value;
+    ls_inputs<T, 0> in = {};
+    ls_map(call, n, in, call.out<T>(y, n), [=] __device__(int64_t, const W *) { return number; });
+}
+
+void ls_cuda_fill(ls_device *device, ls_type type, int64_t n, double value, void *y)
+{
+    LS_CUDA_TYPED(type, fill, device, n, value, y);
+}

@@ -1,0 +1,14 @@
+# tensor/cuda/, on the emulation; and on a machine with nvcc the same tests as a true CUDA program, which says that it is
+# skipped where there is no device. Sanitizer builds leave it out: the emulation checks every access of a kernel itself.
+if(NOT LS_TSAN AND NOT LS_SANITIZE)
+  ls_cudahost_library(ls_tensor_cudahost SOURCES ${LS_CUDA_SOURCES})
+  target_link_libraries(ls_tensor_cudahost INTERFACE ls_tensor) # not its flags, which are for C
+  ls_test(tensor/test_cuda SOURCES tensor/kernel_cases.c ${LS_OPERATORS} KNOWS ls_tensor_cudahost ENVIRONMENT "CUDAHOST_SEED=0")
+endif()
+if(LS_CUDA_FOUND)
+  add_executable(tensor_cuda_hardware tensor/test_cuda.c tensor/kernel_cases.c ${LS_OPERATORS})
+  target_compile_options(tensor_cuda_hardware PRIVATE -Wno-pedantic -Wno-missing-prototypes -Wno-conversion -Wno-shadow)
+  target_link_libraries(tensor_cuda_hardware PRIVATE ls_flags PkgConfig::CRITERION ls_tensor_cuda)
+  add_test(NAME tensor/cuda_hardware COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tensor/cuda_hardware.sh $<TARGET_FILE:tensor_cuda_hardware>)
+  set_tests_properties(tensor/cuda_hardware PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77 ENVIRONMENT "LS_SOURCE=${CMAKE_SOURCE_DIR}")
+endif()

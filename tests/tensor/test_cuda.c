@@ -1,0 +1,244 @@
+/* The CUDA device on the emulation of tests/cudahost/: its kernels against the naive device, in all three types, over
+ * sizes around warps, blocks and nothing at all; every operator's description; and its memory and errors. */
+#include "tests/tensor/kernel_cases.h"
+#include "tests/tensor/operator_checks.h"
+#include "tests/tensor/reference_device.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef LS_CUDAHOST
+#include <cudahost.h>
+#endif
+
+static ls_device *device, *cpu;
+static ls_team *team;
+
+static void make_devices(void)
+{
+    cr_assert_eq(ls_team_create(&team, 1, 1), LS_OK);
+    cr_assert_eq(ls_device_create_cpu(&cpu, team), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_device_create_cuda(&device, team, 0), LS_OK, "%s", ls_fail_sentence());
+}
+
+static void free_devices(void)
+{
+    cr_expect_eq(device->synchronize(device), LS_OK, "%s", ls_fail_sentence());
+    device->free(device);
+    cpu->free(cpu);
+    ls_team_free(team);
+}
+
+TestSuite(cuda, .init = make_devices, .fini = free_devices);
+
+static const ls_type types[] = {LS_F32, LS_BF16, LS_F64};
+
+/* Every entry but the products; flat buffers, which the naive device has not got, against the CPU's. */
+Test(cuda, kernels_agree_with_the_naive_device)
+{
+    static const int64_t sizes[] = {0, 1, 17, 700, 2101};
+    static const double relative[] = {1e-5, 2e-2, 1e-9}, absolute[] = {2e-5, 4e-2, 1e-9};
+    for (int c = 0; c < kernel_case_count; c++)
+        for (int t = 0; t < 3; t++)
+            for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+                kernel_output want = kernel_output_create(), got = kernel_output_create();
+                kernel_cases[c].run(c == kernel_case_count - 1 ? cpu : reference_device(), types[t], sizes[s], &want);
+                kernel_cases[c].run(device, types[t], sizes[s], &got);
+                cr_assert_eq(device->synchronize(device), LS_OK, "%s, n = %d: %s", kernel_cases[c].name, (int)sizes[s], ls_fail_sentence());
+                kernel_output_compare(&want, &got, types[t], relative[t], absolute[t]);
+                kernel_output_free(&want), kernel_output_free(&got);
+            }
+}
+
+static void for_each_case(void (*f)(const operator_description *d, const operator_case *c))
+{
+    for (const operator_description *const *family = operator_families; *family; family++)
+        for (const operator_description *d = *family; d->name; d++)
+            for (const operator_case *c = d->cases; c->what; c++)
+                f(d, c);
+}
+
+static void value_is_the_formula(const operator_description *d, const operator_case *c)
+{
+    check_value(d, c, device);
+}
+
+Test(cuda, values_in_f64_are_their_formulas)
+{
+    for_each_case(value_is_the_formula);
+}
+
+static void agrees_in_f32(const operator_description *d, const operator_case *c)
+{
+    check_agreement(d, c, device, LS_F32, d->rounds ? 2e-2 : 1e-5);
+}
+
+static void agrees_in_bf16(const operator_description *d, const operator_case *c)
+{
+    check_agreement(d, c, device, LS_BF16, 2e-2);
+}
+
+Test(cuda, values_and_gradients_in_f32_agree_with_f64)
+{
+    for_each_case(agrees_in_f32);
+}
+
+Test(cuda, values_and_gradients_in_bf16_agree_with_f64)
+{
+    for_each_case(agrees_in_bf16);
+}
+
+/* ---- products and attention on shapes that the descriptions leave out ---- */
+
+static void *drawn(ls_type type, int64_t n, uint32_t seed)
+{
+    const ls_random stream = {.seed = seed, .purpose = LS_RANDOM_TASK};
+    void *x = malloc((size_t)(n + 1) * ls_type_size(type));
+    for (int64_t i = 0; i < n; i++)
+        reference_put(type, x, i, 2 * (double)ls_random_uniform(&stream, (uint64_t)i) - 1);
+    return x;
+}
+
+/* Both transposes, odd sizes beyond one tile, rows that stand apart, a batch, all that may end a product. */
+Test(cuda, products_agree_with_the_naive_device)
+{
+    static const int64_t sizes[][3] = {{1, 1, 1}, {67, 129, 35}, {64, 64, 16}, {3, 200, 0}, {130, 2, 70}};
+    enum { BATCH = 2, ROOM = 2 * 140 * 210 };
+    for (int n = 0; n < 5; n++)
+        for (int v = 0; v < 8; v++) {
+            const ls_type type = v & 4 ? LS_BF16 : LS_F32, type_c = v % 3 == 1 ? LS_F32 : type;
+            ls_matmul_args args = {.batch = BATCH, .m = sizes[n][0], .n = sizes[n][1], .k = sizes[n][2], .trans_a = v & 1, .trans_b = v & 2, .accumulate = v % 3 == 0,
+                                   .type_ab = type, .type_c = type_c, .type_bias = LS_F32, .activation = (ls_activation)(v % 5)};
+            args.lda = (args.trans_a ? args.m : args.k) + 3, args.ldb = (args.trans_b ? args.k : args.n) + 1, args.ldc = args.n + 2;
+            args.stride_a = v & 1 ? 0 : 140 * 210, args.stride_b = 140 * 210, args.stride_c = args.m * args.ldc;
+            args.a = drawn(type, ROOM, 1), args.b = drawn(type, ROOM, 2), args.bias = drawn(LS_F32, args.n, 3);
+            void *c[2] = {drawn(type_c, ROOM, 4), drawn(type_c, ROOM, 4)}, *pre[2] = {drawn(type_c, ROOM, 5), drawn(type_c, ROOM, 5)};
+            for (int d = 0; d < 2; d++) {
+                ls_device *on = d ? device : reference_device();
+                args.c = c[d], args.pre = v == 5 ? NULL : pre[d];
+                cr_assert_eq(on->matmul(on, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+            }
+            const double bound = type_c == LS_BF16 ? 2e-2 : 2e-5;
+            for (int64_t i = 0; i < ROOM; i++) {
+                const double want = reference_get(type_c, c[0], i), got = reference_get(type_c, c[1], i), before = reference_get(type_c, pre[0], i);
+                cr_assert_float_eq(got, want, bound * (1 + fabs(want)), "shape %d, variant %d: element %d is %g, not %g", n, v, (int)i, got, want);
+                cr_assert_float_eq(reference_get(type_c, pre[1], i), before, bound * (1 + fabs(before)), "shape %d, variant %d: element %d before the activation", n, v, (int)i);
+            }
+            free((void *)args.a), free((void *)args.b), free((void *)args.bias);
+            free(c[0]), free(c[1]), free(pre[0]), free(pre[1]);
+        }
+}
+
+enum { HEADS = 4, KV_HEADS = 2, WIDTH = 24 };
+
+/* Forward and backward of rows of `length` positions, into out [length, HEADS, WIDTH] and gradients. */
+static void attend(int64_t length, const int32_t *segments, const float *q, const float *k, const float *v, const float *dout, float *out, float *dq, float *dk, float *dv)
+{
+    float *lse = malloc(sizeof *lse * (size_t)(length * HEADS));
+    ls_attention_args args = {.type = LS_F32, .batch = 1, .queries = length, .keys = length, .heads = HEADS, .kv_heads = KV_HEADS, .width = WIDTH, .causal = true, .window = 50,
+                              .scale = 0.2, .segments = segments, .q = q, .k = k, .v = v, .out = out, .lse = lse, .dout = dout, .dq = dq, .dk = dk, .dv = dv};
+    cr_assert_eq(device->attention(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(device->attention_backward(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+    free(lse);
+}
+
+Test(cuda, packed_rows_give_the_bits_of_their_parts)
+{
+    static const int64_t part[] = {45, 1, 70};
+    enum { ALL = 116, Q = ALL * HEADS * WIDTH, K = ALL * KV_HEADS * WIDTH };
+    int32_t segments[ALL];
+    float *q = drawn(LS_F32, Q, 1), *k = drawn(LS_F32, K, 2), *v = drawn(LS_F32, K, 3), *dout = drawn(LS_F32, Q, 4);
+    float *packed[4], *alone[4];
+    for (int i = 0; i < 4; i++)
+        packed[i] = calloc(Q, sizeof(float)), alone[i] = calloc(Q, sizeof(float));
+    for (int64_t p = 0, at = 0; p < 3; at += part[p++]) {
+        const int64_t to_q = at * HEADS * WIDTH, to_k = at * KV_HEADS * WIDTH;
+        for (int64_t i = 0; i < part[p]; i++)
+            segments[at + i] = (int32_t)p;
+        attend(part[p], NULL, q + to_q, k + to_k, v + to_k, dout + to_q, alone[0] + to_q, alone[1] + to_q, alone[2] + to_k, alone[3] + to_k);
+    }
+    attend(ALL, segments, q, k, v, dout, packed[0], packed[1], packed[2], packed[3]);
+    for (int i = 0; i < 4; i++) {
+        cr_expect_eq(memcmp(packed[i], alone[i], (i < 2 ? Q : K) * sizeof(float)), 0, "array %d", i);
+        free(packed[i]), free(alone[i]);
+    }
+    free(q), free(k), free(v), free(dout);
+}
+
+/* ---- the table, memory, order, errors ---- */
+
+Test(cuda, no_function_of_the_table_is_missing)
+{
+    const char *table = (const char *)device;
+    for (size_t at = offsetof(ls_device, free); at < sizeof *device; at += sizeof(void (*)(void))) {
+        void (*function)(void);
+        memcpy(&function, table + at, sizeof function);
+        cr_expect(function != NULL, "the one at byte %d of the table, which has %d", (int)at, (int)sizeof *device);
+    }
+}
+
+/* Nothing is copied or waited for between calls on the device's own memory: the host sees the results after synchronize. */
+Test(cuda, own_memory_is_read_after_synchronize)
+{
+    enum { N = 1000 };
+    void *block;
+    cr_assert_eq(device->allocate(device, 2 * N * sizeof(float), &block), LS_OK, "%s", ls_fail_sentence());
+    float *x = block, *y = x + N;
+    cr_assert_eq(device->synchronize(device), LS_OK);
+    for (int i = 0; i < 2 * N; i++)
+        cr_assert_eq(x[i], 0);
+    device->fill(device, LS_F32, N, 3, x);
+    for (int i = 0; i < 5; i++)
+        device->add_to(device, LS_F32, N, x, y);
+    cr_assert_eq(device->synchronize(device), LS_OK);
+    for (int i = 0; i < N; i++)
+        cr_assert_eq(y[i], 15);
+    device->release(device, block, 2 * N * sizeof(float));
+}
+
+Test(cuda, memory_that_is_not_to_be_had_says_what_is_free)
+{
+    void *block;
+    cr_assert_eq(device->allocate(device, (size_t)1 << 50, &block), LS_EMEM);
+    cr_assert_null(block);
+    cr_expect_not_null(strstr(ls_fail_sentence(), "1048576.00 GiB asked for"), "%s", ls_fail_sentence());
+    cr_expect_not_null(strstr(ls_fail_sentence(), "GiB free"), "%s", ls_fail_sentence());
+    cr_expect_not_null(strstr(ls_fail_sentence(), "batch.grain"), "%s", ls_fail_sentence());
+    cr_expect_eq(device->synchronize(device), LS_OK, "the device goes on: %s", ls_fail_sentence());
+}
+
+Test(cuda, heads_too_wide_for_shared_memory_are_refused)
+{
+    enum { WIDE = 1024 };
+    float *x = drawn(LS_F32, WIDE, 1), out[WIDE], lse;
+    const ls_attention_args args = {.type = LS_F32, .batch = 1, .queries = 1, .keys = 1, .heads = 1, .kv_heads = 1, .width = WIDE, .scale = 1, .q = x, .k = x, .v = x, .out = out, .lse = &lse};
+    cr_assert_eq(device->attention(device, &args, NULL), LS_ESHAPE);
+    cr_expect_not_null(strstr(ls_fail_sentence(), "bytes of shared memory"), "%s", ls_fail_sentence());
+    cr_expect_eq(device->synchronize(device), LS_ESHAPE, "kept until somebody asks");
+    cr_expect_eq(device->synchronize(device), LS_OK);
+    free(x);
+}
+
+#ifdef LS_CUDAHOST
+/* Orders of blocks, warps and queued work that CUDA allows: the same bits. */
+Test(cuda, no_order_changes_a_bit)
+{
+    for (int c = 0; c < kernel_case_count; c++) {
+        kernel_output want = kernel_output_create();
+        cudahost_seed(0);
+        kernel_cases[c].run(device, LS_F32, 301, &want);
+        for (uint64_t seed = 1; seed <= 3; seed++) {
+            kernel_output got = kernel_output_create();
+            cr_assert_eq(device->synchronize(device), LS_OK);
+            cudahost_seed(seed);
+            kernel_cases[c].run(device, LS_F32, 301, &got);
+            cr_assert_eq(memcmp(want.bytes, got.bytes, want.used), 0, "%s: seed %d", kernel_cases[c].name, (int)seed);
+            kernel_output_free(&got);
+        }
+        kernel_output_free(&want);
+    }
+}
+#endif
