@@ -40,4 +40,6 @@ ls_test(train/tasks/test_classify SOURCES train/run_fixture.c shell.c KNOWS ls_c
 ls_test(train/test_ema SOURCES train/run_fixture.c shell.c KNOWS ls_train TIMEOUT 200)
 ls_test(train/test_best SOURCES train/run_fixture.c shell.c KNOWS ls_train m TIMEOUT 200)
 ls_test(train/test_table SOURCES train/run_fixture.c shell.c KNOWS ls_train TIMEOUT 200)
+ls_test(train/test_sft_golden SOURCES train/run_fixture.c shell.c KNOWS ls_base PkgConfig::JANSSON m TIMEOUT 400)
+add_dependencies(train_test_sft_golden lockstep)
 ls_test(train/test_foreign_weights KNOWS ls_train PkgConfig::JANSSON)

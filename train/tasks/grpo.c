@@ -138,7 +138,7 @@ static void grpo_rows(const void *options, ls_data_options *data)
 static ls_status grpo_prepare(void *self)
 {
     grpo *task = self;
-    task->rollout.seconds = 0;
+    task->rollout.seconds = task->rollout.processor_seconds = 0;
     const ls_status status = ls_policy_step_draws(&task->step) ? ls_rollout_draw(&task->rollout) : LS_OK;
     if (status != LS_OK)
         return status;
@@ -226,6 +226,7 @@ static const ls_measure measures[] = {
     {.name = "flat_groups", .value = flat_groups},
     LS_POLICY_TOKEN_MEASURES,
     {.name = "rollout_seconds", .value = ls_policy_rollout_seconds},
+    {.name = "rollout_busy", .value = ls_policy_rollout_busy},
     {0},
 };
 

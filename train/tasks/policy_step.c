@@ -109,8 +109,10 @@ void ls_policy_count_rows(const ls_policy_step *step, double *sums)
         sums[LS_POLICY_SCORE] += (double)r->score[row];
         sums[LS_POLICY_REWARD_SQUARES] += reward * reward;
     }
-    if (step->grain.number == 0)
+    if (step->grain.number == 0) {
         sums[LS_POLICY_SECONDS] = r->seconds;
+        sums[LS_POLICY_BUSY] = r->seconds > 0 ? r->processor_seconds / (r->seconds * ls_team_threads(r->run->device->team)) : 0;
+    }
 }
 
 void ls_policy_count_tokens(const ls_policy_step *step, const float *cost, double clip_low, double clip_high,
@@ -188,4 +190,10 @@ double ls_policy_rollout_seconds(const double *sums, int64_t counted)
 {
     (void)counted;
     return sums[LS_POLICY_SECONDS];
+}
+
+double ls_policy_rollout_busy(const double *sums, int64_t counted)
+{
+    (void)counted;
+    return sums[LS_POLICY_BUSY];
 }

@@ -23,6 +23,7 @@ enum {
     LS_POLICY_K2,
     LS_POLICY_K3,
     LS_POLICY_SECONDS,
+    LS_POLICY_BUSY,
     LS_POLICY_SUMS
 };
 
@@ -68,7 +69,7 @@ enum { LS_POLICY_HELD_OUT_MEASURES = 3 };
 typedef double ls_policy_measure(const double *sums, int64_t counted);
 ls_policy_measure ls_policy_accuracy, ls_policy_ended, ls_policy_length, ls_policy_reward, ls_policy_score,
     ls_policy_reward_std, ls_policy_clip_fraction, ls_policy_ratio, ls_policy_ratio_off, ls_policy_entropy,
-    ls_policy_kl_k1, ls_policy_kl_k2, ls_policy_kl_k3, ls_policy_rollout_seconds;
+    ls_policy_kl_k1, ls_policy_kl_k2, ls_policy_kl_k3, ls_policy_rollout_seconds, ls_policy_rollout_busy;
 /* clang-format off */
 #define LS_POLICY_ANSWER_MEASURES \
     {.name = "accuracy", .higher_is_better = true, .value = ls_policy_accuracy}, \

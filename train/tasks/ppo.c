@@ -212,7 +212,7 @@ static void find_advantages(ppo *task)
 static ls_status ppo_prepare(void *self)
 {
     ppo *task = self;
-    task->rollout.seconds = 0;
+    task->rollout.seconds = task->rollout.processor_seconds = 0;
     if (ls_policy_step_draws(&task->step)) {
         steer_coefficient(task);
         const ls_status status = ls_rollout_draw(&task->rollout);
@@ -327,6 +327,7 @@ static const ls_measure measures[] = {
     LS_POLICY_TOKEN_MEASURES,
     {.name = "kl_coef", .value = kl_coef},
     {.name = "rollout_seconds", .value = ls_policy_rollout_seconds},
+    {.name = "rollout_busy", .value = ls_policy_rollout_busy},
     {0},
 };
 

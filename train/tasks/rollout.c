@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-static double now(void)
+static double seconds_of(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -315,7 +315,7 @@ static ls_status keep_samples(ls_rollout *r)
 ls_status ls_rollout_draw(ls_rollout *r)
 {
     struct ls_rollout_work *w = r->work;
-    const double begin = now();
+    const double begin = seconds_of(CLOCK_MONOTONIC), work = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     ls_status status = ls_agree(r->run->world, draw_mine(r), "rollout");
     for (int64_t rank = 0; rank < r->run->ranks; rank++) {
         const int64_t prompts = rank < w->prompts ? (w->prompts - rank + r->run->ranks - 1) / r->run->ranks : 0;
@@ -331,6 +331,7 @@ ls_status ls_rollout_draw(ls_rollout *r)
     status = ls_agree(r->run->world, keep_samples(r), "samples.jsonl");
     r->run->position += w->prompts;
     r->iteration++;
-    r->seconds = now() - begin;
+    r->seconds = seconds_of(CLOCK_MONOTONIC) - begin;
+    r->processor_seconds = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - work;
     return status;
 }

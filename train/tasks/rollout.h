@@ -66,6 +66,7 @@ typedef struct {
     float *reward, *score; /* [rows]; score: 0 without a reward model */
 
     double seconds;       /* that the last drawing took on this rank */
+    double processor_seconds; /* of all its threads in that time */
     ls_policy_rows batch; /* of a grain */
     struct ls_rollout_work *work;
 } ls_rollout;
