@@ -89,8 +89,10 @@ template <typename T> static void run(ls_device *device, const ls_cross_entropy_
     c.logits = call.scratch<W>(c.rows * tile);
     c.greatest = call.scratch<W>(c.rows), c.sum = call.scratch<W>(c.rows), c.at = call.scratch<W>(c.rows);
     T *slopes = dx || dw ? call.scratch<T>(c.rows * tile) : NULL;
-    if (!call.ready() || c.rows == 0)
+    if (!call.ready())
         return;
+    if (dx && c.vocabulary == 0) /* no tile will write it */
+        ls_each(call, c.rows * c.width, [=] __device__(int64_t i) { dx[i] = 0; });
     for (int64_t begin = 0; begin < c.vocabulary; begin += tile) {
         const int64_t n = c.vocabulary - begin < tile ? c.vocabulary - begin : tile;
         multiply(device, args->type, true, false, true, false, c.rows, n, c.width, c.x, c.width, c.w + begin * c.width, c.width, c.logits, n);

@@ -91,6 +91,18 @@ Test(cuda, values_and_gradients_in_bf16_agree_with_f64)
     for_each_case(agrees_in_bf16);
 }
 
+/* Drawn shapes: odd sizes, ones, a long axis, an empty one (fuzz.h). The bound is that of test_fuzz: drawn numbers may cancel. */
+Test(cuda, drawn_shapes_agree_with_f64)
+{
+    for (const operator_description *const *family = operator_families; *family; family++)
+        for (const operator_description *d = *family; d->name; d++)
+            for (int number = 0; number < 2 * FUZZ_KINDS; number++) {
+                const operator_case c = fuzz_case(d->name, d->draw, number);
+                check_value(d, &c, device);
+                check_agreement(d, &c, device, LS_F32, 2e-2);
+            }
+}
+
 /* ---- products and attention on shapes that the descriptions leave out ---- */
 
 static void *drawn(ls_type type, int64_t n, uint32_t seed)
