@@ -180,6 +180,32 @@ Test(cuda, packed_rows_give_the_bits_of_their_parts)
     free(q), free(k), free(v), free(dout);
 }
 
+/* Longer than the tile that one block sorts, and rows for a block of 1024 threads. */
+Test(cuda, long_rows_agree_with_the_naive_device)
+{
+    enum { N = 2500, WIDTH_OF_ROW = 3, TARGETS = 40, LONG = 17000 };
+    float *x = drawn(LS_F32, LONG, 1), *values[2], *sums[2], *soft[2];
+    int32_t *index[2], *target = malloc(sizeof *target * N);
+    for (int64_t i = 0; i < N; i++)
+        target[i] = i % 7 == 3 ? -1 : (int32_t)(i * i % TARGETS);
+    for (int d = 0; d < 2; d++) {
+        ls_device *on = d ? device : reference_device();
+        values[d] = malloc(sizeof(float) * N), index[d] = malloc(sizeof(int32_t) * N), sums[d] = drawn(LS_F32, TARGETS * WIDTH_OF_ROW, 2), soft[d] = malloc(sizeof(float) * LONG);
+        cr_assert_eq(on->sort(on, LS_F32, 1, N, true, x, values[d], index[d], NULL), LS_OK, "%s", ls_fail_sentence());
+        on->scatter_add_rows(on, LS_F32, LS_F32, N, WIDTH_OF_ROW, TARGETS, target, x, sums[d], NULL);
+        on->softmax(on, LS_F32, true, 1, LONG, x, soft[d]);
+    }
+    cr_expect_eq(memcmp(values[0], values[1], sizeof(float) * N), 0);
+    cr_expect_eq(memcmp(index[0], index[1], sizeof(int32_t) * N), 0);
+    for (int64_t i = 0; i < TARGETS * WIDTH_OF_ROW; i++)
+        cr_assert_float_eq(sums[1][i], sums[0][i], 1e-4, "row %d", (int)(i / WIDTH_OF_ROW));
+    for (int64_t i = 0; i < LONG; i++)
+        cr_assert_float_eq(soft[1][i], soft[0][i], 1e-4, "element %d", (int)i);
+    for (int d = 0; d < 2; d++)
+        free(values[d]), free(index[d]), free(sums[d]), free(soft[d]);
+    free(x), free(target);
+}
+
 /* ---- the table, memory, order, errors ---- */
 
 Test(cuda, no_function_of_the_table_is_missing)
