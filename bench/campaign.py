@@ -128,8 +128,8 @@ def kill(number, how):
 
 
 class Campaign:
-    def __init__(self, folder, build, own_shared_memory):
-        self.folder, self.build, self.own_shared_memory = folder, build, own_shared_memory
+    def __init__(self, folder, build, own_shared_memory, late):
+        self.folder, self.build, self.own_shared_memory, self.late = folder, build, own_shared_memory, late
         self.library = build / "tests" / "libfaulty_disk.so"
         self.measured = {}
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: whoever loses its parent comes to us, and is seen

@@ -110,7 +110,7 @@ def hang(trial, draw, ranks):
     told = job.first(rf"ERROR world: .*rank {rank} \([^)]*\) did not come|rank {rank} was stopped \(", when)
     trial.expect(code is not None, "a silent hang")
     trial.expect(told, f"ended with {code}, and rank {rank} was not named: {job.text()[-800:]}")
-    trial.expect(not told or told - when <= DEADLINE + 5, f"told after {(told or when) - when:.1f} s")
+    trial.expect(not told or told - when <= DEADLINE + trial.campaign.late, f"told after {(told or when) - when:.1f} s")
     newest = trial.check_committed(None)
     _, same = trial.go_on(ranks_again(draw), newest)
     return {"detected": told is not None, "seconds": told and told - when, "same": same, "detail": detail}

@@ -105,52 +105,60 @@ static int remove_one(const char *path, const struct stat *about, int kind, stru
     return 0;
 }
 
-/* "1636106240.0;tcp://...": the first number is the job family of mpirun, its ranks are job 1 of it. 0: not known. */
-static unsigned job_of(const char *session)
+/* Where mpirun keeps what is its own; false: longer than a path. `length`: of the folder of all of this user's. */
+static bool session_folder(char session[PATH_MAX], pid_t mpirun, int *length)
 {
-    char path[PATH_MAX + 16];
+    char host[HOST_NAME_MAX + 1] = "";
+    const char *base = getenv("TMPDIR");
+    gethostname(host, sizeof host - 1);
+    *length = snprintf(session, PATH_MAX, "%s/ompi.%s.%u", base && *base ? base : "/tmp", host, (unsigned)geteuid());
+    if (*length >= PATH_MAX - 32)
+        return false;
+    snprintf(session + *length, PATH_MAX - (size_t)*length, "/pid.%d", (int)mpirun);
+    return true;
+}
+
+/* contact.txt: "1636106240.0;tcp://...": the first number is the job family of mpirun, its ranks are job 1 of it. */
+unsigned ls_leavings_job(pid_t mpirun)
+{
+    char session[PATH_MAX], path[PATH_MAX + 16];
     unsigned long job = 0;
+    int length;
+    if (!session_folder(session, mpirun, &length))
+        return 0;
     snprintf(path, sizeof path, "%s/contact.txt", session);
     FILE *in = fopen(path, "r");
     if (in && fscanf(in, "%lu", &job) != 1)
         job = 0;
     if (in)
         fclose(in);
-    return (unsigned)job;
+    return job ? (unsigned)job + 1 : 0;
 }
 
-static void remove_segments(const char *host, unsigned job)
+static void remove_segments(unsigned job)
 {
-    char begin[HOST_NAME_MAX + 64];
-    snprintf(begin, sizeof begin, "vader_segment.%s.%u.%x.", host, (unsigned)geteuid(), job + 1);
+    char host[HOST_NAME_MAX + 1] = "", vader[HOST_NAME_MAX + 64], window[HOST_NAME_MAX + 64];
+    gethostname(host, sizeof host - 1);
+    snprintf(vader, sizeof vader, "vader_segment.%s.%u.%x.", host, (unsigned)geteuid(), job);
+    snprintf(window, sizeof window, "osc_sm.%s.%x.", host, job);
     DIR *folder = opendir("/dev/shm");
     for (const struct dirent *entry; folder && (entry = readdir(folder));)
-        if (!strncmp(entry->d_name, begin, strlen(begin)))
+        if (!strncmp(entry->d_name, vader, strlen(vader)) || !strncmp(entry->d_name, window, strlen(window)))
             unlinkat(dirfd(folder), entry->d_name, 0);
     if (folder)
         closedir(folder);
 }
 
-static void remove_files(pid_t mpirun)
+void ls_leavings_remove(pid_t mpirun, unsigned job)
 {
-    char host[HOST_NAME_MAX + 1] = "", session[PATH_MAX];
-    const char *base = getenv("TMPDIR");
-    gethostname(host, sizeof host - 1);
-    const int length = snprintf(session, sizeof session, "%s/ompi.%s.%u", base && *base ? base : "/tmp", host, (unsigned)geteuid());
-    if (length >= (int)sizeof session - 32)
-        return;
-    snprintf(session + length, sizeof session - (size_t)length, "/pid.%d", (int)mpirun);
-    const unsigned job = job_of(session);
+    char session[PATH_MAX];
+    int length;
+    end_children();
     if (job)
-        remove_segments(host, job);
+        remove_segments(job);
+    if (!session_folder(session, mpirun, &length) || access(session, F_OK) != 0)
+        return; /* mpirun removed it */
     nftw(session, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     session[length] = '\0';
     rmdir(session); /* others' jobs may be in it */
-}
-
-void ls_leavings_remove(pid_t mpirun, int killed)
-{
-    end_children();
-    if (killed)
-        remove_files(mpirun);
 }

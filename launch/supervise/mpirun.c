@@ -143,6 +143,7 @@ static bool listen_to(listener *l, int errors)
 typedef struct {
     bool had;     /* it has had children that lived */
     double alone; /* since when it has none; 0: it has some */
+    unsigned job; /* ls_leavings_job */
     int stopped;  /* the child that is stopped, and since when */
     double since;
 } lookout;
@@ -152,6 +153,7 @@ static void look_after(const ls_supervisor *supervisor, lookout *watch, pid_t mp
     const double now = ls_process_clock();
     const ls_children children = ls_leavings_children(mpirun);
     char words[256] = "";
+    watch->job = watch->job ? watch->job : ls_leavings_job(mpirun);
     watch->had = watch->had || children.alive;
     if (children.alive)
         watch->alone = 0;
@@ -205,7 +207,7 @@ ls_status ls_mpirun_run(ls_supervisor *supervisor, char *const argv[], ls_mpirun
         open = open && listen_to(&l, errors);
         look_after(supervisor, &watch, process, &l);
     }
-    ls_leavings_remove(process, WIFSIGNALED(how)); /* first: ranks that are left would hold the pipe */
+    ls_leavings_remove(process, watch.job ? watch.job : ls_leavings_job(process)); /* first: ranks that are left would hold the pipe */
     if (open)
         listen_to(&l, errors);
     close(errors);

@@ -40,13 +40,15 @@ Test(launch_mpirun, a_killed_mpirun_leaves_nothing_behind_and_the_run_goes_on)
                                  "mpirun=$(cat /proc/$child/task/$child/children); mpirun=${mpirun%%%% *}\n"
                                  "job=$(printf %%x $(($(sed -n '1s/[.].*//p' $FOLDER/ompi.*/pid.$mpirun/contact.txt) + 1)))\n"
                                  "echo there were $(ls /dev/shm | grep -c vader_segment.*$job)\n"
+                                 ": > /dev/shm/osc_sm.$(hostname).$job.7.9 # as of a rank that was killed while it opened a window\n"
                                  "kill -KILL $mpirun; wait $child; code=$?\n"
-                                 "ls /dev/shm | grep vader_segment.*$job; ls -d $FOLDER/ompi.* 2>/dev/null; echo that is left; exit $code");
+                                 "ls /dev/shm | grep -E \"(vader_segment|osc_sm).*$job\"; ls -d $FOLDER/ompi.* 2>/dev/null; echo that is left; exit $code");
     cr_assert_eq(code, 0, "%s", text);
     cr_assert(strstr(text, "there were 3\nlockstep launch") || strstr(text, "there were 3\n"), "%s", text);
     cr_assert(strstr(text, "start 2: 3 rank(s) from step "), "%s", text);
     cr_assert_null(strstr(text, "/ompi."), "%s", text);
     cr_assert_null(strstr(text, "vader_segment"), "%s", text);
+    cr_assert_null(strstr(text, "osc_sm"), "%s", text);
     expect_bits_of_one_rank();
 }
 

@@ -65,6 +65,6 @@ add_test(NAME launch/slurm/test_slurm COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/l
 set_tests_properties(launch/slurm/test_slurm PROPERTIES TIMEOUT 400 SKIP_RETURN_CODE 77)
 
 # Twenty random faults of the campaign, on whole runs: what is told, and the bits after another start.
-add_test(NAME launch/test_faults COMMAND ${CMAKE_SOURCE_DIR}/bench/faults --first 20 --each 2 --seed 7 --build ${CMAKE_BINARY_DIR}
+add_test(NAME launch/test_faults COMMAND ${CMAKE_SOURCE_DIR}/bench/faults --first 20 --each 2 --seed 7 --late 60 --build ${CMAKE_BINARY_DIR}
   --results ${CMAKE_BINARY_DIR}/tests/faults/rows.jsonl --afresh)
 set_tests_properties(launch/test_faults PROPERTIES TIMEOUT 400)
