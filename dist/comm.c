@@ -1,14 +1,9 @@
-/* The communication thread's loop. */
+/* The communication thread's loop, and how it is given work. */
 #include "dist/comm.h"
 
 #include "dist/fabric.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
 
 #define SPIN_SECONDS 20e-6
 #define BEAT_SECONDS 0.1
@@ -121,59 +116,31 @@ static ls_bell *own_bell(ls_world *world)
     return world->board ? &world->board[world->near_rank]->bell : &world->comm.early;
 }
 
-static void *run(void *argument)
+void ls_comm_turn(ls_world *world)
 {
-    ls_world *world = argument;
     ls_comm *comm = &world->comm;
-#if defined(__SSE__)
-    _mm_setcsr(0x1f80); /* this thread adds gradients: round to nearest, keep denormals */
-#endif
-    double beaten = 0, busy = ls_now();
-    while (!atomic_load(&comm->stop)) {
-        ls_bell *bell = own_bell(world);
-        uint32_t seen = ls_bell_read(bell);
-        take_new_jobs(comm);
-        bool far, moved = step_jobs(world, &far);
-        beat(world, &beaten);
-        if (world->failure && atomic_load(&world->failure->written)) {
-            ls_board_tell_place(world);
-            while (comm->jobs > 0)
-                finish(world, comm->jobs - 1, ls_board_status(world));
-        }
-        if (atomic_load(&comm->abort)) {
-            if (world->fabric->tell && world->failure && !world->told) {
-                world->told = true;
-                world->fabric->tell(world);
-            }
-            world->fabric->abort(world, atomic_load(&comm->exit_code));
-        }
-        if (moved)
-            busy = ls_now();
-        double idle = ls_now() - busy;
-        if (idle > SPIN_SECONDS && bell == own_bell(world)) /* a job may have taken the board down, and its bell with it */
-            ls_bell_wait(bell, seen, !far ? BEAT_SECONDS : idle < 1e-3 ? 50e-6 : 200e-6);
+    ls_bell *bell = own_bell(world);
+    uint32_t seen = ls_bell_read(bell);
+    take_new_jobs(comm);
+    bool far, moved = step_jobs(world, &far);
+    beat(world, &comm->beaten);
+    if (world->failure && atomic_load(&world->failure->written)) {
+        ls_board_tell_place(world);
+        while (comm->jobs > 0)
+            finish(world, comm->jobs - 1, ls_board_status(world));
     }
-    return NULL;
-}
-
-ls_status ls_comm_open(ls_world *world)
-{
-    ls_comm *comm = &world->comm;
-    pthread_mutex_init(&comm->lock, NULL);
-    sigset_t all, before;
-    sigfillset(&all); /* signals are for the threads that asked for them */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&comm->thread, NULL, run, world);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error ? ls_fail(LS_EMEM, "cannot start the communication thread: %s", strerror(error)) : LS_OK;
-}
-
-void ls_comm_close(ls_world *world)
-{
-    atomic_store(&world->comm.stop, true);
-    ls_comm_ring(world);
-    pthread_join(world->comm.thread, NULL);
-    pthread_mutex_destroy(&world->comm.lock);
+    if (atomic_load(&comm->abort)) {
+        if (world->fabric->tell && world->failure && !world->told) {
+            world->told = true;
+            world->fabric->tell(world);
+        }
+        world->fabric->abort(world, atomic_load(&comm->exit_code));
+    }
+    if (moved)
+        comm->busy = ls_now();
+    double idle = ls_now() - comm->busy;
+    if (idle > SPIN_SECONDS && bell == own_bell(world)) /* a job may have taken the board down, and its bell with it */
+        ls_bell_wait(bell, seen, !far ? BEAT_SECONDS : idle < 1e-3 ? 50e-6 : 200e-6);
 }
 
 void ls_comm_ring(ls_world *world)
@@ -297,9 +264,4 @@ void ls_world_flight(ls_world *world, ls_flight *flight)
 uint32_t ls_comm_moves(ls_world *world)
 {
     return ls_bell_read(&world->comm.moved);
-}
-
-void ls_comm_await(ls_world *world, uint32_t seen)
-{
-    ls_bell_wait(&world->comm.moved, seen, 1);
 }

@@ -50,6 +50,7 @@ typedef struct {
     ls_bell moved;            /* rung after each move, for those who wait on a job */
     _Atomic bool stop, abort; /* asked of the thread */
     _Atomic int exit_code;    /* for abort */
+    double beaten, busy;      /* when the thread's heart beat last, and when something moved last */
     ls_trace *trace;          /* the communication thread's own; NULL: none */
     _Atomic(ls_flight *) flight; /* NULL: none */
     double waited;            /* seconds the compute thread spent in ls_comm_wait */
@@ -74,3 +75,6 @@ uint32_t ls_comm_moves(ls_world *world);
 void ls_comm_await(ls_world *world, uint32_t seen);
 /* Wakes this rank's communication thread. */
 void ls_comm_ring(ls_world *world);
+/* One round of the thread's loop: jobs, heart, failures, and the sleep when nothing moved. The thread's own; where ranks
+ * are simulated and have no second thread, whoever waits calls it (bench/simulation/comm_inline.c). */
+void ls_comm_turn(ls_world *world);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Address space of one grain's activations; pages appear when touched. */
 static const size_t tape_bytes = (size_t)1 << 40;
@@ -67,15 +68,21 @@ static ls_status count_steps(ls_run *run)
     return LS_OK;
 }
 
-/* The schedule is never part of the result: take the one exchange a step unless its partial sums are too many. */
-static ls_schedule choose_schedule(const ls_run *run, int64_t elements)
+/* The schedule is never part of the result: take the one exchange a step unless its partial sums are too many. Between
+ * nodes they may take a quarter of rank 0's memory, for there `round` keeps one owner at a time busy (docs/scaling.md). */
+static ls_status choose_schedule(ls_run *run, int64_t elements)
 {
-    if (run->config->batch.schedule != LS_SCHEDULE_AUTO)
-        return (ls_schedule)run->config->batch.schedule;
-    ls_reduce_options block = {.elements = elements, .max_grains = run->config->batch.grains, .schedule = LS_SCHEDULE_BLOCK,
-                               .bucket = run->config->batch.bucket};
-    const size_t gib = (size_t)1 << 30;
-    return ls_reduce_memory(&block, run->ranks) <= 4 * gib ? LS_SCHEDULE_BLOCK : LS_SCHEDULE_ROUND;
+    run->schedule = (ls_schedule)run->config->batch.schedule;
+    if (run->schedule != LS_SCHEDULE_AUTO)
+        return LS_OK;
+    const ls_reduce_options block = {.elements = elements, .max_grains = run->config->batch.grains, .schedule = LS_SCHEDULE_BLOCK,
+                                     .bucket = run->config->batch.bucket};
+    const size_t node = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE), quarter = node / 4 / (size_t)ls_world_node_ranks(run->world);
+    size_t most = (size_t)4 << 30;
+    if (ls_world_nodes(run->world) > 1 && quarter > most)
+        most = quarter;
+    run->schedule = ls_reduce_memory(&block, run->ranks) <= most ? LS_SCHEDULE_BLOCK : LS_SCHEDULE_ROUND;
+    return ls_broadcast(run->world, &run->schedule, sizeof run->schedule, 0, "choice of the schedule");
 }
 
 static ls_status open_numbers(ls_run *run)
@@ -105,7 +112,9 @@ static ls_status open_numbers(ls_run *run)
     status = ls_ema_open(&run->ema, &config->ema, &run->flat);
     if (status != LS_OK)
         return status;
-    run->schedule = choose_schedule(run, run->flat.learning);
+    status = choose_schedule(run, run->flat.learning);
+    if (status != LS_OK)
+        return status;
     const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = run->schedule,
                                        .bucket = config->batch.bucket};
     status = ls_reducer_open(&run->reducer, run->world, run->device, &options);
