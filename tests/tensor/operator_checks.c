@@ -216,3 +216,11 @@ double distance_from_own_gradient(const operator_description *d, const operator_
     operator_outcome_free(&got);
     return most;
 }
+
+void operator_for_each_case(void (*f)(const operator_description *d, const operator_case *c))
+{
+    for (const operator_description *const *family = operator_families; *family; family++)
+        for (const operator_description *d = *family; d->name; d++)
+            for (const operator_case *c = d->cases; c->what; c++)
+                f(d, c);
+}

@@ -10,6 +10,9 @@ typedef struct {
 operator_outcome operator_run(const operator_description *d, const operator_case *c, ls_device *on, ls_type type);
 void operator_outcome_free(operator_outcome *o);
 
+/* f for every case of every description. */
+void operator_for_each_case(void (*f)(const operator_description *d, const operator_case *c));
+
 /* Sum of result times fixed weights, so that each element of the result gets a gradient of its own. */
 ls_tensor *check_weighted_sum(ls_tape *tape, ls_tensor *y);
 /* Types of the inputs where the others are `type`: gains may differ. */

@@ -53,14 +53,6 @@ Test(cuda, kernels_agree_with_the_naive_device)
             }
 }
 
-static void for_each_case(void (*f)(const operator_description *d, const operator_case *c))
-{
-    for (const operator_description *const *family = operator_families; *family; family++)
-        for (const operator_description *d = *family; d->name; d++)
-            for (const operator_case *c = d->cases; c->what; c++)
-                f(d, c);
-}
-
 static void value_is_the_formula(const operator_description *d, const operator_case *c)
 {
     check_value(d, c, device);
@@ -68,7 +60,7 @@ static void value_is_the_formula(const operator_description *d, const operator_c
 
 Test(cuda, values_in_f64_are_their_formulas)
 {
-    for_each_case(value_is_the_formula);
+    operator_for_each_case(value_is_the_formula);
 }
 
 static void agrees_in_f32(const operator_description *d, const operator_case *c)
@@ -83,12 +75,12 @@ static void agrees_in_bf16(const operator_description *d, const operator_case *c
 
 Test(cuda, values_and_gradients_in_f32_agree_with_f64)
 {
-    for_each_case(agrees_in_f32);
+    operator_for_each_case(agrees_in_f32);
 }
 
 Test(cuda, values_and_gradients_in_bf16_agree_with_f64)
 {
-    for_each_case(agrees_in_bf16);
+    operator_for_each_case(agrees_in_bf16);
 }
 
 /* Drawn shapes: odd sizes, ones, a long axis, an empty one (fuzz.h). The bound is that of test_fuzz: drawn numbers may cancel. */

@@ -24,14 +24,6 @@ static void free_device(void)
 
 TestSuite(operators, .init = make_device, .fini = free_device);
 
-static void for_each_case(void (*f)(const operator_description *d, const operator_case *c))
-{
-    for (const operator_description *const *family = operator_families; *family; family++)
-        for (const operator_description *d = *family; d->name; d++)
-            for (const operator_case *c = d->cases; c->what; c++)
-                f(d, c);
-}
-
 static void value_is_the_formula(const operator_description *d, const operator_case *c)
 {
     check_value(d, c, device);
@@ -39,7 +31,7 @@ static void value_is_the_formula(const operator_description *d, const operator_c
 
 Test(operators, values_in_f64_are_their_formulas)
 {
-    for_each_case(value_is_the_formula);
+    operator_for_each_case(value_is_the_formula);
 }
 
 static void agrees_in_f32(const operator_description *d, const operator_case *c)
@@ -54,12 +46,12 @@ static void agrees_in_bf16(const operator_description *d, const operator_case *c
 
 Test(operators, values_and_gradients_in_f32_agree_with_f64)
 {
-    for_each_case(agrees_in_f32);
+    operator_for_each_case(agrees_in_f32);
 }
 
 Test(operators, values_and_gradients_in_bf16_agree_with_f64)
 {
-    for_each_case(agrees_in_bf16);
+    operator_for_each_case(agrees_in_bf16);
 }
 
 static void gradient_is_the_difference_quotient(const operator_description *d, const operator_case *c)
@@ -69,7 +61,7 @@ static void gradient_is_the_difference_quotient(const operator_description *d, c
 
 Test(operators, gradients_in_f64_are_difference_quotients)
 {
-    for_each_case(gradient_is_the_difference_quotient);
+    operator_for_each_case(gradient_is_the_difference_quotient);
 }
 
 /* A stand-in for the value, in the gradient check, must be needed: it may not cover a wrong gradient. */
