@@ -295,3 +295,15 @@ ls_status ls_device_create_cpu(ls_device **device, ls_team *team);
 /* CUDA device `number` of this machine (tensor/cuda/; where the build has it). Its functions only queue work: see
  * `synchronize`. Any array may be the host's or from `allocate`; the host's are copied for each call. */
 ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number);
+
+/* How the CUDA device multiplies matrices. LIBRARY: cuBLASLt where it has a kernel for the shape, own tiles elsewhere; f32
+ * operands are multiplied as f32. TF32: the same, but f32 operands are rounded to 10 bits of fraction for the tensor cores.
+ * OWN: own tiles only. To be called before the first product: it changes bits. LS_ENOTFOUND: TF32 without cuBLASLt. */
+typedef enum { LS_CUDA_PRODUCTS_LIBRARY, LS_CUDA_PRODUCTS_TF32, LS_CUDA_PRODUCTS_OWN } ls_cuda_products;
+ls_status ls_device_cuda_products(ls_device *device, ls_cuda_products how);
+/* The CUDA device's numerics id (tensor/numerics.h): "cuda sm_90-132 cublaslt-13.0.2 kernels-1": kind of GPU and number of its
+ * multiprocessors, the library (and "-tf32") or "own", own kernels. */
+void ls_device_cuda_numerics(const ls_device *device, char *text, size_t room);
+/* A digest of the algorithms that the library chose so far, whatever the order of the calls: equal on ranks that multiplied
+ * the same shapes and were answered alike. */
+uint64_t ls_device_cuda_choices(const ls_device *device);

@@ -63,6 +63,7 @@ template <typename T> static void finish(ls_cuda_call &call, const ls_grid *g, c
         const int64_t o = i % outputs;
         W value = ls_get(y, i);
         value += narrow ? (W)narrow[o] : half ? (W)ls_get(half, o) : full ? (W)full[o] : (W)0;
+        value = ls_rounded<T>(value);
         if (pre)
             ls_put(pre, i, value);
         ls_put(y, i, op < 0 ? value : ls_unary_value(op, (W)0, (W)0, value));

@@ -25,6 +25,8 @@ typedef struct {
     int blocks, current;
 } ls_cuda_scratch;
 
+struct ls_cuda_library; /* tensor/cuda/products.cu */
+
 /* What device->self points to. */
 typedef struct {
     int number; /* of the device */
@@ -35,6 +37,8 @@ typedef struct {
     ls_cuda_scratch scratch;
     char *pinned; /* host memory that copies go through */
     size_t pinned_size, pinned_used;
+    ls_cuda_products products;
+    struct ls_cuda_library *library; /* NULL until the first product */
     ls_status status; /* the first error, until somebody asks */
     char sentence[512];
 } ls_cuda;

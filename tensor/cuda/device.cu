@@ -1,5 +1,5 @@
 /* The CUDA device: its table, its one stream, and its errors. */
-#include "tensor/cuda/cuda.cuh"
+#include "tensor/cuda/products.cuh"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +109,7 @@ static void device_free(ls_device *device)
     if (cuda) {
         if (cuda->stream)
             cudaStreamSynchronize(cuda->stream);
+        ls_cuda_library_free(cuda);
         ls_cuda_scratch_free(cuda);
         if (cuda->pinned)
             cudaFreeHost(cuda->pinned);

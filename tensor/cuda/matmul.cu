@@ -1,6 +1,13 @@
-/* Matrix products by own tiles: 64 x 64 results a block, 4 x 4 a thread, over slices of 16 of the sum that go through
- * shared memory. Each sum is one chain in ascending order of k. For every shape, stride and type. */
+/* Matrix products: by cuBLASLt where it has a kernel for the shape (products.cu), else by own tiles: 64 x 64 results a block,
+ * 4 x 4 a thread, over slices of 16 of the sum that go through shared memory; there each sum is one chain in ascending order
+ * of k, for every shape, stride and type.
+ *
+ * What goes into an activation is the sum as rounded to C's type. cuBLASLt's epilogues with an activation apply it before they
+ * round (and ReLU's may lose a NaN), so of them only the bias is used, and an own kernel applies the activation to what was
+ * rounded. */
 #include "tensor/cuda/functions.cuh"
+#include "tensor/cuda/map.cuh"
+#include "tensor/cuda/products.cuh"
 
 enum { TILE = 64, SLICE = 16, EACH = 4, THREADS = (TILE / EACH) * (TILE / EACH) };
 
@@ -73,6 +80,7 @@ template <typename T, typename C> __global__ void __launch_bounds__(THREADS) pro
                 value += (W)ls_get(p.c, at);
             if (p.bias)
                 value += bias_at<W>(p.bias, p.type_bias, at_column);
+            value = ls_rounded<C>(value);
             if (p.pre)
                 ls_put(p.pre, at, value);
             ls_put(p.c, at, p.activation < 0 ? value : ls_unary_value(p.activation, (W)0, (W)0, value));
@@ -84,6 +92,81 @@ static int64_t extent(int64_t batch, int64_t stride, int64_t rows, int64_t ld, i
 {
     return batch && rows && columns ? (batch - 1) * stride + (rows - 1) * ld + columns : 0;
 }
+
+/* ---- by the library ---- */
+
+/* C = activation(from), which has C's rows and stride, in C's type. */
+template <typename C> static void activate(ls_cuda_call &call, const ls_matmul_args *g, const C *from, C *to)
+{
+    typedef ls_wide<C> W;
+    const int op = ls_unary_of(g->activation);
+    const int64_t m = g->m, n = g->n, ld = g->ldc, stride = g->stride_c;
+    if (ld == n && (g->batch == 1 || stride == m * n)) {
+        ls_inputs<C, 1> in = {{from}};
+        ls_map<C, 1>(call, g->batch * m * n, in, to, [=] __device__(int64_t, const W *v) { return op < 0 ? v[0] : ls_unary_value(op, (W)0, (W)0, v[0]); });
+        return;
+    }
+    ls_each(call, g->batch * m * n, [=] __device__(int64_t i) {
+        const int64_t at = i / (m * n) * stride + i / n % m * ld + i % n;
+        const W value = ls_get(from, at);
+        ls_put(to, at, op < 0 ? value : ls_unary_value(op, (W)0, (W)0, value));
+    });
+}
+
+/* The end of a product whose sums are still wide and dense: + C, + bias, rounded into pre, activation into C. */
+template <typename W, typename C> static void finish(ls_cuda_call &call, const product<C, C> &p, int64_t batch, const W *sums)
+{
+    ls_each(call, batch * p.m * p.n, [=] __device__(int64_t i) {
+        const int64_t at = i / (p.m * p.n) * p.stride_c + i / p.n % p.m * p.ldc + i % p.n;
+        W value = sums[i];
+        if (p.accumulate)
+            value += (W)ls_get(p.c, at);
+        value = ls_rounded<C>(value + bias_at<W>(p.bias, p.type_bias, i % p.n));
+        if (p.pre)
+            ls_put(p.pre, at, value);
+        ls_put(p.c, at, p.activation < 0 ? value : ls_unary_value(p.activation, (W)0, (W)0, value));
+    });
+}
+
+/* A bias whose bits C's type does not hold, or that the library does not add (f64): the sums stay wide until it is there. */
+template <typename T, typename C> static bool with_wide_bias(ls_cuda_call &call, const ls_matmul_args *g, const product<T, C> &p)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_product wide = {g, sizeof(W) == 8 ? LS_F64 : LS_F32, g->n, g->m * g->n, false, p.a, p.b, NULL, NULL, NULL};
+    if (!ls_cuda_library_takes(call, &wide))
+        return false;
+    W *sums = call.scratch<W>(g->batch * g->m * g->n);
+    wide.d = sums;
+    if (sums && ls_cuda_library_product(call, &wide)) {
+        product<C, C> end = {p.m, p.n, p.k, false, false, p.accumulate, 0, 0, p.ldc, 0, 0, p.stride_c, 0, 0, NULL, NULL, p.bias, p.type_bias, p.c, p.pre, p.activation};
+        finish<W, C>(call, end, g->batch, sums);
+    }
+    return true;
+}
+
+template <typename T, typename C> static bool by_library(ls_cuda_call &call, const ls_matmul_args *g, const product<T, C> &p)
+{
+    const bool narrow = sizeof(C) < sizeof(float), fits = sizeof(C) < sizeof(double) && (narrow ? g->type_bias == LS_BF16 : g->type_bias != LS_F64);
+    ls_cuda_product whole = {g, g->type_c, g->ldc, g->stride_c, g->accumulate, p.a, p.b, p.c, p.bias, p.pre ? p.pre : p.c};
+    if (p.bias && !fits)
+        return with_wide_bias(call, g, p);
+    if (p.bias && !narrow && g->type_bias == LS_BF16) { /* widened: the same number */
+        const ls_bf16 *from = static_cast<const ls_bf16 *>(p.bias);
+        float *wide = call.scratch<float>(g->n);
+        if (!ls_cuda_library_takes(call, &whole))
+            return false;
+        if (wide)
+            ls_each(call, g->n, [=] __device__(int64_t i) { wide[i] = ls_get(from, i); });
+        whole.bias = wide;
+    }
+    if (!ls_cuda_library_product(call, &whole))
+        return false;
+    if (p.activation >= 0 || p.pre)
+        activate(call, g, static_cast<const C *>(whole.d), p.c);
+    return true;
+}
+
+/* ---- either ---- */
 
 template <typename T, typename C> static void multiply(ls_device *device, const ls_matmul_args *args)
 {
@@ -98,6 +181,8 @@ template <typename T, typename C> static void multiply(ls_device *device, const 
     p.pre = call.into<C>(args->pre, all_c);
     p.tiles_n = (args->n + TILE - 1) / TILE;
     p.tiles = p.tiles_n * ((args->m + TILE - 1) / TILE);
+    if (!call.ready() || by_library(call, args, p))
+        return;
     LS_CUDA_RUN(call, product_kernel, args->batch * p.tiles, THREADS, p);
 }
 

@@ -19,6 +19,14 @@ static inline __device__ void ls_put(float *y, int64_t i, float value) { y[i] = 
 static inline __device__ void ls_put(double *y, int64_t i, double value) { y[i] = value; }
 static inline __device__ void ls_put(ls_bf16 *y, int64_t i, float value) { y[i] = __float2bfloat16(value); /* to nearest even */ }
 
+/* A number as memory of type T would hold it. */
+template <typename T, typename W> static inline __device__ W ls_rounded(W value)
+{
+    T held[1];
+    ls_put(held, 0, value);
+    return ls_get(held, 0);
+}
+
 /* As many elements as one load of 16 bytes brings. */
 template <typename T> struct alignas(16) ls_pack {
     enum { COUNT = 16 / sizeof(T) };

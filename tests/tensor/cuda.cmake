@@ -2,6 +2,7 @@
 # skipped where there is no device. Sanitizer builds leave it out: the emulation checks every access of a kernel itself.
 if(NOT LS_TSAN AND NOT LS_SANITIZE)
   ls_cudahost_library(ls_tensor_cudahost SOURCES ${LS_CUDA_SOURCES})
+  target_compile_definitions(ls_tensor_cudahost PRIVATE LS_CUBLASLT)
   target_link_libraries(ls_tensor_cudahost INTERFACE ls_tensor) # not its flags, which are for C
   ls_test(tensor/test_cuda SOURCES tensor/kernel_cases.c ${LS_OPERATORS} KNOWS ls_tensor_cudahost ENVIRONMENT "CUDAHOST_SEED=0")
 endif()

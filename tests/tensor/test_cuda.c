@@ -106,26 +106,27 @@ static void *drawn(ls_type type, int64_t n, uint32_t seed)
     return x;
 }
 
-/* Both transposes, odd sizes beyond one tile, rows that stand apart, a batch, all that may end a product. */
-Test(cuda, products_agree_with_the_naive_device)
+/* Both transposes, odd sizes beyond one tile, rows that stand apart, a batch, all that may end a product; by the library and
+ * by own tiles. */
+static void products_agree(void)
 {
     static const int64_t sizes[][3] = {{1, 1, 1}, {67, 129, 35}, {64, 64, 16}, {3, 200, 0}, {130, 2, 70}};
     enum { BATCH = 2, ROOM = 2 * 140 * 210 };
     for (int n = 0; n < 5; n++)
-        for (int v = 0; v < 8; v++) {
-            const ls_type type = v & 4 ? LS_BF16 : LS_F32, type_c = v % 3 == 1 ? LS_F32 : type;
+        for (int v = 0; v < 12; v++) {
+            const ls_type type = v & 4 ? LS_BF16 : v & 8 ? LS_F64 : LS_F32, type_c = type == LS_BF16 && v % 3 == 1 ? LS_F32 : type;
             ls_matmul_args args = {.batch = BATCH, .m = sizes[n][0], .n = sizes[n][1], .k = sizes[n][2], .trans_a = v & 1, .trans_b = v & 2, .accumulate = v % 3 == 0,
-                                   .type_ab = type, .type_c = type_c, .type_bias = LS_F32, .activation = (ls_activation)(v % 5)};
+                                   .type_ab = type, .type_c = type_c, .type_bias = v % 4 == 3 ? LS_BF16 : LS_F32, .activation = (ls_activation)(v % 5)};
             args.lda = (args.trans_a ? args.m : args.k) + 3, args.ldb = (args.trans_b ? args.k : args.n) + 1, args.ldc = args.n + 2;
             args.stride_a = v & 1 ? 0 : 140 * 210, args.stride_b = 140 * 210, args.stride_c = args.m * args.ldc;
-            args.a = drawn(type, ROOM, 1), args.b = drawn(type, ROOM, 2), args.bias = drawn(LS_F32, args.n, 3);
+            args.a = drawn(type, ROOM, 1), args.b = drawn(type, ROOM, 2), args.bias = drawn(args.type_bias, args.n, 3);
             void *c[2] = {drawn(type_c, ROOM, 4), drawn(type_c, ROOM, 4)}, *pre[2] = {drawn(type_c, ROOM, 5), drawn(type_c, ROOM, 5)};
             for (int d = 0; d < 2; d++) {
                 ls_device *on = d ? device : reference_device();
                 args.c = c[d], args.pre = v == 5 ? NULL : pre[d];
                 cr_assert_eq(on->matmul(on, &args, NULL), LS_OK, "%s", ls_fail_sentence());
             }
-            const double bound = type_c == LS_BF16 ? 2e-2 : 2e-5;
+            const double bound = type_c == LS_BF16 ? 2e-2 : type_c == LS_F64 ? 1e-12 : 2e-5;
             for (int64_t i = 0; i < ROOM; i++) {
                 const double want = reference_get(type_c, c[0], i), got = reference_get(type_c, c[1], i), before = reference_get(type_c, pre[0], i);
                 cr_assert_float_eq(got, want, bound * (1 + fabs(want)), "shape %d, variant %d: element %d is %g, not %g", n, v, (int)i, got, want);
@@ -134,6 +135,87 @@ Test(cuda, products_agree_with_the_naive_device)
             free((void *)args.a), free((void *)args.b), free((void *)args.bias);
             free(c[0]), free(c[1]), free(pre[0]), free(pre[1]);
         }
+}
+
+Test(cuda, products_agree_with_the_naive_device)
+{
+    products_agree();
+    cr_expect_neq(ls_device_cuda_choices(device), 0, "the library was asked");
+}
+
+Test(cuda, products_of_own_tiles_agree_with_the_naive_device)
+{
+    cr_assert_eq(ls_device_cuda_products(device, LS_CUDA_PRODUCTS_OWN), LS_OK);
+    products_agree();
+    cr_expect_eq(ls_device_cuda_choices(device), 0, "the library was not asked");
+}
+
+/* Backward computes the activation's slope, and decoding the activation, from `pre` alone: its bits must be those of C. */
+Test(cuda, an_activation_of_pre_alone_has_the_bits_of_c)
+{
+    enum { M = 33, N = 40, K = 24 };
+    static const ls_unary as_unary[] = {LS_UNARY_RELU, LS_UNARY_GELU, LS_UNARY_GELU_TANH, LS_UNARY_SILU};
+    uint16_t *a = drawn(LS_BF16, M * K, 1), *b = drawn(LS_BF16, K * N, 2), *bias = drawn(LS_BF16, N, 3), c[M * N], pre[M * N], again[M * N], alone[M * N];
+    for (int how = LS_CUDA_PRODUCTS_LIBRARY; how <= LS_CUDA_PRODUCTS_OWN; how++)
+        for (int act = 0; act < 4; act++) {
+            ls_matmul_args args = {.batch = 1, .m = M, .n = N, .k = K, .type_ab = LS_BF16, .type_c = LS_BF16, .type_bias = LS_BF16, .a = a, .b = b, .bias = bias, .c = c, .pre = pre,
+                                   .lda = K, .ldb = N, .ldc = N, .activation = (ls_activation)(LS_ACT_RELU + act)};
+            cr_assert_eq(ls_device_cuda_products(device, (ls_cuda_products)how), LS_OK);
+            cr_assert_eq(device->matmul(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+            device->unary(device, as_unary[act], LS_BF16, M * N, 0, 0, pre, again);
+            args.c = alone, args.pre = NULL;
+            cr_assert_eq(device->matmul(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+            cr_expect_eq(memcmp(c, again, sizeof c), 0, "activation %d, products %d", act, how);
+            cr_expect_eq(memcmp(c, alone, sizeof c), 0, "activation %d, products %d: nobody asked for pre", act, how);
+        }
+    free(a), free(b), free(bias);
+}
+
+/* Where an array begins takes no part in the choice of an algorithm, nor in any bit. */
+Test(cuda, alignment_changes_no_bit_of_a_product)
+{
+    enum { M = 40, N = 48, K = 32, ROOM = 64 + M * N };
+    void *block;
+    float *host = drawn(LS_F32, 4 * ROOM, 1), want[M * N];
+    uint64_t choices = 0;
+    cr_assert_eq(device->allocate(device, 4 * ROOM * sizeof(float), &block), LS_OK, "%s", ls_fail_sentence());
+    for (int shift = 0; shift < 4; shift++) { /* elements of 4 bytes */
+        cr_assert_eq(device->synchronize(device), LS_OK);
+        float *at = (float *)block + shift, *a = at, *b = at + ROOM, *bias = at + 2 * ROOM, *c = at + 3 * ROOM;
+        memcpy(a, host, M * K * sizeof(float)), memcpy(b, host + ROOM, K * N * sizeof(float)), memcpy(bias, host + 2 * ROOM, N * sizeof(float));
+        memcpy(c, host + 3 * ROOM, M * N * sizeof(float));
+        const ls_matmul_args args = {.batch = 1, .m = M, .n = N, .k = K, .accumulate = true, .type_ab = LS_F32, .type_c = LS_F32, .type_bias = LS_F32, .a = a, .b = b, .bias = bias, .c = c,
+                                     .lda = K, .ldb = N, .ldc = N};
+        cr_assert_eq(device->matmul(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+        cr_assert_eq(device->synchronize(device), LS_OK, "%s", ls_fail_sentence());
+        if (shift == 0)
+            memcpy(want, c, sizeof want), choices = ls_device_cuda_choices(device);
+        cr_expect_eq(memcmp(c, want, sizeof want), 0, "%d bytes from alignment", 4 * shift);
+        cr_expect_eq(ls_device_cuda_choices(device), choices, "%d bytes from alignment: another algorithm", 4 * shift);
+    }
+    device->release(device, block, 4 * ROOM * sizeof(float));
+    free(host);
+}
+
+/* f32 is f32 unless tf32 was asked for, and the numerics id says which. */
+Test(cuda, tf32_is_only_for_those_who_ask)
+{
+    const float a = 1 + 0x1p-12f, b = 1;
+    float c[2];
+    char id[2][96];
+    for (int how = 0; how < 2; how++) {
+        const ls_matmul_args args = {.batch = 1, .m = 1, .n = 1, .k = 1, .type_ab = LS_F32, .type_c = LS_F32, .a = &a, .b = &b, .c = &c[how], .lda = 1, .ldb = 1, .ldc = 1};
+        cr_assert_eq(ls_device_cuda_products(device, how ? LS_CUDA_PRODUCTS_TF32 : LS_CUDA_PRODUCTS_LIBRARY), LS_OK);
+        cr_assert_eq(device->matmul(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+        ls_device_cuda_numerics(device, id[how], sizeof id[how]);
+    }
+    cr_expect_eq(c[0], a);
+#ifdef LS_CUDAHOST /* a GPU may answer that it has no such kernel for one number */
+    cr_expect_eq(c[1], 1, "10 bits of fraction are left: %.9g", c[1]);
+#endif
+    cr_expect_not_null(strstr(id[0], "cublaslt-"), "%s", id[0]);
+    cr_expect_null(strstr(id[0], "tf32"), "%s", id[0]);
+    cr_expect_not_null(strstr(id[1], "-tf32"), "%s", id[1]);
 }
 
 enum { HEADS = 4, KV_HEADS = 2, WIDTH = 24 };

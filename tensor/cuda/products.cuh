@@ -1,0 +1,20 @@
+/* Matrix products by cuBLASLt: what tensor/cuda/matmul.cu asks for, and what the device keeps for it. */
+#pragma once
+#include "tensor/cuda/cuda.cuh"
+
+/* A product with every array on the device. d has c's type, rows and stride; d may be c. */
+typedef struct {
+    const ls_matmul_args *args; /* shapes and types; its pointers are not looked at */
+    ls_type type_d;
+    int64_t ldd, stride_d;
+    bool accumulate;            /* + c */
+    const void *a, *b, *c, *bias; /* bias [may be NULL] of d's type */
+    void *d;
+} ls_cuda_product;
+
+/* Queues it; false: the library has no kernel for these shapes and strides (or is not there), and nothing was done. That
+ * answer, and every bit of the result, depend on shapes and types alone. */
+bool ls_cuda_library_product(ls_cuda_call &call, const ls_cuda_product *product);
+/* Whether it would not be refused, without doing it. */
+bool ls_cuda_library_takes(ls_cuda_call &call, const ls_cuda_product *product);
+void ls_cuda_library_free(ls_cuda *cuda);
