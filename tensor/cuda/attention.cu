@@ -1,5 +1,6 @@
 /* Attention without its matrix of scores (Dao et al. 2022): a block of threads for each tile of queries and head walks
- * over the keys with a running maximum and sum. Four threads share a query. All in f32 (f64). */
+ * over the keys with a running maximum and sum. Four threads share a query. All in f32 (f64). Rows of bf16 up to 128 wide
+ * go to attention_tensor.cu. */
 #include "tensor/cuda/attention.cuh"
 
 template <typename J> static __host__ __device__ inline int64_t shared_numbers(const J &job)
@@ -58,9 +59,9 @@ template <typename J> __global__ void __launch_bounds__(LS_TILE_THREADS) attenti
         return;
     const int64_t at = ls_attention_q_at(job, tile, i, head);
     for (int d = c; d < job.width; d += LS_TILE_SHARE)
-        ls_put(job.out, at + d, sum > 0 ? out[r * stride + d] / sum : (W)0);
+        ls_put(job.out, at + d, sum == 0 ? (W)0 : out[r * stride + d] / sum);
     if (c == 0)
-        job.lse[(tile.row * job.heads + head) * job.queries + i] = sum > 0 ? greatest + log(sum) : (W)-INFINITY;
+        job.lse[(tile.row * job.heads + head) * job.queries + i] = sum == 0 ? (W)-INFINITY : greatest + log(sum);
 }
 
 /* Elements of keys in pages that are reached, where they are the host's. */
@@ -106,7 +107,9 @@ template <typename T, typename K> static void run(ls_device *device, const ls_at
     job.masked = a->mask != NULL;
     if (a->mask)
         job.mask = ls_attention_mask(call, a->mask, &job.mask_shift);
-    job.tile = ls_attention_tiles(call, a, false, &tiles);
+    if (ls_attention_tensor(call, a, job))
+        return;
+    job.tile = ls_attention_tiles(call, a, false, LS_TILE, &tiles);
     LS_CUDA_RUN_SHARED(call, (attention_kernel<ls_attention_job<T, K>>), tiles * a->heads, LS_TILE_THREADS, (size_t)shared_numbers(job) * sizeof(W), job);
 }
 

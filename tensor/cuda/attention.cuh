@@ -39,10 +39,17 @@ template <typename T, typename K> struct ls_attention_job {
     const T *dout;
     T *dq, *dk, *dv;
     W *delta; /* [B, H, Tq]: sum over the width of dout out */
+    bool packs; /* attention_tensor.cuh: rows are read 16 bytes at a time */
 };
 
-/* The tiles of queries (of keys, with by_keys) of a call, on the device; their number. NULL: out of memory. */
-const ls_attention_tile *ls_attention_tiles(ls_cuda_call &call, const ls_attention_args *args, bool by_keys, int64_t *tiles);
+/* The same job in bf16 on tensor cores; false: not done, for other types and heads wider than 128. */
+bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16, ls_bf16> job);
+bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16, ls_bf16> job);
+template <typename J> static inline bool ls_attention_tensor(ls_cuda_call &, const ls_attention_args *, const J &) { return false; }
+template <typename J> static inline bool ls_attention_tensor_backward(ls_cuda_call &, const ls_attention_args *, const J &) { return false; }
+
+/* The tiles of `size` queries (of keys, with by_keys) of a call, on the device; their number. NULL: out of memory. */
+const ls_attention_tile *ls_attention_tiles(ls_cuda_call &call, const ls_attention_args *args, bool by_keys, int64_t size, int64_t *tiles);
 /* The mask with its arrays on the device, and the logarithm of its block. */
 ls_block_mask ls_attention_mask(ls_cuda_call &call, const ls_block_mask *mask, int *shift);
 

@@ -139,9 +139,11 @@ template <typename T> static void run(ls_device *device, const ls_attention_args
     job.masked = a->mask != NULL;
     if (a->mask)
         job.mask = ls_attention_mask(call, a->mask, &job.mask_shift);
-    job.tile = ls_attention_tiles(call, a, false, &query_tiles);
+    if (ls_attention_tensor_backward(call, a, job))
+        return;
+    job.tile = ls_attention_tiles(call, a, false, LS_TILE, &query_tiles);
     LS_CUDA_RUN_SHARED(call, query_kernel<J>, query_tiles * a->heads, LS_TILE_THREADS, (size_t)shared_numbers(job, QUERY_ROWS, 1) * sizeof(W), job);
-    job.tile = ls_attention_tiles(call, a, true, &key_tiles);
+    job.tile = ls_attention_tiles(call, a, true, LS_TILE, &key_tiles);
     LS_CUDA_RUN_SHARED(call, key_kernel<J>, key_tiles * a->kv_heads, LS_TILE_THREADS, (size_t)shared_numbers(job, KEY_ROWS, 2) * sizeof(W), job);
 }
 

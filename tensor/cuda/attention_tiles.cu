@@ -12,7 +12,7 @@ typedef struct {
     ls_attention_tile *tile; /* NULL: only counted */
     int64_t count;
     bool by_keys, causal;
-    int64_t window;
+    int64_t window, size;
 } tile_list;
 
 static void add_tile(tile_list *list, const part *p, int64_t q_begin, int64_t q_end, int64_t k_begin, int64_t k_end)
@@ -30,18 +30,18 @@ static int64_t at_most(int64_t a, int64_t b)
 }
 
 /* The first border of tiles from `begin` at or before `at`. */
-static int64_t border(int64_t begin, int64_t at)
+static int64_t border(const tile_list *list, int64_t begin, int64_t at)
 {
-    return at <= begin ? begin : begin + (at - begin) / LS_TILE * LS_TILE;
+    return at <= begin ? begin : begin + (at - begin) / list->size * list->size;
 }
 
 static void add_query_tiles(tile_list *list, const part *p)
 {
-    for (int64_t q = p->q_begin; q < p->q_end; q += LS_TILE) {
-        const int64_t q_end = at_most(q + LS_TILE, p->q_end);
+    for (int64_t q = p->q_begin; q < p->q_end; q += list->size) {
+        const int64_t q_end = at_most(q + list->size, p->q_end);
         int64_t k_begin = p->k_begin, k_end = p->k_end;
         if (list->window)
-            k_begin = border(k_begin, q + p->position - list->window + 1);
+            k_begin = border(list, k_begin, q + p->position - list->window + 1);
         if (list->causal)
             k_end = at_most(k_end, q_end - 1 + p->position + 1);
         add_tile(list, p, q, q_end, k_begin, k_end);
@@ -50,11 +50,11 @@ static void add_query_tiles(tile_list *list, const part *p)
 
 static void add_key_tiles(tile_list *list, const part *p)
 {
-    for (int64_t k = p->k_begin; k < p->k_end; k += LS_TILE) {
-        const int64_t k_end = at_most(k + LS_TILE, p->k_end);
+    for (int64_t k = p->k_begin; k < p->k_end; k += list->size) {
+        const int64_t k_end = at_most(k + list->size, p->k_end);
         int64_t q_begin = p->q_begin, q_end = p->q_end;
         if (list->causal)
-            q_begin = border(q_begin, k - p->position);
+            q_begin = border(list, q_begin, k - p->position);
         if (list->window)
             q_end = at_most(q_end, k_end - 1 + list->window - p->position);
         add_tile(list, p, q_begin, q_end, k, k_end);
@@ -141,9 +141,9 @@ static void make_list(tile_list *list, const ls_attention_args *a)
         }
 }
 
-const ls_attention_tile *ls_attention_tiles(ls_cuda_call &call, const ls_attention_args *args, bool by_keys, int64_t *tiles)
+const ls_attention_tile *ls_attention_tiles(ls_cuda_call &call, const ls_attention_args *args, bool by_keys, int64_t size, int64_t *tiles)
 {
-    tile_list list = {NULL, 0, by_keys, (args->causal || args->spans) && !args->mask, args->mask ? 0 : args->window};
+    tile_list list = {NULL, 0, by_keys, (args->causal || args->spans) && !args->mask, args->mask ? 0 : args->window, size};
     if ((args->segments && ls_cuda_owns(call.cuda, args->segments)) || (args->query_segments && ls_cuda_owns(call.cuda, args->query_segments)))
         ls_cuda_wait(call.cuda); /* the ids are read here */
     make_list(&list, args);

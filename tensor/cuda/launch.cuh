@@ -20,6 +20,6 @@ template <typename F, typename... A> static inline auto ls_bound(F f, A... argum
 #define LS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                      \
     (kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
 #define LS_DYNAMIC_SHARED(type, name)                                                                                  \
-    extern __shared__ double ls_dynamic_shared[];                                                                      \
+    extern __shared__ __align__(128) double ls_dynamic_shared[];                                                       \
     type *name = reinterpret_cast<type *>(ls_dynamic_shared)
 #endif

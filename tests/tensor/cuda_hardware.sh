@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The true CUDA program: it holds code for each target; on a machine with a device its tests run, elsewhere it must say
-# that there is none, and the rest is skipped (exit 77).
+# The true CUDA program: it holds code for each target, with matrix instructions in attention; on a machine with a device its
+# tests run, elsewhere it must say that there is none, and the rest is skipped (exit 77).
 # usage: cuda_hardware.sh PROGRAM
 set -uo pipefail
 program=$1
@@ -18,10 +18,12 @@ else
   done
 fi
 
+said=$(python3 "$LS_SOURCE/tests/tensor/cuda_instructions.py" "$program" 80 90) || fail "attention is not on tensor cores:"$'\n'"$said"
+
 if [ -e /dev/nvidia0 ]; then
   exec "$program" --jobs 1
 fi
 said=$("$program" --jobs 1 2>&1) && fail "its tests pass, and there is no device"
 grep -q 'cuda: no device here' <<<"$said" || fail "no device, and it does not say so: ${said:0:2000}"
-echo "skipped: the tests on a CUDA device: there is none (no /dev/nvidia0); code for sm_80 and sm_90 is there"
+echo "skipped: the tests on a CUDA device: there is none (no /dev/nvidia0); code for sm_80 and sm_90 is there, attention on tensor cores"
 exit 77

@@ -221,37 +221,112 @@ Test(cuda, tf32_is_only_for_those_who_ask)
 enum { HEADS = 4, KV_HEADS = 2, WIDTH = 24 };
 
 /* Forward and backward of rows of `length` positions, into out [length, HEADS, WIDTH] and gradients. */
-static void attend(int64_t length, const int32_t *segments, const float *q, const float *k, const float *v, const float *dout, float *out, float *dq, float *dk, float *dv)
+static void attend(ls_type type, int64_t length, const int32_t *segments, char *const in[4], char *const out[4])
 {
     float *lse = malloc(sizeof *lse * (size_t)(length * HEADS));
-    ls_attention_args args = {.type = LS_F32, .batch = 1, .queries = length, .keys = length, .heads = HEADS, .kv_heads = KV_HEADS, .width = WIDTH, .causal = true, .window = 50,
-                              .scale = 0.2, .segments = segments, .q = q, .k = k, .v = v, .out = out, .lse = lse, .dout = dout, .dq = dq, .dk = dk, .dv = dv};
+    ls_attention_args args = {.type = type, .batch = 1, .queries = length, .keys = length, .heads = HEADS, .kv_heads = KV_HEADS, .width = WIDTH, .causal = true, .window = 90,
+                              .scale = 0.2, .segments = segments, .q = in[0], .k = in[1], .v = in[2], .out = out[0], .lse = lse, .dout = in[3], .dq = out[1], .dk = out[2], .dv = out[3]};
     cr_assert_eq(device->attention(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
     cr_assert_eq(device->attention_backward(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
     free(lse);
 }
 
-Test(cuda, packed_rows_give_the_bits_of_their_parts)
+static void packed_rows_give_the_bits_of_their_parts(ls_type type)
 {
-    static const int64_t part[] = {45, 1, 70};
-    enum { ALL = 116, Q = ALL * HEADS * WIDTH, K = ALL * KV_HEADS * WIDTH };
+    static const int64_t part[] = {45, 1, 130};
+    enum { ALL = 176 };
+    const size_t width[4] = {HEADS * WIDTH, KV_HEADS * WIDTH, KV_HEADS * WIDTH, HEADS * WIDTH}; /* of q, k, v and dout; of dk, dv, dq and out */
     int32_t segments[ALL];
-    float *q = drawn(LS_F32, Q, 1), *k = drawn(LS_F32, K, 2), *v = drawn(LS_F32, K, 3), *dout = drawn(LS_F32, Q, 4);
-    float *packed[4], *alone[4];
+    char *in[4], *packed[4], *alone[4];
     for (int i = 0; i < 4; i++)
-        packed[i] = calloc(Q, sizeof(float)), alone[i] = calloc(Q, sizeof(float));
+        in[i] = drawn(type, ALL * (int64_t)width[i], (uint32_t)i + 1), packed[i] = calloc(ALL * HEADS * WIDTH, sizeof(float)), alone[i] = calloc(ALL * HEADS * WIDTH, sizeof(float));
     for (int64_t p = 0, at = 0; p < 3; at += part[p++]) {
-        const int64_t to_q = at * HEADS * WIDTH, to_k = at * KV_HEADS * WIDTH;
+        const size_t to_q = (size_t)at * width[0] * ls_type_size(type), to_k = (size_t)at * width[1] * ls_type_size(type);
         for (int64_t i = 0; i < part[p]; i++)
             segments[at + i] = (int32_t)p;
-        attend(part[p], NULL, q + to_q, k + to_k, v + to_k, dout + to_q, alone[0] + to_q, alone[1] + to_q, alone[2] + to_k, alone[3] + to_k);
+        attend(type, part[p], NULL, (char *[]){in[0] + to_q, in[1] + to_k, in[2] + to_k, in[3] + to_q}, (char *[]){alone[0] + to_q, alone[1] + to_q, alone[2] + to_k, alone[3] + to_k});
     }
-    attend(ALL, segments, q, k, v, dout, packed[0], packed[1], packed[2], packed[3]);
+    attend(type, ALL, segments, in, packed);
     for (int i = 0; i < 4; i++) {
-        cr_expect_eq(memcmp(packed[i], alone[i], (i < 2 ? Q : K) * sizeof(float)), 0, "array %d", i);
-        free(packed[i]), free(alone[i]);
+        cr_expect_eq(memcmp(packed[i], alone[i], ALL * width[i < 2 ? 0 : 1] * ls_type_size(type)), 0, "array %d", i);
+        free(in[i]), free(packed[i]), free(alone[i]);
     }
-    free(q), free(k), free(v), free(dout);
+}
+
+Test(cuda, packed_rows_give_the_bits_of_their_parts_in_f32)
+{
+    packed_rows_give_the_bits_of_their_parts(LS_F32);
+}
+
+Test(cuda, packed_rows_give_the_bits_of_their_parts_in_bf16)
+{
+    packed_rows_give_the_bits_of_their_parts(LS_BF16);
+}
+
+/* An array of `n` numbers around `mean` and the same ones in f64. */
+static void *drawn_twice(int64_t n, uint32_t seed, double mean, double **wide)
+{
+    void *x = drawn(LS_BF16, n, seed);
+    *wide = malloc((size_t)(n + 1) * sizeof **wide);
+    for (int64_t i = 0; i < n; i++) {
+        reference_put(LS_BF16, x, i, mean + reference_get(LS_BF16, x, i));
+        (*wide)[i] = reference_get(LS_BF16, x, i);
+    }
+    return x;
+}
+
+static void expect_near_by_norm(const void *got, const double *want, int64_t n, const char *what, int which)
+{
+    double off = 0, all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double is = reference_get(LS_BF16, got, i);
+        off += (is - want[i]) * (is - want[i]), all += want[i] * want[i];
+    }
+    cr_expect(sqrt(off) <= 1e-2 * sqrt(all), "%s of shape %d: off by %.2e of its norm", what, which, sqrt(off / all));
+}
+
+/* bf16 runs on tensor cores, in tiles of 64: shapes of less than one, of several, of every width that rows are filled up to and
+ * of one that they are not; rows that do not begin at 16 bytes; every kind of mask by segments. */
+Test(cuda, attention_in_bf16_agrees_with_f64)
+{
+    static const struct {
+        int64_t batch, queries, keys, heads, kv_heads, width, window, segment;
+        bool causal, cross;
+    } shape[] = {{1, 150, 150, 2, 1, 64, 0, 0, true, false}, {2, 70, 131, 2, 2, 20, 0, 0, false, false}, {1, 100, 160, 1, 1, 128, 40, 0, true, false},
+                 {1, 140, 140, 2, 1, 96, 0, 37, true, false}, {2, 66, 90, 1, 1, 8, 0, 25, false, true}, {1, 33, 40, 1, 1, 136, 0, 0, true, false}};
+    for (int s = 0; s < (int)(sizeof shape / sizeof *shape); s++) {
+        const int64_t rows = shape[s].batch * shape[s].queries * shape[s].heads, all_q = rows * shape[s].width, keys = shape[s].batch * shape[s].keys, all_k = keys * shape[s].kv_heads * shape[s].width;
+        double *wide[8], *lse = malloc(sizeof *lse * (size_t)rows);
+        const int64_t count[8] = {all_q, all_k, all_k, all_q, all_q, all_q, all_k, all_k}; /* q, k, v, dout, out, dq, dk, dv */
+        void *narrow[8];
+        float *narrow_lse = malloc(sizeof *narrow_lse * (size_t)rows);
+        int32_t *segments = malloc(sizeof *segments * (size_t)keys), *of_query = malloc(sizeof *of_query * (size_t)rows);
+        for (int i = 0; i < 8; i++)
+            narrow[i] = drawn_twice(count[i], (uint32_t)i + 1, i == 2 || i == 3 ? 0.5 : 0, &wide[i]); /* so that delta matters */
+        for (int64_t i = 0; i < keys; i++)
+            segments[i] = (int32_t)(i % shape[s].keys / (shape[s].segment ? shape[s].segment : shape[s].keys));
+        for (int64_t i = 0; i < shape[s].batch * shape[s].queries; i++)
+            of_query[i] = i % shape[s].queries < 5 ? -1 : (int32_t)(i % shape[s].queries / 21);
+        for (int d = 0; d < 2; d++) {
+            ls_device *on = d ? device : reference_device();
+            void *const x[8] = {d ? narrow[0] : wide[0], d ? narrow[1] : wide[1], d ? narrow[2] : wide[2], d ? narrow[3] : wide[3],
+                                d ? narrow[4] : wide[4], d ? narrow[5] : wide[5], d ? narrow[6] : wide[6], d ? narrow[7] : wide[7]};
+            const ls_attention_args args = {.type = d ? LS_BF16 : LS_F64, .batch = shape[s].batch, .queries = shape[s].queries, .keys = shape[s].keys, .heads = shape[s].heads,
+                                            .kv_heads = shape[s].kv_heads, .width = shape[s].width, .causal = shape[s].causal, .window = shape[s].window, .scale = 4 / sqrt((double)shape[s].width),
+                                            .segments = shape[s].segment ? segments : NULL, .query_segments = shape[s].cross ? of_query : NULL, .q = x[0], .k = x[1], .v = x[2], .dout = x[3],
+                                            .out = x[4], .lse = d ? (void *)narrow_lse : lse, .dq = x[5], .dk = x[6], .dv = x[7]};
+            cr_assert_eq(on->attention(on, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+            cr_assert_eq(on->attention_backward(on, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+        }
+        static const char *const name[8] = {"q", "k", "v", "dout", "out", "dq", "dk", "dv"};
+        for (int i = 4; i < 8; i++)
+            expect_near_by_norm(narrow[i], wide[i], count[i], name[i], s);
+        for (int64_t i = 0; i < rows; i++)
+            cr_assert(lse[i] == (double)narrow_lse[i] || fabs(lse[i] - (double)narrow_lse[i]) < 1e-3, "shape %d, row %d: log-sum-exp %g, not %g", s, (int)i, (double)narrow_lse[i], lse[i]);
+        for (int i = 0; i < 8; i++)
+            free(narrow[i]), free(wide[i]);
+        free(lse), free(narrow_lse), free(segments), free(of_query);
+    }
 }
 
 /* Longer than the tile that one block sorts, and rows for a block of 1024 threads. */
