@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """PyTorch on the work of bench_step: seconds of a training step, and memory.
 
-usage: peer_step.py SHAPE TYPE [--compile] [--rows N --tokens N] [--steps N] [--memory] [--autocast]
+usage: peer_step.py SHAPE TYPE [--compile] [--rows N --tokens N] [--steps N] [--memory] [--autocast] [--device cuda]
 
-SHAPE gpt2-124m or llama-12m, TYPE f32 or bf16. PyTorch as its users run it at its best on a CPU: scaled_dot_product_attention,
+SHAPE gpt2-124m, gpt2-1.5b or llama-12m, TYPE f32 or bf16. PyTorch as its users run it at its best on a CPU: scaled_dot_product_attention,
 AdamW(fused=True), clip_grad_norm_(foreach=True), gradients set to None, one backward for the whole batch (PyTorch has no
 grains: it stands beside ours at every G); with --compile, torch.compile of model and loss. TYPE bf16: weights in bf16, f32
 masters and moments updated by the same fused AdamW; with --autocast f32 weights under torch.autocast instead.
@@ -16,6 +16,7 @@ from torch import nn
 
 SHAPES = {
     "gpt2-124m": dict(style="gpt2", vocabulary=50257, layers=12, width=768, heads=12, hidden=3072, rows=4, tokens=256),
+    "gpt2-1.5b": dict(style="gpt2", vocabulary=50257, layers=48, width=1600, heads=25, hidden=6400, rows=8, tokens=1024),
     "llama-12m": dict(style="llama", vocabulary=4096, layers=6, width=384, heads=6, hidden=1024, rows=8, tokens=256),
 }
 
@@ -94,9 +95,9 @@ def figure(name, value, unit, better="higher", note=""):
 class Trainer:
     """One step: forward, backward, clip, AdamW. With bf16 weights the f32 masters are what AdamW updates."""
 
-    def __init__(self, shape, kind, autocast, compiled):
+    def __init__(self, shape, kind, autocast, compiled, device):
         torch.manual_seed(1)
-        self.model, self.autocast = Model(shape), autocast and kind == "bf16"
+        self.model, self.autocast, self.device = Model(shape).to(device), autocast and kind == "bf16", device
         self.count = sum(p.numel() for p in self.model.parameters())
         self.weights = list(self.model.parameters())
         self.masters = self.weights
@@ -108,11 +109,11 @@ class Trainer:
         self.optimizer = torch.optim.AdamW([dict(params=decay[0], weight_decay=0.1), dict(params=decay[1], weight_decay=0.0)],
                                            lr=3e-4, betas=(0.9, 0.95), fused=True)
         self.loss = torch.compile(self.model) if compiled else self.model
-        data = torch.randint(shape["vocabulary"], (shape["rows"], shape["tokens"] + 1))
+        data = torch.randint(shape["vocabulary"], (shape["rows"], shape["tokens"] + 1)).to(device)
         self.ids, self.labels = data[:, :-1].contiguous(), data[:, 1:].contiguous()
 
     def step(self):
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
             loss = self.loss(self.ids, self.labels)
         loss.backward()
         if self.masters is not self.weights:
@@ -137,13 +138,14 @@ def main():
     parser.add_argument("--grains", default="1,4", help="names of ours to stand beside")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--autocast", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--memory", action="store_true", help="print memory instead of speed")
     given = parser.parse_args()
     shape = dict(SHAPES[given.shape])
     shape["rows"], shape["tokens"] = given.rows or shape["rows"], given.tokens or shape["tokens"]
     torch.set_num_interop_threads(1)
     before = resident()
-    trainer = Trainer(shape, given.type, given.autocast, given.compile)
+    trainer = Trainer(shape, given.type, given.autocast, given.compile, given.device)
     seconds = []
     for step in range(given.steps + 1):  # one to warm up
         begin = time.perf_counter()

@@ -5,6 +5,12 @@ if(NOT LS_TSAN AND NOT LS_SANITIZE)
   target_compile_definitions(ls_tensor_cudahost PRIVATE LS_CUBLASLT)
   target_link_libraries(ls_tensor_cudahost INTERFACE ls_tensor) # not its flags, which are for C
   ls_test(tensor/test_cuda SOURCES tensor/kernel_cases.c ${LS_OPERATORS} KNOWS ls_tensor_cudahost ENVIRONMENT "CUDAHOST_SEED=0")
+
+  # bench/gpu, all but its times: every kernel it times, on the emulation and tiny; and the page's roofline.
+  add_executable(tensor_bench_gpu_emulated ${CMAKE_SOURCE_DIR}/bench/tensor/bench_gpu.c)
+  target_link_libraries(tensor_bench_gpu_emulated PRIVATE ls_flags ls_tensor_cudahost)
+  add_test(NAME tensor/bench_gpu COMMAND ${CMAKE_SOURCE_DIR}/bench/gpu --check $<TARGET_FILE:tensor_bench_gpu_emulated>)
+  set_tests_properties(tensor/bench_gpu PROPERTIES TIMEOUT 120 ENVIRONMENT "CUDAHOST_SEED=0")
 endif()
 if(LS_CUDA_FOUND)
   add_executable(tensor_cuda_hardware tensor/test_cuda.c tensor/kernel_cases.c ${LS_OPERATORS})
