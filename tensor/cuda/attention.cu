@@ -23,6 +23,8 @@ template <typename J> __global__ void __launch_bounds__(LS_TILE_THREADS) attenti
     for (int d = c; d < job.width; d += LS_TILE_SHARE)
         out[r * stride + d] = 0;
     for (int64_t k = tile.k_begin; k < tile.k_end; k += LS_TILE) {
+        if (!ls_attention_meets(job, tile, tile.q_begin, tile.q_end, k, ls_lesser(k + LS_TILE, tile.k_end)))
+            continue;
         ls_attention_load_k(job, tile, kv_head, job.k, k, tile.k_end, kv);
         __syncthreads();
         W own = (W)-INFINITY, part = 0;

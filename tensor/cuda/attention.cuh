@@ -53,30 +53,60 @@ const ls_attention_tile *ls_attention_tiles(ls_cuda_call &call, const ls_attenti
 /* The mask with its arrays on the device, and the logarithm of its block. */
 ls_block_mask ls_attention_mask(ls_cuda_call &call, const ls_block_mask *mask, int *shift);
 
+/* The blocks of query block `at` from key block `wanted` on; *left: how many. */
+template <typename J> static __device__ inline const ls_mask_block *ls_attention_blocks(const J &job, const ls_attention_tile &tile, int at, int wanted, int *left)
+{
+    const ls_block_mask &m = job.mask;
+    const int64_t *first = m.first + (m.rows == 1 ? 0 : tile.row) * ((m.queries + m.block - 1) >> job.mask_shift) + at;
+    const ls_mask_block *blocks = m.blocks + first[0];
+    int low = 0, high = (int)(first[1] - first[0]);
+    const int all = high;
+    while (low < high) { /* they ascend */
+        const int middle = (low + high) / 2;
+        if (blocks[middle].key_block < wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *left = all - low;
+    return blocks + low;
+}
+
 /* Does query i (its row is `row`) see key j? Both are inside their tile. */
 template <typename J> static __device__ inline bool ls_attention_sees(const J &job, const ls_attention_tile &tile, int64_t i, int64_t j)
 {
     if (!job.masked)
         return !(job.causal && j > i + tile.position) && !(job.window && j <= i + tile.position - job.window);
     const ls_block_mask &m = job.mask;
-    const int shift = job.mask_shift, words = (int)(m.block + 63) / 64;
-    const int64_t query_blocks = (m.queries + m.block - 1) >> shift;
-    const int64_t at = (m.rows == 1 ? 0 : tile.row) * query_blocks + (i >> shift), wanted = j >> shift;
-    int64_t low = m.first[at], high = m.first[at + 1];
-    while (low < high) { /* blocks ascend */
-        const int64_t middle = (low + high) >> 1;
-        if (m.blocks[middle].key_block < wanted)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == m.first[at + 1] || m.blocks[low].key_block != wanted)
+    const int words = (int)(m.block + 63) / 64, wanted = (int)(j >> job.mask_shift);
+    int left;
+    const ls_mask_block *found = ls_attention_blocks(job, tile, (int)(i >> job.mask_shift), wanted, &left);
+    if (left == 0 || found->key_block != wanted)
         return false;
-    const int32_t kind = m.blocks[low].kind;
+    const int32_t kind = found->kind;
     const int64_t rest = m.block - 1, bit = j & rest;
     return kind == LS_MASK_WHOLE || (kind == LS_MASK_CAUSAL && j <= i + tile.position) ||
            (kind >= 0 && (m.bits[(kind * m.block + (i & rest)) * words + (bit >> 6)] >> (bit & 63) & 1));
 }
+
+/* Has the mask a block for queries [q, q_end) and keys [k, k_end)? Where it has none, nothing is loaded or computed. Without a
+ * mask the list of tiles has left out what nobody sees. */
+template <typename J> static __device__ inline bool ls_attention_meets(const J &job, const ls_attention_tile &tile, int64_t q, int64_t q_end, int64_t k, int64_t k_end)
+{
+    if (!job.masked)
+        return true;
+    const int last = (int)((q_end - 1) >> job.mask_shift), last_key = (int)((k_end - 1) >> job.mask_shift);
+#pragma unroll 1
+    for (int at = (int)(q >> job.mask_shift); at <= last; at++) {
+        int left;
+        const ls_mask_block *found = ls_attention_blocks(job, tile, at, (int)(k >> job.mask_shift), &left);
+        if (left > 0 && found->key_block <= last_key)
+            return true;
+    }
+    return false;
+}
+
+static __device__ inline int64_t ls_lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The first element of query i's head, of an array like q; of key j's head, of an array like k. */
 template <typename J> static __device__ inline int64_t ls_attention_q_at(const J &job, const ls_attention_tile &tile, int64_t i, int head)

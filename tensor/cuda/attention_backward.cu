@@ -44,6 +44,8 @@ template <typename J> __global__ void __launch_bounds__(LS_TILE_THREADS) query_k
     if (inside && c == 0)
         job.delta[row] = delta;
     for (int64_t k = tile.k_begin; k < tile.k_end; k += LS_TILE) {
+        if (!ls_attention_meets(job, tile, tile.q_begin, tile.q_end, k, ls_lesser(k + LS_TILE, tile.k_end)))
+            continue;
         ls_attention_load_k(job, tile, kv_head, job.k, k, tile.k_end, key);
         ls_attention_load_k(job, tile, kv_head, job.v, k, tile.k_end, value);
         __syncthreads();
@@ -85,6 +87,8 @@ template <typename J> __global__ void __launch_bounds__(LS_TILE_THREADS) key_ker
         dk[r * stride + d] = dv[r * stride + d] = 0;
     for (int head = kv_head * group; head < (kv_head + 1) * group; head++)
         for (int64_t first = tile.q_begin; first < tile.q_end; first += LS_TILE) {
+            if (!ls_attention_meets(job, tile, first, ls_lesser(first + LS_TILE, tile.q_end), tile.k_begin, tile.k_end))
+                continue;
             ls_attention_load_q(job, tile, head, job.q, first, tile.q_end, q);
             ls_attention_load_q(job, tile, head, job.dout, first, tile.q_end, dout);
             __syncthreads();

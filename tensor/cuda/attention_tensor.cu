@@ -89,6 +89,8 @@ template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TEN
         nvcuda::wmma::fill_fragment(out[d], 0.0f);
     ls_tensor_load<WIDTH>(job, job.q, at_q, tile.q_begin, tile.q_end, q);
     for (int64_t key = tile.k_begin; key < tile.k_end; key += LS_TENSOR_TILE) {
+        if (!ls_attention_meets(job, tile, tile.q_begin, tile.q_end, key, ls_lesser(key + LS_TENSOR_TILE, tile.k_end)))
+            continue;
         __syncthreads(); /* the last step's keys and values have been read */
         ls_tensor_load<WIDTH>(job, job.k, at_k, key, tile.k_end, k);
         ls_tensor_load<WIDTH>(job, job.v, at_k, key, tile.k_end, v);

@@ -52,6 +52,8 @@ template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TEN
     for (int d = 0; d < PARTS; d++)
         nvcuda::wmma::fill_fragment(dq[d], 0.0f);
     for (int64_t key = tile.k_begin; key < tile.k_end; key += LS_TENSOR_TILE) {
+        if (!ls_attention_meets(job, tile, tile.q_begin, tile.q_end, key, ls_lesser(key + LS_TENSOR_TILE, tile.k_end)))
+            continue;
         __syncthreads(); /* the last step's keys have been read */
         ls_tensor_load<WIDTH>(job, job.k, at_k, key, tile.k_end, k);
         ls_tensor_load<WIDTH>(job, job.v, at_k, key, tile.k_end, v);
@@ -121,6 +123,8 @@ template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TEN
     ls_tensor_load<WIDTH>(job, job.v, at_k, tile.k_begin, tile.k_end, v);
     for (int head = kv_head * group; head < (kv_head + 1) * group; head++)
         for (int64_t query = tile.q_begin; query < tile.q_end; query += LS_TENSOR_TILE) {
+            if (!ls_attention_meets(job, tile, query, ls_lesser(query + LS_TENSOR_TILE, tile.q_end), tile.k_begin, tile.k_end))
+                continue;
             const auto at_q = [&](int64_t n) { return ls_attention_q_at(job, tile, n, head); };
             __syncthreads(); /* the last step's queries have been read */
             ls_tensor_load<WIDTH>(job, job.q, at_q, query, tile.q_end, q);

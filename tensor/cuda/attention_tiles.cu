@@ -141,6 +141,20 @@ static void make_list(tile_list *list, const ls_attention_args *a)
         }
 }
 
+/* Host memory for a list, kept from call to call: a step takes nothing from the heap once it has been as long. */
+static void *host_room(ls_cuda *cuda, size_t bytes)
+{
+    if (bytes > cuda->list_room || !cuda->list) {
+        void *list = realloc(cuda->list, bytes + 1);
+        if (!list) {
+            ls_cuda_raise(cuda, LS_EMEM, "cuda: no memory for the list of attention's tiles");
+            return NULL;
+        }
+        cuda->list = list, cuda->list_room = bytes;
+    }
+    return cuda->list;
+}
+
 const ls_attention_tile *ls_attention_tiles(ls_cuda_call &call, const ls_attention_args *args, bool by_keys, int64_t size, int64_t *tiles)
 {
     tile_list list = {NULL, 0, by_keys, (args->causal || args->spans) && !args->mask, args->mask ? 0 : args->window, size};
@@ -149,15 +163,12 @@ const ls_attention_tile *ls_attention_tiles(ls_cuda_call &call, const ls_attenti
     make_list(&list, args);
     *tiles = list.count;
     const size_t bytes = (size_t)list.count * sizeof *list.tile;
-    ls_attention_tile *host = static_cast<ls_attention_tile *>(malloc(bytes + 1)), *device = call.scratch<ls_attention_tile>(list.count);
-    if (host && device) {
-        list.tile = host;
+    ls_attention_tile *device = call.scratch<ls_attention_tile>(list.count);
+    list.tile = device ? static_cast<ls_attention_tile *>(host_room(call.cuda, bytes)) : NULL;
+    if (list.tile) {
         make_list(&list, args);
-        ls_cuda_copy_in(call.cuda, device, host, bytes);
-    } else if (!host) {
-        ls_cuda_raise(call.cuda, LS_EMEM, "cuda: no memory for the list of attention's tiles");
+        ls_cuda_copy_in(call.cuda, device, list.tile, bytes);
     }
-    free(host);
     return device;
 }
 

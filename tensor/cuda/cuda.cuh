@@ -39,6 +39,8 @@ typedef struct {
     size_t pinned_size, pinned_used;
     ls_cuda_products products;
     struct ls_cuda_library *library; /* NULL until the first product */
+    void *list; /* host memory for attention's list of tiles */
+    size_t list_room;
     ls_status status; /* the first error, until somebody asks */
     char sentence[512];
 } ls_cuda;

@@ -110,6 +110,7 @@ static void device_free(ls_device *device)
         if (cuda->stream)
             cudaStreamSynchronize(cuda->stream);
         ls_cuda_library_free(cuda);
+        free(cuda->list);
         ls_cuda_scratch_free(cuda);
         if (cuda->pinned)
             cudaFreeHost(cuda->pinned);

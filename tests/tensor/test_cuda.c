@@ -329,6 +329,38 @@ Test(cuda, attention_in_bf16_agrees_with_f64)
     }
 }
 
+/* Block masks cost by the blocks that are there: what is in an absent one is not even multiplied by 0. */
+static void absent_blocks_are_not_walked(ls_type type)
+{
+    enum { T = 160, BLOCK = 32, BLOCKS = T / BLOCK, WIDE = 16, ALL = T * WIDE };
+    const ls_mask_block blocks[BLOCKS] = {{0, LS_MASK_WHOLE}, {0, LS_MASK_WHOLE}, {1, LS_MASK_WHOLE}, {0, LS_MASK_WHOLE}, {1, LS_MASK_WHOLE}};
+    const int64_t first[BLOCKS + 1] = {0, 1, 2, 3, 4, 5};
+    const ls_block_mask mask = {.rows = 1, .queries = T, .keys = T, .block = BLOCK, .first = first, .blocks = blocks};
+    void *q = drawn(type, ALL, 1), *k = drawn(type, ALL, 2), *v = drawn(type, ALL, 3), *dout = drawn(type, ALL, 4), *out = drawn(type, ALL, 5);
+    void *slope[3] = {drawn(type, ALL, 6), drawn(type, ALL, 7), drawn(type, ALL, 8)};
+    float lse[T];
+    for (int64_t i = 2 * BLOCK * WIDE; i < ALL; i++) /* keys that nobody sees */
+        reference_put(type, k, i, NAN), reference_put(type, v, i, NAN);
+    const ls_attention_args args = {.type = type, .batch = 1, .queries = T, .keys = T, .heads = 1, .kv_heads = 1, .width = WIDE, .scale = 0.25, .mask = &mask, .q = q, .k = k, .v = v,
+                                    .out = out, .lse = lse, .dout = dout, .dq = slope[0], .dk = slope[1], .dv = slope[2]};
+    cr_assert_eq(device->attention(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(device->attention_backward(device, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+    for (int64_t i = 0; i < ALL; i++) {
+        cr_assert(isfinite(reference_get(type, out, i)), "result %d", (int)i);
+        for (int s = 0; s < 3; s++)
+            cr_assert(isfinite(reference_get(type, slope[s], i)), "gradient %d, element %d", s, (int)i);
+    }
+    free(q), free(k), free(v), free(dout), free(out);
+    for (int s = 0; s < 3; s++)
+        free(slope[s]);
+}
+
+Test(cuda, absent_blocks_of_a_mask_are_not_walked)
+{
+    absent_blocks_are_not_walked(LS_F32);
+    absent_blocks_are_not_walked(LS_BF16);
+}
+
 /* Longer than the tile that one block sorts, and rows for a block of 1024 threads. */
 Test(cuda, long_rows_agree_with_the_naive_device)
 {
