@@ -116,6 +116,7 @@ ls_status ls_nccl_leave(ls_nccl *nccl, ls_status status, const char *what)
         status = ls_nccl_check(nccl, end, what);
         snprintf(sentence, sizeof sentence, "%s", ls_fail_sentence());
     }
+    nccl->queued = ls_now();
     if (atomic_load(&nccl->unwanted) || status != LS_OK)
         abort_held(nccl);
     pthread_mutex_unlock(&nccl->lock);
@@ -140,17 +141,47 @@ static bool has_failed(ls_nccl *nccl)
     return nccl->failing_since > 0 && ls_now() - nccl->failing_since > GRACE_SECONDS;
 }
 
+/* Communication does not end. Who is to blame is known if it is stopped on this machine. */
+static ls_status overdue(ls_nccl *nccl, const char *phase, const char *since)
+{
+    ls_world *world = nccl->world;
+    const double seconds = world->options.deadline;
+    char why[256];
+    for (int rank = 0; rank < world->ranks; rank++)
+        if (world->peers[rank].pidfd >= 0 && ls_flight_is_stopped(world->peers[rank].pid))
+            return ls_board_overdue(world, rank, phase, seconds);
+    snprintf(why, sizeof why, "not done %g s after %s", seconds, since);
+    return fail(nccl, LS_ETIMEOUT, phase, why, "look for a rank whose log ends early; NCCL_DEBUG=INFO shows which connection stands, `nvidia-smi` and dmesg (Xid) on each node a device that hangs");
+}
+
+/* Nothing was queued for a deadline, and what was is not done: the main thread may be in a call that waits for the device.
+ * A rank that only works for long is waited for, as on a CPU. */
+static bool stands_still(ls_nccl *nccl)
+{
+    ls_world *world = nccl->world;
+    if (nccl->waiting || !nccl->queued || ls_now() - nccl->queued < world->options.deadline || cudaStreamQuery(nccl->stream) != cudaErrorNotReady)
+        return false;
+    for (int rank = 0; rank < world->ranks; rank++)
+        if (rank != world->rank && ls_board_is_slow(world, rank, "gradient exchange", world->options.deadline)) {
+            nccl->queued = ls_now();
+            return false;
+        }
+    return true;
+}
+
 /* The main thread may be stuck in a call that waits for the device, which waits for a rank that is gone. */
 static ls_step look(ls_job *job, ls_world *world)
 {
     ls_nccl *nccl = (ls_nccl *)((char *)job - offsetof(ls_nccl, watch));
-    (void)world;
     if (ls_now() - nccl->looked < LOOK_SECONDS || pthread_mutex_trylock(&nccl->lock) != 0)
         return LS_STEP_IDLE;
     nccl->looked = ls_now();
+    const bool late = nccl->comm && stands_still(nccl);
     if (has_failed(nccl))
         abort_held(nccl);
     pthread_mutex_unlock(&nccl->lock);
+    if (late && overdue(nccl, "gradient exchange", "it was queued") == LS_ETIMEOUT && ls_board_status(world) == LS_OK)
+        ls_board_fail(world, LS_ETIMEOUT, ls_status_exit_code(LS_ETIMEOUT), ls_fail_sentence());
     return LS_STEP_IDLE;
 }
 
@@ -165,19 +196,6 @@ ls_status ls_nccl_after_compute(ls_nccl *nccl)
 {
     const ls_status status = ls_nccl_cuda(nccl, cudaEventRecord(nccl->ready, nccl->compute), "cudaEventRecord after computation");
     return status == LS_OK ? ls_nccl_cuda(nccl, cudaStreamWaitEvent(nccl->stream, nccl->ready, 0), "cudaStreamWaitEvent of communication") : status;
-}
-
-/* All ranks are here, but the device does not end its part. */
-static ls_status overdue(ls_nccl *nccl, const char *phase)
-{
-    ls_world *world = nccl->world;
-    const double seconds = world->options.deadline;
-    char why[256];
-    for (int rank = 0; rank < world->ranks; rank++)
-        if (world->peers[rank].pidfd >= 0 && ls_flight_is_stopped(world->peers[rank].pid))
-            return ls_board_overdue(world, rank, phase, seconds);
-    snprintf(why, sizeof why, "not done %g s after the last rank came", seconds);
-    return fail(nccl, LS_ETIMEOUT, phase, why, "NCCL_DEBUG=INFO shows which connection stands; `nvidia-smi` and dmesg (Xid) on each node show a device that hangs");
 }
 
 typedef enum { WELL, FAILING, FAILED } health;
@@ -205,7 +223,7 @@ static ls_status wait_done(ls_nccl *nccl, const char *phase)
         if (error == cudaSuccess && found == WELL)
             return LS_OK;
         if (ls_now() - begin > nccl->world->options.deadline)
-            return overdue(nccl, phase);
+            return overdue(nccl, phase, "the last rank came");
         nap(begin);
     }
 }
@@ -214,6 +232,7 @@ ls_status ls_nccl_wait(ls_nccl *nccl, const char *phase)
 {
     ls_world *world = nccl->world;
     ls_status status = ls_nccl_cuda(nccl, cudaEventRecord(nccl->done, nccl->stream), "cudaEventRecord after communication");
+    nccl->waiting = true; /* with a deadline of its own */
     if (status == LS_OK)
         status = ls_barrier(world, phase); /* who does not come is named as ever */
     const double begin = ls_now();
@@ -222,6 +241,7 @@ ls_status ls_nccl_wait(ls_nccl *nccl, const char *phase)
         status = wait_done(nccl, phase);
     ls_flight_waits(world->comm.flight, false);
     world->comm.waited += ls_now() - begin;
+    nccl->waiting = false;
     if (status == LS_OK)
         return nccl->beside->synchronize(nccl->beside); /* errors of the sums' kernels */
     char sentence[LS_SENTENCE_SIZE];
@@ -335,4 +355,9 @@ const ls_exchange *ls_nccl_exchange(const ls_nccl *nccl)
 const char *ls_nccl_version(const ls_nccl *nccl)
 {
     return nccl->version;
+}
+
+bool ls_nccl_present(void)
+{
+    return true;
 }

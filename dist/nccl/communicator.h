@@ -27,10 +27,12 @@ struct ls_nccl {
     pthread_mutex_t lock; /* of what follows: one thread at a time calls NCCL */
     ncclComm_t comm;      /* NULL: given up */
     _Atomic bool unwanted; /* it is to be given up as soon as nobody is in a call */
+    double queued;         /* when something was, last; 0: never */
     double failing_since; /* NCCL has told an error; 0: none */
     char sentence[LS_SENTENCE_SIZE]; /* of that */
     ls_job watch;
     double looked; /* by the watch, last */
+    _Atomic bool waiting; /* the main thread is in ls_nccl_wait */
 };
 
 /* `what` was being done, "ncclSend in the gradient exchange". LS_OK stays; else a sentence with rank, device and versions. */

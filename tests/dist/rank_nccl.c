@@ -6,9 +6,10 @@
  *     machines=N     pretend that each N ranks are a machine
  *     drop=compute, drop=communication
  *                    a planted fault: that stream's waits for the other one are left out
- *     dies, stuck, late, stops
- *                    rank 1 is killed in its second grain (stuck: while the others wait for their devices, which wait for it),
- *                    sleeps there, or is stopped when the device should be waited for
+ *     dies, late, stops
+ *                    rank 1 is killed in its second grain, sleeps there, or is stopped when the device should be waited for
+ *     dies_awaited, late_awaited
+ *                    the same while the others wait for their devices, which wait for it
  *     shared         all ranks take device 0 */
 #include "dist/fabric.h"
 #include "dist/nccl/nccl.h"
@@ -98,7 +99,7 @@ static void add_grain(ls_reducer *reducer, int64_t grain, const float *source, f
         to = to && turn % 2 == 0 ? to : gradient;
         device->cast(device, LS_F32, LS_F32, count, source + begin, to);
         well(ls_reducer_add(reducer, begin, count, to));
-        if (strcmp(word_fault, "stuck") == 0)
+        if (strstr(word_fault, "_awaited"))
             device->synchronize(device);
     }
     well(ls_reducer_grain_end(reducer));
@@ -108,9 +109,9 @@ static void misbehave(int64_t grain_of_rank)
 {
     if (rank != 1 || grain_of_rank != 1)
         return;
-    if (strcmp(word_fault, "dies") == 0 || strcmp(word_fault, "stuck") == 0)
+    if (strncmp(word_fault, "dies", 4) == 0)
         raise(SIGKILL);
-    if (strcmp(word_fault, "late") == 0)
+    if (strncmp(word_fault, "late", 4) == 0)
         sleep(50);
 }
 
@@ -206,7 +207,7 @@ int main(int count, char **words)
             word_drop = words[k] + 5;
         else if (!strchr(words[k], '='))
             word_fault = words[k];
-    ls_world_options world_options = {.deadline = !*word_fault ? 60 : strcmp(word_fault, "stops") == 0 ? 4 : 2};
+    ls_world_options world_options = {.deadline = *word_fault ? 4 : 60};
     if (count < 4 || ls_world_open(&world, &world_options) != LS_OK) {
         fprintf(stderr, "usage: rank_nccl exact|fast block|round BUCKET [WORD ...]\n%s\n", ls_fail_sentence());
         return 2;

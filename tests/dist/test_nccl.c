@@ -62,12 +62,13 @@ static void check_fault(const char *options, const char *arguments, int exit_cod
 Test(nccl, a_rank_that_dies_is_named)
 {
     check_fault("--enable-recovery", "fast round 8192 dies", -1, "died without a word");
-    check_fault("--enable-recovery", "exact round 4096 stuck", -1, "died without a word");
+    check_fault("--enable-recovery", "exact round 4096 dies_awaited", -1, "died without a word");
 }
 
 Test(nccl, a_rank_that_is_late_or_stopped_is_named)
 {
-    check_fault("", "exact round 8192 late", 1, "did not come to 'gradient exchange' within 2 s");
+    check_fault("", "exact round 8192 late", 1, "did not come to 'gradient exchange' within 4 s");
+    check_fault("", "exact round 4096 late_awaited", 1, "gradient exchange: not done 4 s after it was queued");
     check_fault("", "exact block 8192 stops", 1, "its process has stood still");
 }
 

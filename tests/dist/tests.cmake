@@ -18,8 +18,8 @@ set_tests_properties(dist/test_simulation PROPERTIES TIMEOUT 240 SKIP_RETURN_COD
 
 # NCCL, on the emulation of CUDA.
 if(NOT LS_TSAN AND NOT LS_SANITIZE)
-  ls_cudahost_library(ls_dist_nccl_cudahost SOURCES ${LS_NCCL_SOURCES} KNOWS ls_dist ls_tensor_cudahost)
-  ls_rank_program(dist/rank_nccl KNOWS ls_dist_nccl_cudahost)
+  ls_cudahost_library(ls_dist_nccl_cudahost SOURCES ${LS_NCCL_SOURCES} KNOWS ls_dist)
+  ls_rank_program(dist/rank_nccl KNOWS ls_dist_nccl_cudahost ls_tensor_cudahost)
   target_link_options(dist_rank_nccl PRIVATE -Wl,--wrap=cudaStreamWaitEvent,--wrap=cudaEventQuery,--wrap=ncclSend)
   ls_test(dist/test_nccl ENVIRONMENT "CUDAHOST_CHECK=0")
 endif()
