@@ -42,7 +42,7 @@ static const char *advice_on(ncclResult_t result)
 ls_status ls_nccl_check(ls_nccl *nccl, ncclResult_t result, const char *what)
 {
     char why[512];
-    if (result == ncclSuccess)
+    if (result == ncclSuccess || result == ncclInProgress)
         return LS_OK;
     const char *last = nccl->comm ? ncclGetLastError(nccl->comm) : ncclGetLastError(NULL);
     snprintf(why, sizeof why, "%s%s%.300s", ncclGetErrorString(result), last && *last ? ": " : "", last ? last : "");
@@ -93,6 +93,37 @@ static ls_status why_lost(ls_nccl *nccl)
     return ls_fail(LS_ECOMM, "%s", *nccl->sentence ? nccl->sentence : "the communicator of NCCL was given up");
 }
 
+/* Communication does not end. Who is to blame is known if it is stopped on this machine. */
+static ls_status overdue(ls_nccl *nccl, const char *phase, const char *since)
+{
+    ls_world *world = nccl->world;
+    const double seconds = world->options.deadline;
+    char why[256];
+    for (int rank = 0; rank < world->ranks; rank++)
+        if (world->peers[rank].pidfd >= 0 && ls_flight_is_stopped(world->peers[rank].pid))
+            return ls_board_overdue(world, rank, phase, seconds);
+    snprintf(why, sizeof why, "not done %g s after %s", seconds, since);
+    return fail(nccl, LS_ETIMEOUT, phase, why, "look for a rank whose log ends early; NCCL_DEBUG=INFO shows which connection stands, `nvidia-smi` and dmesg (Xid) on each node a device that hangs");
+}
+
+/* The communicator does not block: a call returns at once, and its end is asked for. So a rank that never comes to the
+ * making of connections keeps nobody in NCCL. The lock is held. */
+static ls_status settle(ls_nccl *nccl, ncclResult_t result, const char *what)
+{
+    const double begin = ls_now();
+    while (result == ncclInProgress) {
+        if (atomic_load(&nccl->unwanted) || first_failure(nccl, 0) != LS_OK)
+            return why_lost(nccl);
+        if (ls_now() - begin > nccl->world->options.deadline)
+            return overdue(nccl, what, "it began");
+        nap(begin);
+        const ncclResult_t asked = ncclCommGetAsyncError(nccl->comm, &result);
+        if (asked != ncclSuccess)
+            result = asked;
+    }
+    return ls_nccl_check(nccl, result, what);
+}
+
 ls_status ls_nccl_enter(ls_nccl *nccl)
 {
     pthread_mutex_lock(&nccl->lock);
@@ -112,9 +143,9 @@ ls_status ls_nccl_leave(ls_nccl *nccl, ls_status status, const char *what)
     char sentence[LS_SENTENCE_SIZE];
     snprintf(sentence, sizeof sentence, "%s", status == LS_OK ? "" : ls_fail_sentence());
     const ncclResult_t end = ncclGroupEnd(); /* also of a group that failed: the next one must not be inside it */
-    if (status == LS_OK && end != ncclSuccess) {
-        status = ls_nccl_check(nccl, end, what);
-        snprintf(sentence, sizeof sentence, "%s", ls_fail_sentence());
+    if (status == LS_OK) {
+        status = settle(nccl, end, what);
+        snprintf(sentence, sizeof sentence, "%s", status == LS_OK ? "" : ls_fail_sentence());
     }
     nccl->queued = ls_now();
     if (atomic_load(&nccl->unwanted) || status != LS_OK)
@@ -139,19 +170,6 @@ static bool has_failed(ls_nccl *nccl)
         nccl->failing_since = ls_now();
     }
     return nccl->failing_since > 0 && ls_now() - nccl->failing_since > GRACE_SECONDS;
-}
-
-/* Communication does not end. Who is to blame is known if it is stopped on this machine. */
-static ls_status overdue(ls_nccl *nccl, const char *phase, const char *since)
-{
-    ls_world *world = nccl->world;
-    const double seconds = world->options.deadline;
-    char why[256];
-    for (int rank = 0; rank < world->ranks; rank++)
-        if (world->peers[rank].pidfd >= 0 && ls_flight_is_stopped(world->peers[rank].pid))
-            return ls_board_overdue(world, rank, phase, seconds);
-    snprintf(why, sizeof why, "not done %g s after %s", seconds, since);
-    return fail(nccl, LS_ETIMEOUT, phase, why, "look for a rank whose log ends early; NCCL_DEBUG=INFO shows which connection stands, `nvidia-smi` and dmesg (Xid) on each node a device that hangs");
 }
 
 /* Nothing was queued for a deadline, and what was is not done: the main thread may be in a call that waits for the device.
@@ -279,9 +297,9 @@ static ls_status join(ls_nccl *nccl, ls_status status)
         status = ls_broadcast(world, &id, sizeof id, 0, "NCCL's id");
     if (status != LS_OK)
         return status;
-    status = ls_nccl_check(nccl, ncclCommInitRank(&nccl->comm, world->ranks, id, world->rank), "ncclCommInitRank");
-    if (status != LS_OK)
-        nccl->comm = NULL;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    status = settle(nccl, ncclCommInitRankConfig(&nccl->comm, world->ranks, id, world->rank, &config), "ncclCommInitRankConfig");
     return ls_agree(world, status, "joining NCCL");
 }
 
@@ -331,7 +349,7 @@ void ls_nccl_close(ls_nccl *nccl)
         ls_comm_cancel(nccl->world, &nccl->watch);
     pthread_mutex_lock(&nccl->lock);
     const bool well = !atomic_load(&nccl->unwanted) && !nccl->failing_since && first_failure(nccl, 0) == LS_OK;
-    if (nccl->comm && well)
+    if (nccl->comm && well && settle(nccl, ncclCommFinalize(nccl->comm), "ncclCommFinalize") == LS_OK)
         ncclCommDestroy(nccl->comm);
     else
         abort_held(nccl);

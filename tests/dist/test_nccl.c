@@ -74,5 +74,5 @@ Test(nccl, a_rank_that_is_late_or_stopped_is_named)
 
 Test(nccl, two_ranks_on_one_device_are_told_so)
 {
-    check_fault("", "exact block 0 shared", 1, "CUDA device 0, NCCL 2.28.3: ncclCommInitRank: invalid usage");
+    check_fault("", "exact block 0 shared", 1, "CUDA device 0, NCCL 2.28.3: ncclCommInitRankConfig: invalid usage");
 }
