@@ -8,13 +8,21 @@
 #define SPIN_SECONDS 20e-6
 #define BEAT_SECONDS 0.1
 
+static bool any_awaits(const ls_comm *comm)
+{
+    for (int k = 0; k < comm->jobs; k++)
+        if (!comm->job[k]->alone)
+            return true;
+    return false;
+}
+
 static void finish(ls_world *world, int at, ls_status status)
 {
     ls_comm *comm = &world->comm;
     ls_job *job = comm->job[at];
     comm->job[at] = comm->job[--comm->jobs];
     job->status = status;
-    if (!comm->jobs)
+    if (!any_awaits(comm))
         ls_flight_awaits(comm->flight, -1, 0);
     if (status != LS_OK)
         snprintf(job->sentence, sizeof job->sentence, "%s", ls_fail_sentence());
@@ -81,6 +89,8 @@ static bool step_jobs(ls_world *world, bool *far)
             moved = true;
             break;
         case LS_STEP_IDLE: {
+            if (job->alone)
+                break;
             int rank = job->awaits ? job->awaits(job, world) : -1;
             ls_flight_awaits(comm->flight, rank, job->moved);
             ls_flight_bucket(comm->flight, LS_FLIGHT_COMMUNICATION, job->bucket);
@@ -126,8 +136,12 @@ void ls_comm_turn(ls_world *world)
     beat(world, &comm->beaten);
     if (world->failure && atomic_load(&world->failure->written)) {
         ls_board_tell_place(world);
-        while (comm->jobs > 0)
+        while (comm->jobs > 0) {
+            ls_job *job = comm->job[comm->jobs - 1];
+            if (job->lost)
+                job->lost(job);
             finish(world, comm->jobs - 1, ls_board_status(world));
+        }
     }
     if (atomic_load(&comm->abort)) {
         if (world->fabric->tell && world->failure && !world->told) {

@@ -29,6 +29,9 @@ struct ls_job {
      * move, and only while a peer is waited for. */
     int (*awaits)(const ls_job *job, const ls_world *world);
     bool alone; /* no peer takes part: its failure is this rank's own affair, not the end of the world */
+    /* Called when the world fails while the job runs, before its end is told; NULL: nothing. For what another thread
+     * may be stuck in. */
+    void (*lost)(ls_job *job);
     int64_t bucket; /* the bucket or piece it is at, from 1, for the flight record; kept by `step`, 0: none */
     /* Filled by comm.c */
     ls_status status;

@@ -100,7 +100,7 @@ static void describe(ls_reducer *r)
 {
     snprintf(r->description, sizeof r->description, "%s schedule, %s, buckets of %.3g MiB",
              r->options.schedule == LS_SCHEDULE_ROUND ? "round" : "block",
-             r->shares_sums ? "shared sums" : r->channel ? ls_channel_describe(r->channel) : "no exchange", (double)r->bucket * sizeof(float) / 1048576);
+             r->exchange ? r->exchange->name : r->shares_sums ? "shared sums" : r->channel ? ls_channel_describe(r->channel) : "no exchange", (double)r->bucket * sizeof(float) / 1048576);
 }
 
 ls_status ls_reducer_open(ls_reducer **out, ls_world *world, ls_device *device, const ls_reduce_options *options)
@@ -124,6 +124,9 @@ ls_status ls_reducer_open(ls_reducer **out, ls_world *world, ls_device *device, 
     r->bucket = bucket_of(options);
     /* One rank keeps the same sums in both schedules. */
     r->schedule = r->options.schedule == LS_SCHEDULE_ROUND && r->ranks > 1 ? &ls_schedule_round : &ls_schedule_block;
+    r->exchange = r->ranks > 1 ? options->exchange : NULL;
+    if (r->exchange)
+        r->schedule = r->options.schedule == LS_SCHEDULE_ROUND ? r->exchange->round : r->exchange->block;
     status = allocate(r);
     if (status == LS_OK)
         status = open_channel(r);

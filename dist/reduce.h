@@ -14,12 +14,16 @@
 
 typedef enum { LS_SCHEDULE_AUTO, LS_SCHEDULE_BLOCK, LS_SCHEDULE_ROUND } ls_schedule;
 
+/* Another way for sums to travel than this library's own, made by whoever opens the reducer: dist/nccl/nccl.h. */
+typedef struct ls_exchange ls_exchange;
+
 typedef struct {
     int64_t elements;      /* of the flat buffer, a multiple of LS_CHUNK */
     int64_t max_grains;    /* of a step */
     ls_schedule schedule;  /* AUTO is resolved by the caller */
     int64_t bucket;        /* elements, a multiple of LS_CHUNK; 0: 256 Ki (1 MiB) */
     const char *transport; /* NULL: the best; "window", "mpi" */
+    const ls_exchange *exchange; /* NULL: none; must outlive the reducer. One rank has no use for it. */
 } ls_reduce_options;
 
 typedef struct ls_reducer ls_reducer;

@@ -61,7 +61,7 @@ static ls_status open_sums(block *b)
 {
     ls_reducer *r = b->reducer;
     ls_status status = LS_ESPACE;
-    if (ls_shared_sums_fit(r))
+    if (!r->exchange && ls_shared_sums_fit(r))
         status = ls_shared_sums_open(&b->shared, r, b->places, &b->sums);
     if (status == LS_ESPACE)
         status = r->device->allocate(r->device, sums_bytes(b), (void **)&b->sums);
@@ -168,6 +168,16 @@ static ls_status grain_end(ls_reducer *r)
     plan_grain(r);
     r->ended--;
     return LS_OK;
+}
+
+const ls_block_nodes *ls_block_plan(const ls_reducer *r)
+{
+    return ((const block *)r->self)->nodes;
+}
+
+float *const *ls_block_partials(const ls_reducer *r)
+{
+    return ((const block *)r->self)->partial;
 }
 
 static ls_status post_piece(block *b)

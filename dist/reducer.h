@@ -30,6 +30,14 @@ typedef struct {
 
 extern const ls_schedule_table ls_schedule_block, ls_schedule_round;
 
+struct ls_exchange {
+    const char *name; /* "NCCL 2.28.3, exact sums" */
+    const ls_schedule_table *block, *round;
+    /* ls_all_gather_slices; false: not in this memory */
+    bool (*reaches)(const ls_exchange *exchange, const void *data);
+    ls_status (*gather)(ls_reducer *r, ls_type type, void *data);
+};
+
 typedef struct {
     int64_t begin, count;
 } ls_slice_range;
@@ -40,6 +48,8 @@ struct ls_reducer {
     ls_reduce_options options;
     const ls_schedule_table *schedule;
     void *self;
+    const ls_exchange *exchange; /* NULL: a channel, or shared sums */
+    void *beside;                /* the exchange's own */
     int rank, ranks;
     int64_t elements, chunks, bucket; /* bucket: elements, at most all */
     ls_slice_range *slice;            /* [ranks] */
@@ -67,6 +77,9 @@ typedef struct {
     int count;
     ls_tree_node node[128];
 } ls_block_nodes;
+/* What each rank will end with, [ranks], and where this rank's are: partial[0], ... [elements] each. */
+const ls_block_nodes *ls_block_plan(const ls_reducer *r);
+float *const *ls_block_partials(const ls_reducer *r);
 /* Adds all ranks' nodes in the tree's order into this rank's partial sum 0, elements [at, at + n) of its slice. Node k of
  * a rank lies at source[rank] + k * stride; of this rank itself in its partial sums. Communication thread. */
 void ls_block_add(ls_reducer *r, const ls_block_nodes *nodes, const float *const *source, int64_t stride, int64_t at,

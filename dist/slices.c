@@ -83,6 +83,8 @@ ls_status ls_all_gather_slices(ls_reducer *r, ls_type type, void *data)
 {
     if (r->ranks == 1)
         return LS_OK;
+    if (r->exchange && r->exchange->reaches(r->exchange, data))
+        return r->exchange->gather(r, type, data);
     gather g = {.job = {.phase = "gathering the parameters", .step = step, .awaits = awaits},
                 .reducer = r,
                 .data = data,

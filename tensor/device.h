@@ -307,3 +307,9 @@ void ls_device_cuda_numerics(const ls_device *device, char *text, size_t room);
 /* A digest of the algorithms that the library chose so far, whatever the order of the calls: equal on ranks that multiplied
  * the same shapes and were answered alike. */
 uint64_t ls_device_cuda_choices(const ls_device *device);
+/* Another table over the same CUDA device and its memory, whose work goes on a stream of its own, with priority: for
+ * what runs beside computation. Freed before `device`. */
+ls_status ls_device_create_cuda_beside(ls_device **beside, ls_device *device);
+/* Of a CUDA device: its number on this machine, and its stream (a cudaStream_t), for those who order work against it. */
+int ls_device_cuda_number(const ls_device *device);
+void *ls_device_cuda_stream(const ls_device *device);

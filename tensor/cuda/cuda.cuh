@@ -28,7 +28,8 @@ typedef struct {
 struct ls_cuda_library; /* tensor/cuda/products.cu */
 
 /* What device->self points to. */
-typedef struct {
+typedef struct ls_cuda {
+    const struct ls_cuda *beside; /* the device whose blocks of memory are this one's too; NULL: none */
     int number; /* of the device */
     int shared_most; /* bytes of shared memory a block may have */
     cudaStream_t stream;

@@ -151,6 +151,15 @@ static void fill_table(ls_device *t)
     t->optimizer_step = ls_cuda_optimizer_step, t->average = ls_cuda_average;
 }
 
+static cudaError_t open_stream(ls_cuda *cuda)
+{
+    int least = 0, greatest = 0;
+    if (!cuda->beside)
+        return cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+    const cudaError_t error = cudaDeviceGetStreamPriorityRange(&least, &greatest);
+    return error == cudaSuccess ? cudaStreamCreateWithPriority(&cuda->stream, cudaStreamNonBlocking, greatest) : error;
+}
+
 static ls_status open_device(ls_cuda *cuda, int number)
 {
     int count = 0;
@@ -162,7 +171,7 @@ static ls_status open_device(ls_cuda *cuda, int number)
     cuda->number = number;
     error = cudaSetDevice(number);
     if (error == cudaSuccess)
-        error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+        error = open_stream(cuda);
     if (error == cudaSuccess)
         error = cudaDeviceGetAttribute(&cuda->shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, number);
     cuda->pinned_size = (size_t)8 << 20;
@@ -172,7 +181,7 @@ static ls_status open_device(ls_cuda *cuda, int number)
     return cuda->status == LS_OK ? LS_OK : ls_fail(cuda->status, "%s", cuda->sentence);
 }
 
-extern "C" ls_status ls_device_create_cuda(ls_device **out, ls_team *team, int number)
+static ls_status create(ls_device **out, ls_team *team, int number, const ls_cuda *beside)
 {
     *out = NULL;
     ls_device *device = static_cast<ls_device *>(calloc(1, sizeof *device));
@@ -185,6 +194,7 @@ extern "C" ls_status ls_device_create_cuda(ls_device **out, ls_team *team, int n
     fill_table(device);
     device->self = cuda;
     device->team = team;
+    cuda->beside = beside;
     const ls_status status = open_device(cuda, number);
     if (status != LS_OK) {
         device_free(device);
@@ -192,4 +202,25 @@ extern "C" ls_status ls_device_create_cuda(ls_device **out, ls_team *team, int n
     }
     *out = device;
     return LS_OK;
+}
+
+extern "C" ls_status ls_device_create_cuda(ls_device **out, ls_team *team, int number)
+{
+    return create(out, team, number, NULL);
+}
+
+extern "C" ls_status ls_device_create_cuda_beside(ls_device **out, ls_device *device)
+{
+    const ls_cuda *cuda = static_cast<const ls_cuda *>(device->self);
+    return create(out, device->team, cuda->number, cuda);
+}
+
+extern "C" int ls_device_cuda_number(const ls_device *device)
+{
+    return static_cast<const ls_cuda *>(device->self)->number;
+}
+
+extern "C" void *ls_device_cuda_stream(const ls_device *device)
+{
+    return static_cast<const ls_cuda *>(device->self)->stream;
 }

@@ -15,7 +15,7 @@ bool ls_cuda_owns(const ls_cuda *cuda, const void *array)
     for (int i = 0; i < cuda->scratch.blocks; i++)
         if (at >= cuda->scratch.block[i] && at < cuda->scratch.block[i] + cuda->scratch.size[i])
             return true;
-    return false;
+    return cuda->beside && ls_cuda_owns(cuda->beside, array);
 }
 
 /* ---- scratch ---- */

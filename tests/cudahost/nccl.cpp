@@ -7,6 +7,9 @@
  * it: unless grouped, two ranks that send first and receive later wait for ever, and are reported after
  * CUDAHOST_NCCL_TIMEOUT (60) seconds.
  *
+ * A communicator that does not block (ncclCommInitRankConfig) says ncclInProgress after some calls, by seed, and refuses the
+ * next one until ncclCommGetAsyncError has said that it is done; its ranks join in a thread.
+ *
  * Sums go around a ring as in NCCL's, each step rounded to the type, starting at another rank for each part of the
  * array and at another rank by seed: the bits depend on the number of ranks, and only on the same number of ranks and
  * the same seed are they the same again. ncclSend and ncclRecv carry bits as they are. */
@@ -24,12 +27,16 @@
 #include <algorithm>
 #include <atomic>
 #include <set>
+#include <thread>
 
 struct ncclComm {
     mesh net;
     int device = 0;
     std::atomic<bool> aborted{false};
     std::atomic<int> error{ncclSuccess}; /* ncclCommGetAsyncError's */
+    bool blocking = true;
+    std::atomic<bool> joining{false}; /* a thread does */
+    uint64_t busy = 0;                /* how many times more it says that its last call goes on */
     uint64_t sequence = 0;               /* of collectives */
     ticket last;                         /* its last call's place */
 };
@@ -355,6 +362,14 @@ static bool progress(group_run *run)
 
 /* ---- Queueing */
 
+/* What a call that was taken returns. */
+static ncclResult_t go_on(ncclComm *comm)
+{
+    if (!comm->blocking)
+        comm->busy = order_seed() == 0 ? 1 : order_random() % 3;
+    return comm->busy > 0 ? ncclInProgress : ncclSuccess;
+}
+
 /* A group of one communicator runs on the first of its streams; the others wait for it, and it for them. */
 static ncclResult_t enqueue_group(std::vector<nccl_call> calls)
 {
@@ -383,7 +398,7 @@ static ncclResult_t enqueue_group(std::vector<nccl_call> calls)
         queues[0], [run] { return progress(run.get()); }, std::move(after));
     for (size_t i = 1; i < queues.size(); i++)
         stream_push(queues[i], nullptr, {last_of_all});
-    return ncclSuccess;
+    return go_on(comm.get());
 }
 
 static ncclResult_t submit(const nccl_call &c)
@@ -414,7 +429,7 @@ ncclResult_t ncclGroupEnd(void)
     std::vector<nccl_call> calls = std::move(*group);
     group->clear();
     ncclResult_t result = group_error; /* one wrong call, and the group does nothing */
-    while (result == ncclSuccess && !calls.empty()) {
+    while ((result == ncclSuccess || result == ncclInProgress) && !calls.empty()) {
         std::vector<nccl_call> of_one, rest;
         for (nccl_call &c : calls)
             (c.comm == calls[0].comm ? of_one : rest).push_back(c);
@@ -470,6 +485,9 @@ static ncclResult_t call(call_kind kind, const void *from, void *to, size_t coun
         return ncclUnhandledCudaError;
     if (live.count(comm) == 0)
         return refuse(ncclInvalidArgument, "%s: no communicator, or one that was destroyed", call_names[kind]);
+    if (comm->joining || comm->busy > 0)
+        return refuse(ncclInvalidUsage, "%s: the communicator does not block, and nobody has waited for its last call (ncclCommGetAsyncError)",
+                      call_names[kind]);
     if (comm->aborted || comm->error != ncclSuccess)
         return refuse((ncclResult_t)(comm->aborted ? (int)ncclInvalidUsage : (int)comm->error),
                       "%s: the communicator has failed or was aborted", call_names[kind]);
@@ -567,15 +585,8 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
     return ncclSuccess;
 }
 
-ncclResult_t ncclCommInitRank(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank)
+static ncclResult_t join(ncclComm *c, int ranks, ncclUniqueId id, int rank, const char *card)
 {
-    char card[32];
-    if (comm == nullptr || ranks < 1 || rank < 0 || rank >= ranks)
-        return refuse(ncclInvalidArgument, "ncclCommInitRank: rank %d of %d", rank, ranks);
-    std::shared_ptr<ncclComm> c = std::make_shared<ncclComm>();
-    cudaGetDevice(&c->device);
-    if (cudaDeviceGetPCIBusId(card, sizeof card, c->device) != cudaSuccess)
-        return ncclUnhandledCudaError;
     id.internal[sizeof id.internal - 1] = 0;
     std::string why =
         mesh_join(&c->net, id.internal, rank, ranks, card, (int)order_environment("CUDAHOST_NCCL_TIMEOUT", 60));
@@ -587,11 +598,42 @@ ncclResult_t ncclCommInitRank(ncclComm_t *comm, int ranks, ncclUniqueId id, int 
             return refuse(ncclInvalidUsage, "ncclCommInitRank: duplicate GPU: rank %d and rank %d both on %s", rank,
                           other, card);
         }
+    return ncclSuccess;
+}
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t *config)
+{
+    char card[32];
+    if (comm == nullptr || ranks < 1 || rank < 0 || rank >= ranks)
+        return refuse(ncclInvalidArgument, "ncclCommInitRank: rank %d of %d", rank, ranks);
+    if (config != nullptr && (config->size != sizeof *config || config->magic != NCCL_API_MAGIC))
+        return refuse(ncclInvalidArgument, "ncclCommInitRankConfig: the configuration is not NCCL_CONFIG_INITIALIZER's");
+    std::shared_ptr<ncclComm> c = std::make_shared<ncclComm>();
+    c->blocking = config == nullptr || config->blocking != 0;
+    c->net.rank = rank;
+    c->net.ranks = ranks;
+    cudaGetDevice(&c->device);
+    if (cudaDeviceGetPCIBusId(card, sizeof card, c->device) != cudaSuccess)
+        return ncclUnhandledCudaError;
+    ncclResult_t result = c->blocking ? join(c.get(), ranks, id, rank, card) : ncclInProgress;
+    if (result != ncclSuccess && result != ncclInProgress)
+        return result;
     stream_call guard;
     live.insert(c.get());
     comms.push_back(c);
     *comm = c.get();
-    return ncclSuccess;
+    c->joining = !c->blocking;
+    if (!c->blocking)
+        std::thread([=] {
+            c->error = join(c.get(), ranks, id, rank, card);
+            c->joining = false;
+        }).detach();
+    return result;
+}
+
+ncclResult_t ncclCommInitRank(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank)
+{
+    return ncclCommInitRankConfig(comm, ranks, id, rank, nullptr);
 }
 
 static ncclResult_t leave(ncclComm_t comm, const char *name, bool wait)
@@ -603,7 +645,8 @@ static ncclResult_t leave(ncclComm_t comm, const char *name, bool wait)
         stream_run_until(comm->last);
     else
         comm->aborted = true;
-    mesh_close(&comm->net);
+    if (!comm->joining) /* or its thread still uses it */
+        mesh_close(&comm->net);
     live.erase(comm);
     for (size_t i = 0; i < comms.size(); i++)
         if (comms[i].get() == comm) {
@@ -620,7 +663,7 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm)
         return refuse(ncclInvalidArgument, "ncclCommFinalize: no communicator");
     if (comm->last.of != nullptr)
         stream_run_until(comm->last);
-    return ncclSuccess;
+    return go_on(comm);
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm)
@@ -639,6 +682,9 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
     if (live.count(comm) == 0 || error == nullptr)
         return refuse(ncclInvalidArgument, "ncclCommGetAsyncError: no communicator");
     *error = (ncclResult_t)(int)comm->error;
+    if (comm->joining || (*error == ncclSuccess && comm->busy > 0))
+        *error = ncclInProgress;
+    comm->busy -= comm->busy > 0;
     return ncclSuccess;
 }
 

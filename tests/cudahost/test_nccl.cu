@@ -205,6 +205,42 @@ static void wrong_calls(int rank, int ranks, ncclComm_t comm)
     CHECK(ncclGroupEnd() == ncclInvalidArgument);
 }
 
+/* A communicator that does not block: the end of each call is asked for, and the next one is refused before. */
+static ncclResult_t asked(int rank, ncclComm_t comm)
+{
+    ncclResult_t result = ncclInProgress;
+    while (result == ncclInProgress)
+        FINE(ncclCommGetAsyncError(comm, &result));
+    return result;
+}
+
+static void not_blocking(int rank, int ranks, ncclComm_t comm)
+{
+    ncclUniqueId id;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    float *x, got;
+    memcpy(&id, shared, sizeof id);
+    config.blocking = 0;
+    CUDA(cudaMalloc(&x, N * sizeof(float)));
+    CHECK(ncclCommInitRankConfig(&comm, ranks, id, rank, &config) == ncclInProgress);
+    CHECK(asked(rank, comm) == ncclSuccess);
+    upload(rank, x, N);
+    CHECK(ncclAllReduce(x, x, N, ncclFloat32, ncclSum, comm, nullptr) == ncclInProgress);
+    CHECK(ncclAllReduce(x, x, N, ncclFloat32, ncclSum, comm, nullptr) == ncclInvalidUsage);
+    CHECK(strstr(cudahost_report(), "nobody has waited for its last call"));
+    CHECK(asked(rank, comm) == ncclSuccess);
+    CUDA(cudaMemcpy(&got, x + 5, sizeof got, cudaMemcpyDeviceToHost));
+    CHECK(got == number(0, 5) + number(1, 5));
+    CHECK(ncclCommFinalize(comm) == ncclInProgress);
+    CHECK(asked(rank, comm) == ncclSuccess);
+    FINE(ncclCommDestroy(comm));
+}
+
+Test(nccl, a_communicator_that_does_not_block_is_asked)
+{
+    cr_assert_eq(run_ranks(2, not_blocking, true), 2);
+}
+
 Test(nccl, wrong_arguments_are_refused)
 {
     cr_assert_eq(run_ranks(2, wrong_calls), 2);

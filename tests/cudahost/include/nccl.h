@@ -3,6 +3,7 @@
 #ifndef CUDAHOST_NCCL_H
 #define CUDAHOST_NCCL_H
 
+#include <limits.h>
 #include <stddef.h>
 #include <cuda_runtime_api.h>
 
@@ -55,12 +56,28 @@ typedef enum {
     ncclNumTypes = 10, /* NVIDIA's has two 8-bit floats more */
 } ncclDataType_t;
 
+/* NVIDIA's has more fields behind these, which a user who takes the initialiser does not see. */
+typedef struct {
+    size_t size;
+    unsigned int magic;
+    unsigned int version;
+    int blocking;
+} ncclConfig_t;
+
+#define NCCL_API_MAGIC         0xcafebeef
+#define NCCL_CONFIG_UNDEF_INT  INT_MIN
+#define NCCL_CONFIG_INITIALIZER                                                                                        \
+    {                                                                                                                  \
+        sizeof(ncclConfig_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT                                 \
+    }
+
 const char *ncclGetErrorString(ncclResult_t result);
 const char *ncclGetLastError(ncclComm_t comm);
 ncclResult_t ncclGetVersion(int *version);
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id);
 ncclResult_t ncclCommInitRank(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank);
+ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t *config);
 ncclResult_t ncclCommFinalize(ncclComm_t comm);
 ncclResult_t ncclCommDestroy(ncclComm_t comm);
 ncclResult_t ncclCommAbort(ncclComm_t comm);
