@@ -4,8 +4,6 @@
  * attention_tiles.h. */
 #include "tensor/cpu/attention_tiles.h"
 
-#include "base/math.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -22,6 +20,11 @@ typedef struct {
     float *rows /* of q, then of v in pieces */, *panels, *out, *score, *m, *l, *shrink;
     ls_pairs_room pairs;
 } workroom;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 static int64_t room_size(const ls_attention_plan *plan)
 {
@@ -45,18 +48,19 @@ static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
                        const workroom *room)
 {
     const ls_attention_args *x = plan->args;
-    for (int64_t pair = 0; pair < ls_attention_pairs(plan, tile); pair++) {
+    const int64_t pairs = ls_attention_pairs(plan, tile);
+    float *lse = room->shrink; /* which the last step has used */
+    plan->softmax->log_sums(pairs, room->m, room->l, lse);
+    for (int64_t pair = 0; pair < pairs; pair++) {
         int64_t row = ls_attention_row(plan, tile, head_group, pair), head = row % x->heads;
-        bool nothing = room->l[pair] == 0; /* no key was seen: out is 0, and so are its sums */
-        float inverse = nothing ? 0.0f : 1.0f / room->l[pair], *sum = room->out + pair * plan->padded;
-        for (int64_t d = 0; d < x->width; d++)
-            sum[d] = sum[d] * inverse + 0.0f; /* -0 becomes +0: unseen keys may have added +0 to it, or not */
-        plan->device->cast(plan->device, LS_F32, x->type, x->width, sum,
-                           (char *)x->out + row * x->width * (int64_t)ls_type_size(x->type));
+        /* No key was seen: out is 0, and so are its sums. -0 becomes +0: unseen keys may have added +0 to it, or not. */
+        float inverse = room->l[pair] == 0 ? 0.0f : 1.0f / room->l[pair], *sum = room->out + pair * plan->padded;
+        plan->softmax->scale(x->width, inverse, sum, x->type == LS_F32 ? (float *)x->out + row * x->width : sum);
+        if (x->type == LS_BF16)
+            ls_cpu_kernels_of(plan->device, LS_BF16)->narrow(x->width, sum, (uint16_t *)x->out + row * x->width);
         int64_t query = row / x->heads % x->queries;
         if (x->lse)
-            ((float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query] =
-                nothing ? -INFINITY : (float)((double)room->m[pair] + ls_math_log((double)room->l[pair]));
+            ((float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query] = lse[pair];
     }
 }
 
@@ -70,18 +74,19 @@ static void attend_keys(const ls_key_walk *walk, const workroom *room, bool firs
     else
         ls_key_walk_scores(walk, plan->k, room->panels, room->score);
     plan->softmax->online(walk->keys, lanes, room->score, lanes, walk->seen, room->m, room->l, room->shrink);
-    for (int64_t pair = 0; !first && pair < pairs; pair++)
-        if (room->shrink[pair] != 1.0f)
-            for (int64_t d = 0; d < plan->padded; d++)
-                room->out[pair * plan->padded + d] *= room->shrink[pair];
+    if (!first)
+        plan->softmax->fade(pairs, plan->padded, room->shrink, room->out);
     if (plan->pairs) {
         ls_pairs_add_over_keys(walk, room->score, plan->args->v, &room->pairs, room->out, !first);
         return;
     }
     const float *v = ls_key_walk_rows(walk, plan->v, room->rows, &v_row);
-    for (int64_t d = 0; d < plan->padded; d += plan->product->width)
-        plan->product->multiply(pairs, walk->keys, room->score, 1, lanes, v + d, v_row, room->out + d, plan->padded,
-                                !first);
+    for (int64_t row = 0, rows; row < pairs; row += rows) {
+        rows = row || !walk->seen ? pairs - row : least(LS_DIAGONAL_ROWS, pairs);
+        for (int64_t d = 0; d < plan->padded; d += plan->product->width)
+            plan->product->multiply(rows, ls_key_walk_keys_before(walk, row + rows), room->score + row, 1, lanes, v + d, v_row,
+                                    room->out + row * plan->padded + d, plan->padded, !first);
+    }
 }
 
 static void attend_tile(void *context, int64_t item)

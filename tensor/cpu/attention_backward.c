@@ -9,8 +9,6 @@
  * (over queries) and dQ (over keys). Sums are f32, added to the caller's gradients once at the end. */
 #include "tensor/cpu/attention_tiles.h"
 
-#include <string.h>
-
 typedef struct {
     ls_attention_plan plan;
     float *dk, *dv; /* [B, Tk, Hkv, padded], sums of all queries */
@@ -24,6 +22,11 @@ typedef struct {
     float *q_along, *dout_along; /* in pairs: behind half of q, of dout, which rows in bf16 leave free */
     ls_pairs_room pairs;
 } workroom;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 static int64_t room_size(const ls_attention_plan *plan)
 {
@@ -86,7 +89,7 @@ static void stage_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
         ls_pairs_stage(plan, tile, head_group, x->dout, room->dout, room->dout_panels, room->dout_along);
 }
 
-/* to[rows, padded] (+)= a^T b: rows of b lie b_row apart. k is at most 64: one chain. */
+/* to[rows, padded] (+)= a b: rows of b lie b_row apart. k is at most 64: one chain. */
 static void add_product(const ls_attention_plan *plan, int64_t rows, int64_t k, const float *a, int64_t a_row,
                         int64_t a_k, const float *b, int64_t b_row, float *to, int64_t to_row, bool add)
 {
@@ -94,29 +97,44 @@ static void add_product(const ls_attention_plan *plan, int64_t rows, int64_t k, 
         plan->product->multiply(rows, k, a, a_row, a_k, b + d, b_row, to + d, to_row, add);
 }
 
-/* sums (+)= tile^T rows for the step's keys, each piece where it belongs; they are rows of the product, not in its
- * sums. */
+/* sums += tile^T rows for the step's keys, each piece where it belongs; they are rows of the product, not in its sums. */
 static void add_to_keys(const ls_key_walk *walk, const float *tile, const float *rows, float *sums)
 {
     const ls_attention_plan *plan = walk->plan;
-    int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
-    for (int i = 0; i < walk->pieces; i++, tile += walk->piece[i - 1].keys * lanes)
-        add_product(plan, walk->piece[i].keys, pairs, tile, lanes, 1, rows, plan->padded,
-                    sums + ls_key_walk_at(walk, walk->piece[i].key), plan->kv_row, true);
+    const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
+    for (int i = 0; i < walk->pieces; i++)
+        for (int64_t key = 0, keys; key < walk->piece[i].keys; key += keys, tile += keys * lanes) {
+            keys = key || !walk->seen ? walk->piece[i].keys - key : least(LS_DIAGONAL_ROWS, walk->piece[i].keys);
+            const int64_t first = ls_key_walk_first_pair(walk, key);
+            add_product(plan, keys, pairs - first, tile + first, lanes, 1, rows + first * plan->padded, plan->padded,
+                        sums + ls_key_walk_at(walk, walk->piece[i].key + key), plan->kv_row, true);
+        }
+}
+
+/* dq (+)= tile k over the step's keys. */
+static void add_to_queries(const ls_key_walk *walk, const float *tile, const float *k, int64_t k_row, float *dq, bool add)
+{
+    const ls_attention_plan *plan = walk->plan;
+    const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
+    for (int64_t pair = 0, count; pair < pairs; pair += count) {
+        count = pair || !walk->seen ? pairs - pair : least(LS_DIAGONAL_ROWS, pairs);
+        add_product(plan, count, ls_key_walk_keys_before(walk, pair + count), tile + pair, 1, lanes, k, k_row,
+                    dq + pair * plan->padded, plan->padded, add);
+    }
 }
 
 static void key_tile(const backward *w, const ls_key_walk *walk, bool first, const workroom *room)
 {
     const ls_attention_plan *plan = &w->plan;
-    int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile), k_row;
+    int64_t lanes = ls_attention_lanes(plan, walk->tile), k_row;
     ls_key_walk_scores(walk, plan->k, room->q_panels, room->p);
     plan->softmax->probability(walk->keys, lanes, room->p, lanes, walk->seen, room->lse);
     add_to_keys(walk, room->p, room->dout, w->dv);
     ls_key_walk_scores(walk, plan->v, room->dout_panels, room->dp);
-    plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, room->delta);
+    plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, walk->seen, room->delta);
     add_to_keys(walk, room->dp, room->q, w->dk);
     const float *k = ls_key_walk_rows(walk, plan->k, room->out, &k_row);
-    add_product(plan, pairs, walk->keys, room->dp, 1, lanes, k, k_row, room->dq, plan->padded, !first);
+    add_to_queries(walk, room->dp, k, k_row, room->dq, !first);
 }
 
 static void key_tile_in_pairs(const backward *w, const ls_key_walk *walk, bool first, const workroom *room)
@@ -128,27 +146,21 @@ static void key_tile_in_pairs(const backward *w, const ls_key_walk *walk, bool f
     plan->softmax->probability(walk->keys, lanes, room->p, lanes, walk->seen, room->lse);
     ls_pairs_add_to_keys(walk, room->p, room->dout_along, &room->pairs, w->dv);
     ls_pairs_scores(walk, x->v, room->dout_panels, 1.0f, room->out, room->dp);
-    plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, room->delta);
+    plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, walk->seen, room->delta);
     ls_pairs_add_to_keys(walk, room->dp, room->q_along, &room->pairs, w->dk);
     ls_pairs_add_over_keys(walk, room->dp, x->k, &room->pairs, room->dq, !first);
 }
 
 /* gradient[i] += sum[i] * scale, through f32. */
-static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale,
-                            float *spare)
+static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale)
 {
     const ls_attention_args *x = plan->args;
     if (x->type == LS_F32) {
-        float *to = (float *)gradient + element;
-        for (int64_t d = 0; d < x->width; d++)
-            to[d] += sum[d] * scale;
+        plan->softmax->add_scaled(x->width, scale, sum, (float *)gradient + element);
         return;
     }
-    uint16_t *to = (uint16_t *)gradient + element;
-    plan->device->cast(plan->device, x->type, LS_F32, x->width, to, spare);
-    for (int64_t d = 0; d < x->width; d++)
-        spare[d] += sum[d] * scale;
-    plan->device->cast(plan->device, LS_F32, x->type, x->width, spare, to);
+    plan->softmax->scale(x->width, scale, sum, sum);
+    ls_cpu_kernels_of(plan->device, LS_BF16)->add_real(x->width, sum, (uint16_t *)gradient + element);
 }
 
 static void query_tile(const backward *w, const ls_query_tile *tile, int64_t head_group, int64_t kv_head)
@@ -164,7 +176,7 @@ static void query_tile(const backward *w, const ls_query_tile *tile, int64_t hea
         (plan->pairs ? key_tile_in_pairs : key_tile)(w, &walk, first, &room);
     for (int64_t pair = 0; !first && x->dq && pair < ls_attention_pairs(plan, tile); pair++)
         add_to_gradient(plan, x->dq, ls_attention_row(plan, tile, head_group, pair) * x->width,
-                        room.dq + pair * plan->padded, (float)x->scale, room.p);
+                        room.dq + pair * plan->padded, (float)x->scale);
 }
 
 static void segment_item(void *context, int64_t item)
@@ -184,14 +196,13 @@ static void add_keys(void *context, int64_t row)
     const backward *w = context;
     const ls_attention_plan *plan = &w->plan;
     const ls_attention_args *x = plan->args;
-    float *spare = room_of(w).p;
     for (int64_t head = 0; head < x->kv_heads; head++) {
         int64_t at = row * x->kv_heads + head;
         if (x->dk)
             add_to_gradient(plan, x->dk, at * x->width, w->dk + at * plan->padded,
-                            plan->pairs ? (float)x->scale : 1.0f /* q was scaled */, spare);
+                            plan->pairs ? (float)x->scale : 1.0f /* q was scaled */);
         if (x->dv)
-            add_to_gradient(plan, x->dv, at * x->width, w->dv + at * plan->padded, 1.0f, spare);
+            add_to_gradient(plan, x->dv, at * x->width, w->dv + at * plan->padded, 1.0f);
     }
 }
 
@@ -209,8 +220,8 @@ static ls_status attend_backward(ls_device *device, const ls_attention_args *arg
     status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
-    memset(w.dk, 0, (size_t)sums * sizeof(float));
-    memset(w.dv, 0, (size_t)sums * sizeof(float));
+    device->fill(device, LS_F32, sums, 0, w.dk);
+    device->fill(device, LS_F32, sums, 0, w.dv);
     ls_team_run(device->team, w.plan.segment_count * args->kv_heads, segment_item, &w);
     ls_team_run(device->team, args->batch * args->keys, add_keys, &w);
     return LS_OK;

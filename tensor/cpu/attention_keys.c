@@ -148,6 +148,26 @@ int64_t ls_key_walk_at(const ls_key_walk *walk, int64_t key)
     return (walk->tile->batch * plan->args->keys + key) * plan->kv_row + walk->kv_head * plan->kv_head;
 }
 
+static bool diagonal(const ls_key_walk *walk)
+{
+    return walk->seen && walk->plan->args->causal && !walk->plan->args->mask;
+}
+
+int64_t ls_key_walk_keys_before(const ls_key_walk *walk, int64_t pair)
+{
+    if (!diagonal(walk))
+        return walk->keys;
+    const int64_t last = (least(pair, ls_attention_pairs(walk->plan, walk->tile)) - 1) / walk->plan->tile_heads;
+    return most(0, least(walk->keys, walk->tile->position + last - walk->piece[0].key + 1));
+}
+
+int64_t ls_key_walk_first_pair(const ls_key_walk *walk, int64_t key)
+{
+    if (!diagonal(walk))
+        return 0;
+    return most(0, walk->piece[0].key + key - walk->tile->position) * walk->plan->tile_heads;
+}
+
 void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *panels, float *score)
 {
     const ls_attention_plan *plan = walk->plan;
@@ -156,7 +176,7 @@ void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *pa
         const float *rows = x + ls_key_walk_at(walk, walk->piece[i].key);
         for (int64_t lane = 0; lane < lanes; lane += width)
             for (int64_t first = 0; first < deep; first += LS_PRODUCT_CHUNK)
-                plan->product->multiply(walk->piece[i].keys, least(LS_PRODUCT_CHUNK, deep - first), rows + first,
+                plan->product->multiply(least(walk->piece[i].keys, ls_key_walk_keys_before(walk, lane + width)), least(LS_PRODUCT_CHUNK, deep - first), rows + first,
                                         plan->kv_row, 1, panels + lane * deep + first * width, width, score + lane,
                                         lanes, first > 0);
         score += walk->piece[i].keys * lanes;

@@ -73,7 +73,7 @@ void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels
     const uint16_t *rows = key_rows(walk, x, room, &row);
     for (int64_t lane = 0; lane < lanes; lane += panel)
         for (int64_t first = 0; first < units; first += LS_PRODUCT_CHUNK)
-            plan->product->multiply(walk->keys, least(LS_PRODUCT_CHUNK, units - first),
+            plan->product->multiply(ls_key_walk_keys_before(walk, lane + panel), least(LS_PRODUCT_CHUNK, units - first),
                                     (const float *)(const void *)(rows + 2 * first), row / 2, 1,
                                     panels + lane * units + first * panel, panel, score + lane, lanes, first > 0);
     if (scale != 1.0f)
@@ -85,14 +85,19 @@ void ls_pairs_add_over_keys(const ls_key_walk *walk, const float *tile, const vo
                             bool add)
 {
     const ls_attention_plan *plan = walk->plan;
-    const int64_t lanes = ls_attention_lanes(plan, walk->tile), panel = plan->product->width, units = half(walk->keys);
-    int64_t row;
-    const uint16_t *rows = key_rows(walk, x, room->rows, &row);
+    const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
+    const int64_t panel = plan->product->width, cut = walk->seen ? LS_DIAGONAL_ROWS : pairs;
+    int64_t row_apart;
+    const uint16_t *key_row = key_rows(walk, x, room->rows, &row_apart);
     plan->product->pair(walk->keys, lanes, tile, lanes, room->tile);
     for (int64_t d = 0; d < plan->args->width; d += panel) {
-        plan->product->pack(LS_BF16, false, walk->keys, least(panel, plan->args->width - d), rows + d, row, room->panel);
-        plan->product->multiply(ls_attention_pairs(plan, walk->tile), units, room->tile, 1, lanes, room->panel, panel,
-                                to + d, plan->padded, add);
+        plan->product->pack(LS_BF16, false, walk->keys, least(panel, plan->args->width - d), key_row + d, row_apart,
+                            room->panel);
+        for (int64_t row = 0, rows; row < pairs; row += rows) {
+            rows = row ? pairs - row : least(cut, pairs);
+            plan->product->multiply(rows, half(ls_key_walk_keys_before(walk, row + rows)), room->tile + row, 1, lanes, room->panel,
+                                    panel, to + row * plan->padded + d, plan->padded, add);
+        }
     }
 }
 
@@ -101,11 +106,16 @@ void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *tile, const floa
 {
     const ls_attention_plan *plan = walk->plan;
     const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
+    const int64_t cut = walk->seen ? LS_DIAGONAL_ROWS : LS_KEY_TILE;
     const float *units = room->tile;
     ls_cpu_kernels_of(plan->device, LS_BF16)->narrow(walk->keys * lanes, tile, room->tile);
-    for (int i = 0; i < walk->pieces; i++, units += walk->piece[i - 1].keys * lanes / 2)
-        for (int64_t d = 0; d < plan->args->width; d += plan->product->width)
-            plan->product->multiply(walk->piece[i].keys, half(pairs), units, lanes / 2, 1, along + d * (lanes / 2),
-                                    plan->product->width, sums + ls_key_walk_at(walk, walk->piece[i].key) + d,
-                                    plan->kv_row, true);
+    for (int i = 0; i < walk->pieces; i++)
+        for (int64_t row = 0, rows; row < walk->piece[i].keys; row += rows, units += rows * lanes / 2) {
+            rows = row ? walk->piece[i].keys - row : least(cut, walk->piece[i].keys);
+            const int64_t first = ls_key_walk_first_pair(walk, row) / 2;
+            for (int64_t d = 0; d < plan->args->width; d += plan->product->width)
+                plan->product->multiply(rows, half(pairs) - first, units + first, lanes / 2, 1,
+                                        along + d * (lanes / 2) + first * plan->product->width, plan->product->width,
+                                        sums + ls_key_walk_at(walk, walk->piece[i].key + row) + d, plan->kv_row, true);
+        }
 }

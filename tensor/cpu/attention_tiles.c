@@ -205,6 +205,15 @@ int64_t ls_attention_row(const ls_attention_plan *plan, const ls_query_tile *til
     return (batch * plan->args->queries + query) * plan->args->heads + head;
 }
 
+/* Rows of one head are far apart, so the processor does not guess the next ones. */
+enum { AHEAD = 8 };
+static void touch_row(const ls_attention_args *args, const void *x, int64_t row)
+{
+    const int64_t bytes = args->width * (int64_t)ls_type_size(args->type);
+    for (int64_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch((const char *)x + row * bytes + at);
+}
+
 void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
                         float scale, float *rows, float *panels)
 {
@@ -215,13 +224,14 @@ void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile
     for (int64_t pair = 0; pair < pairs; pair++) {
         int64_t from = ls_attention_row(plan, tile, head_group, pair) * args->width;
         float *row = rows + pair * plan->padded;
+        if (pair + AHEAD < pairs)
+            touch_row(args, x, ls_attention_row(plan, tile, head_group, pair + AHEAD));
         if (args->type == LS_F32)
             memcpy(row, (const float *)x + from, (size_t)args->width * sizeof *row);
         else
-            plan->device->cast(plan->device, args->type, LS_F32, args->width, (const uint16_t *)x + from, row);
+            ls_cpu_kernels_of(plan->device, LS_BF16)->widen(args->width, (const uint16_t *)x + from, row);
         if (scale != 1.0f)
-            for (int64_t d = 0; d < args->width; d++)
-                row[d] *= scale;
+            plan->softmax->fade(1, plan->padded, &scale, row);
     }
     for (int64_t lane = 0; panels && lane < lanes; lane += width)
         plan->product->pack(LS_F32, true, args->width, width, rows + lane * plan->padded, plan->padded,

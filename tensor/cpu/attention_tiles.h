@@ -82,8 +82,14 @@ void ls_key_walk_begin(ls_key_walk *walk, const ls_attention_plan *plan, const l
 bool ls_key_walk_next(ls_key_walk *walk);
 /* Element where a key's row starts in plan->k, plan->v and arrays like them. */
 int64_t ls_key_walk_at(const ls_key_walk *walk, int64_t key);
+/* Where a causal step crosses the diagonal, half of its tile is not seen. How many of the step's keys some pair before `pair`
+ * may see, and the first pair that may see the step's key `key`; none but exact zeros lie beyond. */
+int64_t ls_key_walk_keys_before(const ls_key_walk *walk, int64_t pair);
+int64_t ls_key_walk_first_pair(const ls_key_walk *walk, int64_t key);
+/* Rows of a product over such a tile are cut here: a multiple of what the product's kernels take at once. */
+enum { LS_DIAGONAL_ROWS = 30 };
 /* score[key * lanes + lane] = sum over width of x[key, :] panels[:, lane] for the step's keys, chunks of the width in
- * ascending order; x as plan->k. */
+ * ascending order; x as plan->k. What no lane of a panel sees is left as it was. */
 void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *panels, float *score);
 /* The step's rows of x, *row apart: in place, or, in pieces, put together in room [64, padded]. */
 const float *ls_key_walk_rows(const ls_key_walk *walk, const float *x, float *room, int64_t *row);
@@ -100,7 +106,7 @@ enum { LS_PAIRS_ROOM = LS_KEY_TILE / 2 * (LS_QUERY_TILE + LS_PRODUCT_MAX_WIDTH) 
  * lanes, [padded / panel][lanes / 2][panel]. room: rows of ls_pairs_room. */
 void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
                     float *room, float *panels, float *along);
-/* score[key * lanes + lane] = scale times the sum over the width of x[key, :] panels[:, lane]. */
+/* score[key * lanes + lane] = scale times the sum over the width of x[key, :] panels[:, lane], as ls_key_walk_scores. */
 void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float scale, float *room, float *score);
 /* to[pair, padded] (+)= sum over the step's keys of tile[key, pair] x[key, :]. */
 void ls_pairs_add_over_keys(const ls_key_walk *walk, const float *tile, const void *x, const ls_pairs_room *room, float *to,

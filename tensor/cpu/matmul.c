@@ -23,8 +23,8 @@
 #include <string.h>
 
 enum {
-    TILE_ROWS = 96,
-    TILE_COLUMNS = 512,    /* the left side's chunk (96 KiB) and the sums (192 KiB) stay in the second cache */
+    TILE_ROWS = 48,        /* few enough that the threads of a team end together */
+    TILE_COLUMNS = 512,    /* the left side's chunk (48 KiB) and the sums (96 KiB) stay in the second cache */
     PANELS = 8,            /* packed by one item */
     ENOUGH_TILES = 16,     /* below this tiles are made smaller, to feed a team */
     ENOUGH_WORK = 1 << 18, /* multiply-adds worth waking a team: some 5 us of one core */

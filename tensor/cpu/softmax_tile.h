@@ -18,8 +18,16 @@ typedef struct {
                    float *shrink);
     /* p = e^(s - lse[i]), 0 where the query does not see the key; score is overwritten by p. */
     void (*probability)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *seen, const float *lse);
-    /* ds = p (dp - delta[i]); dp is overwritten by ds. */
-    void (*gradient)(int64_t keys, int64_t queries, const float *p, float *dp, int64_t ld, const float *delta);
+    /* ds = p (dp - delta[i]), 0 where the query does not see the key; dp is overwritten by ds. */
+    void (*gradient)(int64_t keys, int64_t queries, const float *p, float *dp, int64_t ld, const int32_t *seen, const float *delta);
+    /* lse[i] = m[i] + log l[i], made in f64 with the bits of ls_math_log; -infinity where l is 0. */
+    void (*log_sums)(int64_t queries, const float *m, const float *l, float *lse);
+    /* x[r * width + d] *= factor[r]; width in whole vectors. */
+    void (*fade)(int64_t rows, int64_t width, const float *factor, float *x);
+    /* y = x factor + 0, which makes +0 of -0; y may be x. */
+    void (*scale)(int64_t n, float factor, const float *x, float *y);
+    /* y += x factor */
+    void (*add_scaled)(int64_t n, float factor, const float *x, float *y);
 } ls_softmax_tile_kernels;
 
 const ls_softmax_tile_kernels *ls_softmax_tile_kernels_of(ls_numerics level);

@@ -63,7 +63,7 @@ LANES_INLINE void strip(ls_type type, int64_t k, int64_t n, const void *a, int64
 
 static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to)
 {
-    enum { AT_ONCE = 16 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
+    enum { AT_ONCE = 8 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
     for (int64_t p = 0; p < k; p += AT_ONCE) {
         int64_t count = k - p < AT_ONCE ? k - p : AT_ONCE;
         for (int64_t i = 0; i < m; i += ROWS) {

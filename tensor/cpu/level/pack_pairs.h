@@ -68,7 +68,7 @@ static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void
 
 static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to)
 {
-    enum { AT_ONCE = 16 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
+    enum { AT_ONCE = 8 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
     (void)type;
     for (int64_t first = 0; first < k; first += AT_ONCE)
         for (int64_t i = 0; i < m; i += ROWS) {

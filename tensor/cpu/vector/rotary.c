@@ -71,6 +71,20 @@ always_inline void rotate(int n, int64_t step, int64_t apart, const real *cosine
     }
 }
 
+/* One head's row. The usual widths are constants, so that the loops are whole vectors. */
+always_inline void rotate_row(int n, bool interleaved, int64_t pairs, const real *cosine, const real *sine, const element *x,
+                              element *y, bool accumulate)
+{
+    if (interleaved)
+        rotate(n, 2, 1, cosine, sine, x, y, accumulate);
+    else if (n == 32)
+        rotate(32, 1, pairs, cosine, sine, x, y, accumulate);
+    else if (n == PAIRS)
+        rotate(PAIRS, 1, pairs, cosine, sine, x, y, accumulate);
+    else
+        rotate(n, 1, pairs, cosine, sine, x, y, accumulate);
+}
+
 void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, const double *frequency, bool interleaved, bool inverse,
                     const int32_t *position, const void *x_, void *y_, bool accumulate)
 {
@@ -87,10 +101,7 @@ void KERNEL(rotary)(int64_t rows, int64_t heads, int64_t width, const double *fr
                 int64_t at = (row * heads + head) * width + (interleaved ? 2 * first : first);
                 const element *x = (const element *)x_ + at;
                 element *y = (element *)y_ + at;
-                if (interleaved)
-                    rotate(n, 2, 1, cosine, sine, x, y, accumulate);
-                else
-                    rotate(n, 1, pairs, cosine, sine, x, y, accumulate);
+                rotate_row(n, interleaved, pairs, cosine, sine, x, y, accumulate);
             }
         }
     }
