@@ -70,10 +70,11 @@ static void bind_weights(ls_transformer *model, ls_device *device, ls_type type)
     ls_parameter *parameters;
     const int count = ls_transformer_parameters(model, &parameters);
     const int64_t elements = ls_parameters_layout(parameters, count);
-    float *master = aligned_alloc(64, (size_t)elements * sizeof *master);
-    void *working = type == LS_F32 ? master : aligned_alloc(64, (size_t)elements * ls_type_size(type));
-    if (!master || !working)
-        exit(1);
+    float *master;
+    need(device->allocate(device, (size_t)elements * sizeof *master, (void **)&master));
+    void *working = master;
+    if (type != LS_F32)
+        need(device->allocate(device, (size_t)elements * ls_type_size(type), &working));
     ls_parameters_init(parameters, count, 1, 0, elements, master);
     if (type != LS_F32)
         device->cast(device, LS_F32, type, elements, master, working);

@@ -6,7 +6,9 @@
 #include <string.h>
 
 enum {
-    COLUMNS = 64,          /* of one item: at k = 768 192 KiB of f32 are read */
+    LEAST_COLUMNS = 64, /* of one item */
+    MOST_COLUMNS = 256,
+    PARTS = 8, /* of a product: a thread waits for memory when it begins one, so not many */
     ENOUGH_WORK = 1 << 16, /* elements of w worth waking a team */
 };
 
@@ -21,7 +23,7 @@ static bool pairs(ls_numerics level, ls_type type)
     return ls_product_kernels_for(level, type)->unit == 2;
 }
 
-static const ls_few_rows_kernels *kernels_of(ls_numerics level, ls_type type)
+const ls_few_rows_kernels *ls_few_rows_kernels_for(ls_numerics level, ls_type type)
 {
 #if defined(__x86_64__)
     if (pairs(level, type))
@@ -40,7 +42,7 @@ bool ls_few_rows_fit(ls_numerics level, const ls_matmul_args *x)
     const bool whole_pairs = !(x->k % 2 || x->lda % 2 || x->ldb % 2 || ((uintptr_t)x->a | (uintptr_t)x->b) % sizeof(float));
     if (pairs(level, x->type_ab) && !whole_pairs)
         return false;
-    return x->batch == 1 && x->m <= LS_FEW_ROWS && x->k > 0 && x->n >= COLUMNS && !x->trans_a && x->trans_b &&
+    return x->batch == 1 && x->m <= ls_few_rows_kernels_for(level, x->type_ab)->rows && x->k > 0 && x->n >= LEAST_COLUMNS && !x->trans_a && x->trans_b &&
            !x->accumulate && x->type_ab != LS_F64 && x->type_c != LS_F64;
 }
 
@@ -50,7 +52,7 @@ typedef struct {
     const ls_few_rows_kernels *kernels;
     const float *x, *bias; /* [m, k], [n] or NULL: f32 */
     ls_type type;          /* of w, and k and distances in the kernels' numbers */
-    int64_t k, ldx, ldw;
+    int64_t k, ldx, ldw, columns; /* of an item */
 } few_rows;
 
 static const ls_unary activations[] = {
@@ -80,12 +82,19 @@ static void multiply_columns(void *context, int64_t item)
 {
     const few_rows *f = context;
     const ls_matmul_args *x = f->args;
-    const int64_t j = item * COLUMNS, n = x->n - j < COLUMNS ? x->n - j : COLUMNS;
-    float sum[LS_FEW_ROWS * COLUMNS];
+    const int64_t j = item * f->columns, n = x->n - j < f->columns ? x->n - j : f->columns;
+    float sum[LS_FEW_ROWS * MOST_COLUMNS];
     const char *w = (const char *)x->b + j * x->ldb * (int64_t)ls_type_size(x->type_ab);
-    f->kernels->multiply(f->type, x->m, n, f->k, f->x, f->ldx, w, f->ldw, sum, COLUMNS);
+    f->kernels->multiply(f->type, x->m, n, f->k, f->x, f->ldx, w, f->ldw, sum, MOST_COLUMNS);
     for (int64_t row = 0; row < x->m; row++)
-        finish(f, row, j, n, sum + row * COLUMNS);
+        finish(f, row, j, n, sum + row * MOST_COLUMNS);
+}
+
+/* Whole groups of the kernels' columns, by shape alone. */
+static int64_t columns_of_item(int64_t n)
+{
+    const int64_t columns = (n / PARTS + LS_FEW_COLUMNS - 1) / LS_FEW_COLUMNS * LS_FEW_COLUMNS;
+    return columns < LEAST_COLUMNS ? LEAST_COLUMNS : columns > MOST_COLUMNS ? MOST_COLUMNS : columns;
 }
 
 /* `count` numbers as f32: in place, or a copy. NULL: no memory. */
@@ -104,7 +113,7 @@ static const float *as_f32(ls_device *device, ls_type type, const void *from, in
 ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *x, ls_arena *scratch)
 {
     const ls_numerics level = ((ls_cpu *)device->self)->level;
-    few_rows f = {.device = device, .args = x, .kernels = kernels_of(level, x->type_ab)};
+    few_rows f = {.device = device, .args = x, .kernels = ls_few_rows_kernels_for(level, x->type_ab)};
     if (pairs(level, x->type_ab)) {
         f.type = LS_F32;
         f.x = x->a;
@@ -118,7 +127,8 @@ ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *x, ls_ar
     const ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
-    const int64_t items = (x->n + COLUMNS - 1) / COLUMNS;
+    f.columns = columns_of_item(x->n);
+    const int64_t items = (x->n + f.columns - 1) / f.columns;
     if (x->n * x->k >= ENOUGH_WORK)
         ls_team_run(device->team, items, multiply_columns, &f);
     else

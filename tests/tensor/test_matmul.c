@@ -200,7 +200,7 @@ Test(matmul, a_row_alone_gives_the_bits_it_has_among_others)
                             .ldb = K,
                             .ldc = N};
         cr_assert_eq(device->matmul(device, &x, scratch), LS_OK);
-        for (int64_t count = 1; count <= 17; count += count < 5 ? 1 : 4) /* up to 4 rows go a way of their own */
+        for (int64_t count = 1; count <= 17; count += count < 9 ? 1 : 4) /* up to 16 rows go a way of their own */
             for (int64_t first = 0; first + count <= M; first += 13) {
                 x.a = a + (size_t)(first * K) * size;
                 x.m = count;

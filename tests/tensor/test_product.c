@@ -1,5 +1,6 @@
 /* The inner kernels, level by level: what tensor/cpu/product.h and softmax_tile.h promise about bits. */
 #include "tensor/cpu/cpu.h"
+#include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/softmax_tile.h"
 #include "tests/tensor/numbers.h"
@@ -78,6 +79,44 @@ Test(product, pairs_of_bf16_are_one_chain_as_well)
             }
     }
     free(a), free(b);
+}
+
+/* Whole blocks of columns and a rest, steps of k and a rest, chunks, each number of rows that a level has a function for. */
+Test(product, few_rows_are_the_same_chains_on_every_level)
+{
+    enum { N = 37, UNITS = 600 };
+    float *x = numbers(LS_F32, LS_FEW_ROWS * UNITS, 1, 1), c[LS_FEW_ROWS * N];
+    for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++)
+        for (int narrow = 0; narrow < 2; narrow++) {
+            const ls_type type = narrow ? LS_BF16 : LS_F32;
+            const bool pairs = ls_product_kernels_for(level, type)->unit == 2;
+            const ls_few_rows_kernels *kernels = ls_few_rows_kernels_for(level, type);
+            void *w = numbers(type, 2 * N * UNITS, 2, 1);
+            const void *left = pairs ? numbers(LS_BF16, 2 * LS_FEW_ROWS * UNITS, 3, 1) : (void *)x;
+            for (int64_t k = UNITS - 3; k <= UNITS; k += 3)
+                for (int64_t m = 1; m <= kernels->rows; m++) {
+                    kernels->multiply(pairs ? LS_F32 : type, m, N, k, left, UNITS, w, UNITS, c, N);
+                    for (int64_t i = 0; i < m; i++)
+                        for (int64_t j = 0; j < N; j++) {
+                            float want = 0;
+                            for (int64_t first = 0; first < k; first += LS_PRODUCT_CHUNK) {
+                                const int64_t units = k - first < LS_PRODUCT_CHUNK ? k - first : LS_PRODUCT_CHUNK;
+                                float row[LS_PRODUCT_CHUNK];
+                                for (int64_t p = 0; p < units && !pairs; p++)
+                                    row[p] = (float)get(type, w, j * UNITS + first + p);
+                                const uint16_t *a = (const uint16_t *)left + 2 * (i * UNITS + first),
+                                               *b = (const uint16_t *)w + 2 * (j * UNITS + first);
+                                want += pairs ? chain_of_pairs(2 * units, a, b, 1) : chain(level, units, x + i * UNITS + first, 1, row, 1);
+                            }
+                            cr_assert_eq(c[i * N + j], want, "level %d, %s, m %d, k %d: (%d, %d): %.9g, not %.9g", level, ls_type_name(type),
+                                         (int)m, (int)k, (int)i, (int)j, (double)c[i * N + j], (double)want);
+                        }
+                }
+            free(w);
+            if (pairs)
+                free((void *)left);
+        }
+    free(x);
 }
 
 Test(product, packing_turns_widens_and_pads)

@@ -1,5 +1,5 @@
-/* The register kernel of tensor/cpu/few_rows.h: eight columns of c for each of up to four rows of x. Compiled once a
- * level; with LS_PAIRS a number here is a pair of bf16 numbers, and its type f32 (product.h). */
+/* The register kernel of tensor/cpu/few_rows.h: sixteen columns of c for each of up to eight rows of x at once.
+ * Compiled once a level; with LS_PAIRS a number here is a pair of bf16 numbers, and its type f32 (product.h). */
 #include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/level/stored.h"
@@ -33,127 +33,219 @@ LANES_INLINE void column(ls_type type, int64_t m, int64_t k, const float *x, int
 }
 
 #if LANES >= 8
-enum { EIGHT = 8 };
+enum {
+    ROWS = 8, /* of x at once: their sums and the turned numbers fill the registers */
+    COLUMNS = LS_FEW_COLUMNS,
+    GROUPS = COLUMNS / LANES,
+    STEP = 16, /* units of k: a line of a row of f32 */
+    LINE = 64,
+    MOST_ROWS = LANES == 16 ? LS_FEW_ROWS : ROWS, /* the way of larger products has narrower panels at avx2 */
+};
 
-LANES_INLINE __m256 fused_8(__m256 a, __m256 b, __m256 c)
+/* Of each four numbers of two registers, the halves: a0 b0 a1 b1, a2 b2 a3 b3; a0 a1 b0 b1, a2 a3 b2 b3. */
+LANES_INLINE lanes unpack_low(lanes a, lanes b)
 {
-#if defined(LS_PAIRS)
-    return _mm256_dpbf16_ps(c, (__m256bh)a, (__m256bh)b);
+#if LANES == 16
+    return (lanes)_mm512_unpacklo_ps((__m512)a, (__m512)b);
 #else
-    return _mm256_fmadd_ps(a, b, c);
+    return (lanes)_mm256_unpacklo_ps((__m256)a, (__m256)b);
 #endif
 }
 
-/* turned[i] = number i of each of eight rows of w. */
-LANES_INLINE void turn_8x8(ls_type type, const void *w, int64_t ldw, int64_t p, __m256 turned[EIGHT])
+LANES_INLINE lanes unpack_high(lanes a, lanes b)
 {
-    __m256 t[EIGHT], u[EIGHT];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        __m256 a = load_8(type, w, 2 * i * ldw + p), b = load_8(type, w, (2 * i + 1) * ldw + p);
-        t[2 * i] = _mm256_unpacklo_ps(a, b);
-        t[2 * i + 1] = _mm256_unpackhi_ps(a, b);
+#if LANES == 16
+    return (lanes)_mm512_unpackhi_ps((__m512)a, (__m512)b);
+#else
+    return (lanes)_mm256_unpackhi_ps((__m256)a, (__m256)b);
+#endif
+}
+
+LANES_INLINE lanes shuffle_low(lanes a, lanes b)
+{
+#if LANES == 16
+    return (lanes)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x44);
+#else
+    return (lanes)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x44);
+#endif
+}
+
+LANES_INLINE lanes shuffle_high(lanes a, lanes b)
+{
+#if LANES == 16
+    return (lanes)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xee);
+#else
+    return (lanes)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xee);
+#endif
+}
+
+/* turned[i] = number i of each of LANES rows of w, `row` bytes apart. */
+LANES_INLINE void turn(ls_type type, const char *w, int64_t row, int64_t i, lanes turned[LANES])
+{
+    lanes t[LANES], u[LANES];
+#pragma GCC unroll 8
+    for (int r = 0; r < LANES; r += 2) {
+        const lanes a = load_lanes(type, w + r * row, i), b = load_lanes(type, w + (r + 1) * row, i);
+        t[r] = unpack_low(a, b);
+        t[r + 1] = unpack_high(a, b);
     }
+#pragma GCC unroll 4
+    for (int r = 0; r < LANES; r += 4) {
+        u[r] = shuffle_low(t[r], t[r + 2]);
+        u[r + 1] = shuffle_high(t[r], t[r + 2]);
+        u[r + 2] = shuffle_low(t[r + 1], t[r + 3]);
+        u[r + 3] = shuffle_high(t[r + 1], t[r + 3]);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) { /* quarters of a register are rows' fours of numbers */
+#if LANES == 16
+        const __m512 a = _mm512_shuffle_f32x4((__m512)u[r], (__m512)u[r + 4], 0x88),
+                     b = _mm512_shuffle_f32x4((__m512)u[r], (__m512)u[r + 4], 0xdd),
+                     c = _mm512_shuffle_f32x4((__m512)u[r + 8], (__m512)u[r + 12], 0x88),
+                     d = _mm512_shuffle_f32x4((__m512)u[r + 8], (__m512)u[r + 12], 0xdd);
+        turned[r] = (lanes)_mm512_shuffle_f32x4(a, c, 0x88);
+        turned[r + 4] = (lanes)_mm512_shuffle_f32x4(b, d, 0x88);
+        turned[r + 8] = (lanes)_mm512_shuffle_f32x4(a, c, 0xdd);
+        turned[r + 12] = (lanes)_mm512_shuffle_f32x4(b, d, 0xdd);
+#else
+        turned[r] = (lanes)_mm256_permute2f128_ps((__m256)u[r], (__m256)u[r + 4], 0x20);
+        turned[r + 4] = (lanes)_mm256_permute2f128_ps((__m256)u[r], (__m256)u[r + 4], 0x31);
+#endif
+    }
+}
+
+/* The same pointer. The compiler must not see where it comes from: it would keep each address that is made of it,
+ * dozens, in a register of its own. */
+LANES_INLINE const void *opaque(const void *pointer)
+{
+    __asm__("" : "+r"(pointer));
+    return pointer;
+}
+
+/* sum[r][g] += what STEP units of k give row r and the g-th LANES columns. Whole lines of w's rows are used up when
+ * they are read: rows whose length is a multiple of pages share their place in the first cache. */
+LANES_INLINE void add_step(ls_type type, int m, const float *x, int64_t ldx, const char *w, int64_t row,
+                           lanes sum[][GROUPS])
+{
+    x = opaque(x);
 #pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
-        u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
-        u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
-        u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        turned[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
-        turned[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+    for (int g = 0; g < GROUPS; g++) {
+        const char *rows = opaque(w + g * LANES * row);
+#pragma GCC unroll 2
+        for (int u = 0; u < STEP; u += LANES) {
+            lanes turned[LANES];
+            turn(type, rows, row, u, turned);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+#pragma GCC unroll 8
+                for (int r = 0; r < m; r++)
+                    sum[r][g] = lanes_add_product(lanes_all(x[r * ldx + u + i]), turned[i], sum[r][g]);
+        }
     }
 }
 
-/* The eight rows of w behind these, which are one piece of memory where rows are dense: as many lines of them as were
- * just read. */
-LANES_INLINE void bring_next(ls_type type, const void *w, int64_t ldw, int64_t p)
+/* One unit of k. */
+LANES_INLINE void add_unit(ls_type type, int m, const float *x, int64_t ldx, const char *w, int64_t row,
+                           lanes sum[][GROUPS])
 {
-    const int64_t bytes = (int64_t)ls_type_size(type);
-    if (p * bytes % 64)
-        return;
-    for (int i = 0; i < EIGHT; i++)
-        __builtin_prefetch((const char *)w + ((EIGHT + i) * ldw + p) * bytes, 0, 3);
+    for (int g = 0; g < GROUPS; g++) {
+        float one[LANES];
+        for (int i = 0; i < LANES; i++)
+            one[i] = element(type, w + (g * LANES + i) * row, 0);
+        for (int r = 0; r < m; r++)
+            sum[r][g] = lanes_add_product(lanes_all(x[r * ldx]), lanes_load(one), sum[r][g]);
+    }
 }
 
-/* Eight columns; m and type are constants at each call. */
-LANES_INLINE void eight(ls_type type, int m, int64_t k, const float *x, int64_t ldx, const void *w, int64_t ldw,
-                        float *c, int64_t ldc)
+/* COLUMNS columns of c. Meanwhile the rows of w behind these, `next` [NULL: none], are asked for: in the order of their
+ * addresses, so that the processor's own prefetcher goes along, and into the second cache, as the first bears fewer
+ * misses at once. */
+LANES_INLINE void block(ls_type type, int m, int64_t k, const float *x, int64_t ldx, const char *w, int64_t row,
+                        const char *next, float *c, int64_t ldc)
 {
-    __m256 whole[LS_FEW_ROWS] = {_mm256_setzero_ps()};
+    const int64_t bytes = stored_size(type), ahead = next ? COLUMNS * STEP * bytes : 0;
     for (int64_t first = 0; first < k; first += LS_PRODUCT_CHUNK) {
         const int64_t end = k - first < LS_PRODUCT_CHUNK ? k : first + LS_PRODUCT_CHUNK;
-        __m256 sum[LS_FEW_ROWS];
-#pragma GCC unroll 4
-        for (int r = 0; r < m; r++)
-            sum[r] = _mm256_setzero_ps();
-        int64_t p = first;
-        for (; p + EIGHT <= end; p += EIGHT) {
-            __m256 turned[EIGHT];
-            bring_next(type, w, ldw, p);
-            turn_8x8(type, w, ldw, p, turned);
+        lanes sum[ROWS][GROUPS];
 #pragma GCC unroll 8
-            for (int i = 0; i < EIGHT; i++)
-#pragma GCC unroll 4
-                for (int r = 0; r < m; r++)
-                    sum[r] = fused_8(_mm256_broadcast_ss(x + r * ldx + p + i), turned[i], sum[r]);
-        }
-        for (; p < end; p++) {
-            float one[EIGHT];
-            for (int i = 0; i < EIGHT; i++)
-                one[i] = element(type, w, i * ldw + p);
-            for (int r = 0; r < m; r++)
-                sum[r] = fused_8(_mm256_broadcast_ss(x + r * ldx + p), _mm256_loadu_ps(one), sum[r]);
-        }
-#pragma GCC unroll 4
         for (int r = 0; r < m; r++)
-            whole[r] = first ? _mm256_add_ps(whole[r], sum[r]) : sum[r];
+#pragma GCC unroll 2
+            for (int g = 0; g < GROUPS; g++)
+                sum[r][g] = (lanes){0};
+        int64_t p = first;
+        for (; p + STEP <= end; p += STEP, next += ahead) {
+            for (int64_t i = 0; i < ahead; i += LINE)
+                __builtin_prefetch(next + i, 0, 2);
+            add_step(type, m, x + p, ldx, w + p * bytes, row, sum);
+        }
+        for (; p < end; p++)
+            add_unit(type, m, x + p, ldx, w + p * bytes, row, sum);
+#pragma GCC unroll 8
+        for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+            for (int g = 0; g < GROUPS; g++) {
+                float *to = c + r * ldc + g * LANES;
+                lanes_store(to, first ? lanes_load(to) + sum[r][g] : sum[r][g]);
+            }
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < m; r++)
-        _mm256_storeu_ps(c + r * ldc, whole[r]);
+}
+
+/* A function for each type and number of rows, so that each has the registers for itself. */
+typedef void block_function(int64_t k, const float *x, int64_t ldx, const char *w, int64_t row, const char *next,
+                            float *c, int64_t ldc);
+#define BLOCK(type, m)                                                                                                 \
+    static void type##_##m(int64_t k, const float *x, int64_t ldx, const char *w, int64_t row, const char *next,       \
+                           float *c, int64_t ldc)                                                                      \
+    {                                                                                                                  \
+        block(type, m, k, x, ldx, w, row, next, c, ldc);                                                               \
+    }
+#define NAME(type, m) type##_##m,
+#define EACH_ROWS(of, type)                                                                                            \
+    of(type, 1) of(type, 2) of(type, 3) of(type, 4) of(type, 5) of(type, 6) of(type, 7) of(type, 8)
+EACH_ROWS(BLOCK, LS_F32)
+EACH_ROWS(BLOCK, LS_BF16)
+static block_function *const f32_blocks[ROWS] = {EACH_ROWS(NAME, LS_F32)}, *const bf16_blocks[ROWS] = {
+                                                                               EACH_ROWS(NAME, LS_BF16)};
+
+/* Columns of c in whole blocks, the rows of x in parts of at most ROWS, as even as may be; returns how many columns. */
+static int64_t blocks(ls_type type, int64_t m, int64_t n, int64_t k, const float *x, int64_t ldx, const char *w,
+                      int64_t row, float *c, int64_t ldc)
+{
+    const int64_t passes = (m + ROWS - 1) / ROWS;
+    block_function *const *function = type == LS_F32 ? f32_blocks : bf16_blocks;
+    int64_t j = 0;
+    for (int64_t i = 0; n >= COLUMNS && i < COLUMNS * row; i += LINE)
+        __builtin_prefetch(w + i, 0, 2);
+    for (; j + COLUMNS <= n; j += COLUMNS)
+        for (int64_t pass = 0, r = 0, rows; pass < passes; pass++, r += rows) {
+            rows = (m - r) / (passes - pass);
+            const char *next = n - j < 2 * COLUMNS || pass ? NULL : w + (j + COLUMNS) * row;
+            function[rows - 1](k, x + r * ldx, ldx, w + j * row, row, next, c + r * ldc + j, ldc);
+        }
+    return j;
 }
 #else
-enum { EIGHT = INT32_MAX };
-LANES_INLINE void eight(ls_type type, int m, int64_t k, const float *x, int64_t ldx, const void *w, int64_t ldw,
-                        float *c, int64_t ldc)
+enum { MOST_ROWS = 4 };
+
+static int64_t blocks(ls_type type, int64_t m, int64_t n, int64_t k, const float *x, int64_t ldx, const char *w,
+                      int64_t row, float *c, int64_t ldc)
 {
-    (void)type, (void)m, (void)k, (void)x, (void)ldx, (void)w, (void)ldw, (void)c, (void)ldc; /* no such vectors */
+    (void)type, (void)m, (void)n, (void)k, (void)x, (void)ldx, (void)w, (void)row, (void)c,
+        (void)ldc; /* no such vectors */
+    return 0;
 }
 #endif
-
-LANES_INLINE void columns(ls_type type, int m, int64_t n, int64_t k, const float *x, int64_t ldx, const void *w,
-                          int64_t ldw, float *c, int64_t ldc)
-{
-    int64_t j = 0;
-    for (; j + EIGHT <= n; j += EIGHT)
-        eight(type, m, k, x, ldx, (const char *)w + j * ldw * (int64_t)ls_type_size(type), ldw, c + j, ldc);
-    for (; j < n; j++)
-        column(type, m, k, x, ldx, (const char *)w + j * ldw * (int64_t)ls_type_size(type), c + j, ldc);
-}
-
-LANES_INLINE void rows_of(ls_type type, int64_t m, int64_t n, int64_t k, const float *x, int64_t ldx, const void *w,
-                          int64_t ldw, float *c, int64_t ldc)
-{
-    switch (m) {
-    case 1: columns(type, 1, n, k, x, ldx, w, ldw, c, ldc); break;
-    case 2: columns(type, 2, n, k, x, ldx, w, ldw, c, ldc); break;
-    case 3: columns(type, 3, n, k, x, ldx, w, ldw, c, ldc); break;
-    default: columns(type, 4, n, k, x, ldx, w, ldw, c, ldc); break;
-    }
-}
 
 static void multiply(ls_type type, int64_t m, int64_t n, int64_t k, const float *x, int64_t ldx, const void *w,
                      int64_t ldw, float *c, int64_t ldc)
 {
-    if (type == LS_F32)
-        rows_of(LS_F32, m, n, k, x, ldx, w, ldw, c, ldc);
-    else
-        rows_of(LS_BF16, m, n, k, x, ldx, w, ldw, c, ldc);
+    const int64_t row = ldw * stored_size(type);
+    for (int64_t j = blocks(type, m, n, k, x, ldx, w, row, c, ldc); j < n; j++)
+        if (type == LS_F32)
+            column(LS_F32, m, k, x, ldx, (const char *)w + j * row, c + j, ldc);
+        else
+            column(LS_BF16, m, k, x, ldx, (const char *)w + j * row, c + j, ldc);
 }
 
 extern const ls_few_rows_kernels level_symbol(ls_few_rows_kernels);
-const ls_few_rows_kernels level_symbol(ls_few_rows_kernels) = {.multiply = multiply};
+const ls_few_rows_kernels level_symbol(ls_few_rows_kernels) = {.rows = MOST_ROWS, .multiply = multiply};

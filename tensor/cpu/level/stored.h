@@ -13,6 +13,12 @@ LANES_INLINE float element(ls_type type, const void *x, int64_t i)
     return y;
 }
 
+/* ls_type_size for these two, of which the compiler makes a constant. */
+LANES_INLINE int64_t stored_size(ls_type type)
+{
+    return type == LS_F32 ? 4 : 2;
+}
+
 #if LANES >= 8
 LANES_INLINE __m256 load_8(ls_type type, const void *x, int64_t i)
 {
@@ -20,5 +26,17 @@ LANES_INLINE __m256 load_8(ls_type type, const void *x, int64_t i)
         return _mm256_loadu_ps((const float *)x + i);
     __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)x + i));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+LANES_INLINE lanes load_lanes(ls_type type, const void *x, int64_t i)
+{
+#if LANES == 16
+    if (type == LS_F32)
+        return lanes_load((const float *)x + i);
+    __m256i half = _mm256_loadu_si256((const __m256i *)(const void *)((const uint16_t *)x + i));
+    return (lanes)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+#else
+    return (lanes)load_8(type, x, i);
+#endif
 }
 #endif
