@@ -12,6 +12,7 @@
  */
 #include "stream.h"
 #include <cublasLt.h>
+#include <cudahost.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <math.h>
@@ -403,6 +404,13 @@ static uint64_t name_of(const problem &p)
     return h;
 }
 
+static bool refusing;
+
+extern "C" void cudahost_cublaslt_refuse(int refuse)
+{
+    refusing = refuse != 0;
+}
+
 extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t o,
                                                          cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                                          cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -419,6 +427,8 @@ extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle
     cublasStatus_t s = describe(&p, o, a, b, c, d);
     if (s != CUBLAS_STATUS_SUCCESS)
         return s == CUBLAS_STATUS_INVALID_VALUE ? s : CUBLAS_STATUS_NOT_SUPPORTED;
+    if (refusing)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     memset(results, 0, sizeof *results);
     results[0].workspaceSize = preference->workspace < 1024 ? 0 : 1024;
     results[0].state = CUBLAS_STATUS_SUCCESS;

@@ -150,6 +150,36 @@ Test(cuda, products_of_own_tiles_agree_with_the_naive_device)
     cr_expect_eq(ls_device_cuda_choices(device), 0, "the library was not asked");
 }
 
+#ifdef LS_CUDAHOST
+Test(cuda, products_that_the_library_refuses_are_done_by_own_tiles)
+{
+    cudahost_cublaslt_refuse(1);
+    products_agree();
+    cudahost_cublaslt_refuse(0);
+}
+#endif
+
+static void multiply_square(ls_device *on, int64_t n)
+{
+    float *a = drawn(LS_F32, n * n, 1), *c = drawn(LS_F32, n * n, 2);
+    const ls_matmul_args args = {.batch = 1, .m = n, .n = n, .k = n, .type_ab = LS_F32, .type_c = LS_F32, .a = a, .b = a, .c = c, .lda = n, .ldb = n, .ldc = n};
+    cr_assert_eq(on->matmul(on, &args, NULL), LS_OK, "%s", ls_fail_sentence());
+    free(a), free(c);
+}
+
+/* What ranks compare: the same shapes in any order, however often, are the same choices; another shape is not. */
+Test(cuda, choices_belong_to_shapes)
+{
+    ls_device *other;
+    cr_assert_eq(ls_device_create_cuda(&other, team, 0), LS_OK, "%s", ls_fail_sentence());
+    multiply_square(device, 16), multiply_square(device, 32);
+    multiply_square(other, 32), multiply_square(other, 16), multiply_square(other, 32);
+    cr_expect_eq(ls_device_cuda_choices(device), ls_device_cuda_choices(other));
+    multiply_square(other, 24);
+    cr_expect_neq(ls_device_cuda_choices(device), ls_device_cuda_choices(other));
+    other->free(other);
+}
+
 /* Backward computes the activation's slope, and decoding the activation, from `pre` alone: its bits must be those of C. */
 Test(cuda, an_activation_of_pre_alone_has_the_bits_of_c)
 {

@@ -27,6 +27,9 @@ void cudahost_seed(uint64_t seed);
 void cudahost_poison(void *address, size_t bytes);
 void cudahost_unpoison(void *address, size_t bytes);
 
+/* From now on cuBLASLt's heuristic finds no algorithm for anything (as a real one may for any shape), or finds them again. */
+void cudahost_cublaslt_refuse(int refuse);
+
 #ifdef __cplusplus
 }
 #endif
