@@ -32,6 +32,12 @@ function(ls_library layer)
   endif()
 endfunction()
 
+# ls_link_device(lockstep ls_tensor_cuda): the program has the CUDA device of that library. Linked whole, so that it comes
+# before what stands in for it (tensor/cuda/load.c).
+function(ls_link_device target library)
+  target_link_libraries(${target} PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,${library}>)
+endfunction()
+
 # ls_test(dist/test_tree SOURCES ... KNOWS ls_dist [TIMEOUT s]): one Criterion program, one line in ctest.
 # The first source is tests/NAME.c.
 function(ls_test name)

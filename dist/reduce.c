@@ -197,7 +197,9 @@ ls_status ls_reducer_add(ls_reducer *r, int64_t begin, int64_t count, float *gra
                            (long long)(chunk * LS_CHUNK));
         r->covered[chunk] = 1;
     }
-    return count > 0 ? r->schedule->add(r, begin, count, gradient) : LS_OK;
+    /* `round` copies gradients on the host at once; `block` leaves them to the device until the step's end. */
+    const ls_status status = r->schedule == &ls_schedule_round ? ls_device_wait(r->device) : LS_OK;
+    return status == LS_OK && count > 0 ? r->schedule->add(r, begin, count, gradient) : status;
 }
 
 float *ls_reducer_place(const ls_reducer *r, int64_t begin, int64_t count)
@@ -226,5 +228,8 @@ ls_status ls_reducer_finish(ls_reducer *r, float **slice_sum)
         return ls_fail(LS_EARG, "reducer: finish after %lld of this rank's %lld grains", (long long)r->ended,
                        (long long)r->mine);
     r->in_step = false;
-    return r->schedule->finish(r, slice_sum);
+    ls_status status = r->exchange ? LS_OK : ls_device_wait(r->device); /* an exchange orders itself behind the device */
+    if (status == LS_OK)
+        status = r->schedule->finish(r, slice_sum);
+    return status == LS_OK && r->exchange ? ls_device_wait(r->device) : status;
 }

@@ -55,10 +55,11 @@ ls_status ls_reducer_add(ls_reducer *reducer, int64_t begin, int64_t count, floa
 float *ls_reducer_place(const ls_reducer *reducer, int64_t begin, int64_t count);
 /* Ranges of this grain that nobody added count as zeros. */
 ls_status ls_reducer_grain_end(ls_reducer *reducer);
-/* Sum over all grains of this rank's slice; [slice count], valid until the next begin. Collective. */
+/* Sum over all grains of this rank's slice; [slice count], valid until the next begin; the host may read it. Collective. */
 ls_status ls_reducer_finish(ls_reducer *reducer, float **slice_sum);
 
-/* Every rank gets the whole of `data` [elements of `type`], of which it has its slice already. Collective. */
+/* Every rank gets the whole of `data` [elements of `type`], of which it has its slice already, and the device is done with
+ * it. Collective. */
 ls_status ls_all_gather_slices(ls_reducer *reducer, ls_type type, void *data);
 /* Sum of squares of a vector spread over the slices: chunk sums in f64, all-gathered, added in tree order; and its root,
  * the Euclidean norm. Collective. */

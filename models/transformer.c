@@ -135,10 +135,10 @@ ls_tensor *ls_transformer_final_norm(const ls_transformer *model, ls_tape *tape,
     return norm(model, tape, x, model->final_norm_gain, model->final_norm_bias);
 }
 
-/* What a block needs besides x; copied by the recompute scope. */
+/* What a block needs besides x; copied by the recompute scope, which needs it when the caller's rows are gone. */
 typedef struct {
     const ls_transformer *model;
-    const ls_token_rows *rows;
+    ls_token_rows rows;
     const int32_t *positions;
     int layer;
 } block_context;
@@ -148,12 +148,12 @@ static ls_tensor *attend_rows(void *context, ls_tape *tape, int layer, ls_tensor
     (void)layer;
     const block_context *c = context;
     const ls_transformer_options *o = &c->model->options;
-    const int64_t B = c->rows->rows, T = c->rows->tokens, d = o->head_width;
+    const int64_t B = c->rows.rows, T = c->rows.tokens, d = o->head_width;
     q = ls_reshape(tape, q, LS_SHAPE(B, T, o->heads, d));
     k = ls_reshape(tape, k, LS_SHAPE(B, T, o->kv_heads, d));
     v = ls_reshape(tape, v, LS_SHAPE(B, T, o->kv_heads, d));
-    ls_tensor *h = c->rows->mask ? ls_masked_attention(tape, q, k, v, c->rows->mask)
-                                 : ls_window_attention(tape, q, k, v, o->window, c->rows->segments);
+    ls_tensor *h = c->rows.mask ? ls_masked_attention(tape, q, k, v, c->rows.mask)
+                                 : ls_window_attention(tape, q, k, v, o->window, c->rows.segments);
     return ls_reshape(tape, h, LS_SHAPE(B * T, o->heads * d));
 }
 
@@ -174,7 +174,7 @@ static const int32_t *counted_positions(ls_tape *tape, const ls_token_rows *rows
 
 ls_tensor *ls_transformer_hidden(ls_transformer *model, ls_tape *tape, const ls_token_rows *rows)
 {
-    block_context c = {.model = model, .rows = rows, .positions = rows->positions};
+    block_context c = {.model = model, .rows = *rows, .positions = rows->positions};
     if (!c.positions)
         c.positions = counted_positions(tape, rows);
     if (!c.positions) {

@@ -210,11 +210,11 @@ static void step_back(ls_node *node)
     ls_tape *tape = node->tape;
     const int64_t begin = ls_trace_begin(tape->trace);
     const double flops = tape->flops;
-    ls_mark mark = ls_arena_mark(tape->activations);
+    const ls_tape_mark mark = ls_tape_marked(tape);
     ls_status status = ls_make_inputs_again(node);
     if (status == LS_OK)
         status = ls_node_is_empty(node) ? nothing_to_add(node) : node->op->backward(node, tape->device);
-    ls_arena_release(tape->activations, mark);
+    ls_tape_release(tape, mark);
     for (int i = 0; i < node->inputs; i++)
         settle_input(node, i);
     if (begin)

@@ -170,6 +170,7 @@ typedef struct {
 
 struct ls_device {
     const char *name;     /* "cpu" */
+    const char *numerics; /* on what equal bits are promised (tensor/numerics.h), of this device */
     void *self;           /* the device's own */
     ls_team *team;        /* host threads; owned by whoever made the device */
     void (*free)(ls_device *device);
@@ -180,6 +181,8 @@ struct ls_device {
     /* Waits until all that was called has been done, and tells the first error of it; the host may then read results. NULL:
      * every call is done when it returns. */
     ls_status (*synchronize)(ls_device *device);
+    /* y = x, `bytes` of them; they may overlap */
+    void (*move)(ls_device *device, size_t bytes, const void *x, void *y);
 
     /* matrix products */
     ls_status (*matmul)(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
@@ -289,11 +292,18 @@ struct ls_device {
     void (*average)(ls_device *device, int64_t n, double weight, const float *x, float *average);
 };
 
+/* Before the host reads what a device wrote, or writes where it may still read. The first error of the calls so far. */
+static inline ls_status ls_device_wait(ls_device *device)
+{
+    return device->synchronize ? device->synchronize(device) : LS_OK;
+}
+
 /* The CPU device at the pinned (or native) numerics level. The team must outlive it. */
 ls_status ls_device_create_cpu(ls_device **device, ls_team *team);
 
-/* CUDA device `number` of this machine (tensor/cuda/; where the build has it). Its functions only queue work: see
- * `synchronize`. Any array may be the host's or from `allocate`; the host's are copied for each call. */
+/* CUDA device `number` of this machine, counted around where there are fewer (tensor/cuda/). Its functions only queue
+ * work: see `synchronize`. Any array may be the host's or from `allocate`; the host's are copied for each call.
+ * LS_ENOTFOUND: no device here, or none in this build. */
 ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number);
 
 /* How the CUDA device multiplies matrices. LIBRARY: cuBLASLt where it has a kernel for the shape, own tiles elsewhere; f32

@@ -165,6 +165,13 @@ typedef struct ls_node {
     struct ls_gradient_request *requests; /* backward's; one an input */
 } ls_node;
 
+/* The memory of a node: what the tape's arenas gave since the mark goes back to them. */
+typedef struct {
+    ls_mark activations, host;
+} ls_tape_mark;
+ls_tape_mark ls_tape_marked(const ls_tape *tape);
+void ls_tape_release(ls_tape *tape, ls_tape_mark mark);
+
 /* What the node's inputs let go is there again, until their makers' backward. */
 ls_status ls_make_inputs_again(ls_node *node);
 

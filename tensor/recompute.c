@@ -67,6 +67,21 @@ static ls_node *scope_node(ls_tape *tape, const recompute *scope, size_t context
     return node;
 }
 
+/* Gives back all that was taken since the mark but one block, which is moved down. The device moves it, in the order of its
+ * work: nothing that is taken now is written before that. */
+static void *keep(ls_tape *tape, ls_tape_mark mark, void *block, size_t bytes)
+{
+    const bool moves = ls_arena_took(tape->activations, mark.activations, block);
+    if (!tape->device->synchronize)
+        return ls_arena_keep(tape->activations, mark.activations, block, bytes);
+    ls_tape_release(tape, mark);
+    if (!moves)
+        return block;
+    void *to = ls_tape_take(tape, tape->activations, bytes); /* it fitted before */
+    tape->device->move(tape->device, bytes, block, to);
+    return to;
+}
+
 ls_tensor *ls_recompute(ls_tape *tape, ls_recompute_body f, void *context, size_t context_bytes, ls_tensor *x)
 {
     if (tape->status != LS_OK)
@@ -75,7 +90,7 @@ ls_tensor *ls_recompute(ls_tape *tape, ls_recompute_body f, void *context, size_
     ls_node *node = scope_node(tape, &scope, context_bytes, x);
     if (!node)
         return &tape->harmless;
-    ls_mark mark = ls_arena_mark(tape->activations);
+    const ls_tape_mark mark = ls_tape_marked(tape);
     tape->now.unrecorded++;
     const ls_tensor *inside = f(context, tape, x);
     tape->now.unrecorded--;
@@ -85,7 +100,7 @@ ls_tensor *ls_recompute(ls_tape *tape, ls_recompute_body f, void *context, size_
     ls_tensor *y = node->out[0] = ls_tape_tensor(tape, inside->type, inside->ndim, inside->shape);
     if (!y)
         return &tape->harmless;
-    y->data = ls_arena_keep(tape->activations, mark, inside->data, (size_t)inside->count * ls_type_size(inside->type));
+    y->data = keep(tape, mark, inside->data, (size_t)inside->count * ls_type_size(inside->type));
     y->needs_grad = inside->needs_grad && !tape->now.no_grad;
     if (y->needs_grad && !tape->now.unrecorded)
         ls_tape_record(tape, node);

@@ -3,7 +3,7 @@
  *
  *     | ls_row_gradient | row [count] | vector [count, width] |      each part at a border of 64 bytes
  *
- * Time and memory follow the number of places, never the number of rows that the table has. The sums have the bits of a
+ * The host lists rows and copies old sums, so it waits for a device that may still be at work in the block. Time and memory follow the number of places, never the number of rows that the table has. The sums have the bits of a
  * dense gradient's, row for row: zeros at first, then the places in ascending order, use by use as backward meets them.
  */
 #include "tensor/tape.h"
@@ -26,7 +26,7 @@ size_t ls_row_gradient_bytes(const ls_row_gradient *rows, ls_type type)
            (size_t)(rows->count * rows->width) * ls_type_size(type);
 }
 
-/* Scratch of one call, on the activations. */
+/* Scratch of one call, the host's. */
 typedef struct {
     int64_t n;
     const int32_t *index;
@@ -102,13 +102,16 @@ static ls_row_gradient *begin_sums(const listing *l, ls_tape *tape, ls_type type
     char *block = ls_tape_take_gradient(tape, ls_row_gradient_bytes(&head, type));
     if (!block)
         return NULL;
+    char *vector = block + at_border(sizeof head) + at_border((size_t)l->count * sizeof *l->row);
+    tape->device->fill(tape->device, type, head.count * head.width, 0, vector);
+    if (ls_tape_wait(tape) != LS_OK)
+        return NULL;
     ls_row_gradient *sums = (ls_row_gradient *)(void *)block;
     int32_t *row = (int32_t *)(void *)(block + at_border(sizeof head));
     memcpy(row, l->row, (size_t)l->count * sizeof *row);
     *sums = head;
     sums->row = row;
-    sums->vector = block + at_border(sizeof head) + at_border((size_t)l->count * sizeof *row);
-    tape->device->fill(tape->device, type, head.count * head.width, 0, sums->vector);
+    sums->vector = vector;
     const size_t bytes = (size_t)head.width * ls_type_size(type);
     for (int64_t j = 0; j < l->old->count; j++)
         memcpy((char *)sums->vector + (size_t)l->old_slot[j] * bytes, (char *)l->old->vector + (size_t)j * bytes,
@@ -125,9 +128,9 @@ void ls_gradient_rows(ls_node *node, int input, int64_t n, const int32_t *index,
         return;
     const ls_row_gradient none = {.width = x->shape[x->ndim - 1]};
     listing l = {.n = n, .index = index, .old = x->grad ? x->grad : &none};
-    ls_mark mark = ls_arena_mark(tape->activations);
-    if (!take_listing(&l, tape->activations)) {
-        ls_tape_raise_operator(tape, ls_arena_status(tape->activations), node->op->name);
+    const ls_tape_mark mark = ls_tape_marked(tape);
+    if (!take_listing(&l, tape->host)) {
+        ls_tape_raise_operator(tape, ls_arena_status(tape->host), node->op->name);
         return;
     }
     sort_places(&l);
@@ -140,5 +143,5 @@ void ls_gradient_rows(ls_node *node, int input, int64_t n, const int32_t *index,
             ls_pool_give(&tape->pool, x->grad, ls_gradient_bytes(x));
         x->grad = sums;
     }
-    ls_arena_release(tape->activations, mark);
+    ls_tape_release(tape, mark);
 }

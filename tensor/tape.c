@@ -13,6 +13,7 @@ static void forget(ls_tape *tape)
     ls_arena_release(tape->records, 0);
     ls_arena_release(tape->activations, 0);
     ls_arena_release(tape->gradients, 0);
+    ls_arena_release(tape->host, 0);
     ls_pool_reset(&tape->pool);
     tape->status = LS_OK;
     tape->sentence[0] = '\0';
@@ -27,6 +28,23 @@ static void forget(ls_tape *tape)
         tape->harmless.shape[i] = 1;
 }
 
+static ls_status take_blocks(void *device, size_t bytes, void **block)
+{
+    return ((ls_device *)device)->allocate(device, bytes, block);
+}
+
+static void give_blocks(void *device, void *block, size_t bytes)
+{
+    ((ls_device *)device)->release(device, block, bytes);
+}
+
+/* Memory for tensors: a device's own, or addresses of the host. */
+static ls_status tensor_arena(ls_tape *tape, const char *name, size_t bytes, ls_arena **arena)
+{
+    const ls_arena_source source = {tape->device, take_blocks, give_blocks};
+    return tape->device->synchronize ? ls_arena_create_in_blocks(arena, name, bytes, &source) : ls_arena_create(arena, name, bytes);
+}
+
 ls_status ls_tape_create(ls_tape **out, ls_device *device, size_t arena_bytes)
 {
     *out = NULL;
@@ -36,9 +54,12 @@ ls_status ls_tape_create(ls_tape **out, ls_device *device, size_t arena_bytes)
     tape->device = device;
     ls_status status = ls_arena_create(&tape->records, "tape records", arena_bytes / 4 + (1u << 20));
     if (status == LS_OK)
-        status = ls_arena_create(&tape->activations, "tape activations", arena_bytes);
+        status = tensor_arena(tape, "tape activations", arena_bytes, &tape->activations);
     if (status == LS_OK)
-        status = ls_arena_create(&tape->gradients, "tape gradients", arena_bytes);
+        status = tensor_arena(tape, "tape gradients", arena_bytes, &tape->gradients);
+    tape->host = tape->activations;
+    if (status == LS_OK && device->synchronize)
+        status = ls_arena_create(&tape->host, "tape arrays of the host", arena_bytes);
     if (status != LS_OK) {
         ls_tape_free(tape);
         return status;
@@ -53,6 +74,8 @@ void ls_tape_free(ls_tape *tape)
 {
     if (!tape)
         return;
+    if (tape->host != tape->activations)
+        ls_arena_free(tape->host);
     ls_arena_free(tape->gradients);
     ls_arena_free(tape->activations);
     ls_arena_free(tape->records);
@@ -118,7 +141,26 @@ void ls_tape_raise_operator(ls_tape *tape, ls_status code, const char *operator_
 
 ls_arena *ls_tape_arena(ls_tape *tape)
 {
-    return tape->activations;
+    return tape->host;
+}
+
+ls_status ls_tape_wait(ls_tape *tape)
+{
+    const ls_status status = ls_device_wait(tape->device);
+    if (status != LS_OK)
+        keep_first(tape, status);
+    return ls_tape_status(tape);
+}
+
+ls_tape_mark ls_tape_marked(const ls_tape *tape)
+{
+    return (ls_tape_mark){ls_arena_mark(tape->activations), ls_arena_mark(tape->host)};
+}
+
+void ls_tape_release(ls_tape *tape, ls_tape_mark mark)
+{
+    ls_arena_release(tape->activations, mark.activations);
+    ls_arena_release(tape->host, mark.host);
 }
 
 ls_device *ls_tape_device(ls_tape *tape)
@@ -155,7 +197,8 @@ void ls_tape_trace(ls_tape *tape, ls_trace *trace)
 
 size_t ls_tape_memory(const ls_tape *tape)
 {
-    return ls_arena_high(tape->records) + ls_arena_high(tape->activations) + ls_arena_high(tape->gradients);
+    const size_t host = tape->host != tape->activations ? ls_arena_high(tape->host) : 0;
+    return ls_arena_high(tape->records) + ls_arena_high(tape->activations) + ls_arena_high(tape->gradients) + host;
 }
 
 void ls_no_grad_begin(ls_tape *tape)

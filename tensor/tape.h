@@ -3,10 +3,13 @@
  *   records      nodes, tensors, uses of parameters      | taken upwards, all forgotten by ls_tape_reset
  *   activations  data of results, what forward saves,    | taken upwards; recompute scopes and backward give back
  *                scratch                                 | what they took, as their lives nest
+ *   host         what the host writes or reads: indices, | the same; the one arena of both on the CPU
+ *                labels, losses of rows                  |
  *   gradients    one block a gradient                    | lives do not nest: blocks go back to a list of blocks of
  *                                                        | the same size (pool.h), so depth does not add memory;
  *                                                        | also results that are let go and made again (remake.c)
- * Records are apart from the rest because they are the host's also where tensors are a device's. */
+ * Activations and gradients are the device's memory, records and host the host's: work on a device is only queued, so
+ * what the host touches must not be where a kernel may still read or write (tensor/device.h). */
 #pragma once
 #include "tensor/ops.h"
 #include "tensor/pool.h"
@@ -36,7 +39,7 @@ typedef struct {
 
 struct ls_tape {
     ls_device *device;
-    ls_arena *records, *activations, *gradients;
+    ls_arena *records, *activations, *gradients, *host;
     ls_pool pool;
 
     ls_status status; /* the first error, and its sentence */

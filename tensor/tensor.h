@@ -90,7 +90,9 @@ void ls_tape_places(ls_tape *tape, ls_gradient_place place, void *context);
 void ls_tape_fold(ls_tape *tape, int64_t grain, int64_t grains);
 ls_status ls_tape_status(const ls_tape *tape); /* LS_OK or the first error, its sentence set again for this thread */
 ls_status ls_tape_raise(ls_tape *tape, ls_status code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-ls_arena *ls_tape_arena(ls_tape *tape);
+/* Waits until the device has computed all of it, and then as above: results may be read by the host now. */
+ls_status ls_tape_wait(ls_tape *tape);
+ls_arena *ls_tape_arena(ls_tape *tape); /* the host's memory, for arrays that it makes */
 ls_device *ls_tape_device(ls_tape *tape);
 /* The next random operator's stream: {seed, slot, step, purpose, operator number of this forward pass}. */
 ls_random ls_tape_random(ls_tape *tape, ls_random_purpose purpose);

@@ -78,7 +78,7 @@ void ls_audit_grain(ls_run *run, int64_t number)
 void ls_audit_hash(ls_run *run, const ls_parameter *parameter, const void *gradient)
 {
     const uint64_t seed = LS_HASH_SEED + 2 * (uint64_t)parameter->number;
-    if (!run->audit.hashing)
+    if (!run->audit.hashing || ls_tape_wait(run->tape) != LS_OK) /* the tape keeps the error */
         return;
     if (!parameter->sparse_rows) {
         run->audit.mine += ls_hash_numbers(LS_F32, gradient, parameter->count, seed);
@@ -133,7 +133,7 @@ static ls_status compute(ls_run *run, int64_t rows, int64_t grains, double denom
     ls_tape_fold(run->tape, grain->number, grains);
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     ls_backward(run->tape, sum, 1.0 / denominator, hash_gradient, run);
-    status = ls_tape_status(run->tape);
+    status = ls_tape_wait(run->tape);
     if (status == LS_OK)
         ls_audit_loss(run, (double)*(const float *)sum->data);
     audit->hashing = false;

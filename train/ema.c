@@ -72,6 +72,9 @@ ls_status ls_ema_exchange(ls_ema *ema, ls_reducer *reducer, ls_world *world)
 {
     if (!is_on(ema))
         return LS_OK;
+    const ls_status status = ls_device_wait(ema->flat->device);
+    if (status != LS_OK)
+        return status;
     exchange_slices(ema->flat->master, ema->slice, ema->flat->slice_count);
     ls_flat_round(ema->flat);
     return ls_flat_publish(ema->flat, reducer, world);

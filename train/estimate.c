@@ -27,7 +27,7 @@ static ls_status time_grain(ls_run *run, const ls_grain *grain, double *seconds)
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     ls_backward(run->tape, sum, 1, drop_gradient, NULL);
     *seconds = seconds_now() - begin;
-    return ls_tape_status(run->tape);
+    return ls_tape_wait(run->tape);
 }
 
 /* Of a task that makes its own rows: the first rows, and a grain of them. */
@@ -121,7 +121,7 @@ static void print_estimate(const ls_run *run, double drawing, double grain_secon
     const double seconds = grain_seconds * (double)rounds * (double)run->steps;
     printf("task            %s, %s (%s weights), %d rank(s) x %d thread(s)\n", config->task->name, ls_run_size(run, size),
            ls_type_name(run->flat.compute), run->ranks, ls_team_threads(run->team));
-    printf("numerics        %s\n", ls_numerics_id());
+    printf("numerics        %s\n", run->device->numerics);
     printf("data            %s an epoch\n", rows);
     printf("steps           %lld of %lld rows (%lld grains x %lld): %.3g %s\n", (long long)run->steps,
            (long long)ls_run_rows_per_step(run), (long long)grains, (long long)config->batch.grain, tokens, ls_run_unit(run));

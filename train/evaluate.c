@@ -42,7 +42,7 @@ static ls_status evaluate_grain(ls_run *run, ls_grain_memory *memory, int64_t nu
     const ls_tensor *sum = task->evaluate ? task->evaluate(run->task, run->tape, &grain, numbers + SUMS)
                                           : task->grain_loss(run->task, run->tape, &grain);
     ls_no_grad_end(run->tape);
-    status = ls_tape_status(run->tape);
+    status = ls_tape_wait(run->tape);
     numbers[LOSS] = status == LS_OK ? (double)*(const float *)sum->data : 0;
     numbers[COUNTED] = (double)grain.counted;
     return status;

@@ -89,7 +89,7 @@ static ls_status allocate(ls_flat *flat, bool second_moment)
     device->fill(device, LS_F32, flat->slice_count, 0, flat->first_moment);
     if (second_moment)
         device->fill(device, LS_F32, flat->slice_count, 0, flat->second_moment);
-    return LS_OK;
+    return ls_device_wait(device);
 }
 
 ls_status ls_flat_open(ls_flat *flat, ls_world *world, ls_device *device, ls_parameter *parameters, int count, int first,
@@ -215,7 +215,9 @@ static ls_status gather_plainly(ls_flat *flat, ls_world *world)
 
 ls_status ls_flat_publish(ls_flat *flat, ls_reducer *reducer, ls_world *world)
 {
-    ls_status status = reducer ? ls_all_gather_slices(reducer, flat->compute, flat->working) : gather_plainly(flat, world);
+    ls_status status = ls_device_wait(flat->device); /* the host exchanges what the device has updated */
+    if (status == LS_OK)
+        status = reducer ? ls_all_gather_slices(reducer, flat->compute, flat->working) : gather_plainly(flat, world);
     return status == LS_OK ? publish_vectors(flat, world, false) : status;
 }
 
@@ -234,7 +236,9 @@ ls_status ls_flat_publish_frozen(ls_flat *flat, ls_world *world)
         share_of(flat, true, rank, ranks, &begin, &count);
         flat->vector_bytes[rank] = (size_t)count * size;
     }
-    ls_status status = ls_all_gather_varying(world, mine, all, flat->vector_bytes, "gathering frozen weights");
+    ls_status status = ls_device_wait(device);
+    if (status == LS_OK)
+        status = ls_all_gather_varying(world, mine, all, flat->vector_bytes, "gathering frozen weights");
     return status == LS_OK ? publish_vectors(flat, world, true) : status;
 }
 

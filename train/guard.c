@@ -270,6 +270,9 @@ ls_status ls_guard_replicas(ls_run *run)
     uint64_t mine = 0, *all = run->guard.rank_hash;
     if (run->ranks == 1)
         return LS_OK;
+    const ls_status computed = ls_device_wait(run->device);
+    if (computed != LS_OK)
+        return computed;
     for (int64_t i = 0; i < parameters_of(run); i++)
         mine = ls_hash_bytes((uint64_t[2]){mine, hash_of(parameter_at(run, i))}, 2 * sizeof mine, LS_HASH_SEED);
     const ls_status status = ls_all_gather_bytes(run->world, &mine, sizeof mine, all, "hash of the replicas");

@@ -57,7 +57,9 @@ ls_status ls_hash_log(ls_run *run, int64_t step, double loss)
     char *text = NULL;
     size_t size = 0;
     ls_state_tree *tree = ls_state_create();
-    ls_status status = tree ? ls_flat_gradients(&run->flat, run->slice_sum, tree) : ls_fail(LS_EMEM, "hash log: no memory");
+    ls_status status = tree ? ls_device_wait(run->device) : ls_fail(LS_EMEM, "hash log: no memory");
+    if (status == LS_OK)
+        status = ls_flat_gradients(&run->flat, run->slice_sum, tree);
     if (status == LS_OK)
         status = ls_tables_gradients(run, tree);
     if (status == LS_OK)

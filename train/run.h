@@ -6,10 +6,12 @@
 #include "tensor/numerics.h"
 #include "train/task.h"
 
+enum { LS_RUN_CPU, LS_RUN_CUDA };
 typedef struct {
     const char *task;
     const char *run;            /* run folder */
     int64_t seed;
+    int device;                 /* "cpu|cuda" */
     int numerics;               /* ls_numerics */
     int precision;              /* "f32|bf16" */
     int64_t max_steps;          /* 0: by data.epochs */

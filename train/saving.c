@@ -117,13 +117,16 @@ ls_status ls_saving_save(ls_run *run, bool last)
     const ls_checkpoint_options options = {.keep = (int)recipe->keep,
                                            .keep_every = recipe->keep_every,
                                            .best = run->best.number >= 0 ? run->best.step : 0,
-                                           .numerics = ls_numerics_id(),
+                                           .numerics = run->device->numerics,
                                            .recipe = run->config->recipe_text};
     ls_saver *saver = run->saving->saver;
     ls_status status = finish_older(run, last);
     if (status != LS_OK)
         return status;
     run->saving->began = seconds_now();
+    status = ls_agree(run->world, ls_device_wait(run->device), "state of the device");
+    if (status != LS_OK)
+        return status;
     status = ls_saver_begin(saver, run->state, run->config->run.run, run->step, &options);
     if (status == LS_OK && (last || run->improved || !recipe->async))
         status = ls_saver_finish(saver);

@@ -85,13 +85,25 @@ static ls_status choose_schedule(ls_run *run, int64_t elements)
     return ls_broadcast(run->world, &run->schedule, sizeof run->schedule, 0, "choice of the schedule");
 }
 
+/* Each rank of a node takes the device of its number there. All have one, and compute alike, or none begins. */
+static ls_status open_device(ls_run *run)
+{
+    const bool cuda = run->config->run.device == LS_RUN_CUDA;
+    ls_status status = cuda ? ls_device_create_cuda(&run->device, run->team, ls_world_node_rank(run->world))
+                            : ls_device_create_cpu(&run->device, run->team);
+    status = ls_agree(run->world, status, "opening the device");
+    if (status == LS_OK && cuda)
+        status = ls_same_everywhere(run->world, run->device->numerics, strlen(run->device->numerics), "the device's numerics id");
+    return status;
+}
+
 static ls_status open_numbers(ls_run *run)
 {
     const ls_train_config *config = run->config;
     ls_parameter *parameters;
     ls_status status = ls_team_create(&run->team, (int)config->run.threads, ls_world_node_ranks(run->world));
     if (status == LS_OK)
-        status = ls_device_create_cpu(&run->device, run->team);
+        status = open_device(run);
     if (status == LS_OK)
         status = ls_tape_create(&run->tape, run->device, tape_bytes);
     if (status != LS_OK)
@@ -167,9 +179,9 @@ static ls_status make_state(ls_run *run)
 static void tell_numerics(const ls_run *run, const char *path)
 {
     char stored[128];
-    if (run->rank == 0 && ls_checkpoint_numerics(path, stored) == LS_OK && strcmp(stored, ls_numerics_id()) != 0)
+    if (run->rank == 0 && ls_checkpoint_numerics(path, stored) == LS_OK && strcmp(stored, run->device->numerics) != 0)
         ls_log_write(LS_LOG_WARN, "train", "this run was computed under numerics '%s' and goes on under '%s': its bits are equal only up to step %lld",
-               stored, ls_numerics_id(), (long long)run->step);
+               stored, run->device->numerics, (long long)run->step);
 }
 
 /* A fresh run: weights from the seed, or from another folder. */
@@ -203,7 +215,9 @@ ls_status ls_run_resume(ls_run *run)
     int64_t step;
     const int64_t data_hash = run->data_hash;
     run->saved_step = -1;
-    ls_status status = ls_checkpoint_latest(run->world, run->config->run.run, &step, path);
+    ls_status status = ls_device_wait(run->device); /* the state is about to change */
+    if (status == LS_OK)
+        status = ls_checkpoint_latest(run->world, run->config->run.run, &step, path);
     if (status != LS_OK)
         return status;
     if (step < 0)
@@ -317,7 +331,7 @@ static void tell_run(const ls_run *run)
     char size[64];
     ls_log_write(LS_LOG_INFO, "train", "task %s, %s, %s weights, %d rank(s) on %d node(s) x %d thread(s), numerics %s",
            run->config->task->name, ls_run_size(run, size), ls_type_name(run->flat.compute), run->ranks,
-           ls_world_nodes(run->world), ls_team_threads(run->team), ls_numerics_id());
+           ls_world_nodes(run->world), ls_team_threads(run->team), run->device->numerics);
     char rows[160];
     ls_run_describe_rows(run, rows, sizeof rows);
     ls_log_write(LS_LOG_INFO, "train", "%s, %lld grains x %lld rows a step, %lld steps; %s", rows, (long long)batch->grains,
@@ -375,12 +389,12 @@ void ls_run_close(ls_run *run)
     ls_ema_close(&run->ema);
     ls_flat_close(&run->flat);
     ls_groups_close(&run->groups);
+    if (run->task)
+        run->config->task->free(run->task); /* an engine of its own has memory of the device */
     ls_tape_free(run->tape);
     if (run->device)
         run->device->free(run->device);
     ls_team_free(run->team);
-    if (run->task)
-        run->config->task->free(run->task);
     ls_data_free(run->eval_data);
     ls_data_free(run->train_data);
     free(run->evaluation.sums);

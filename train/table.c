@@ -139,6 +139,9 @@ ls_status ls_tables_begin(ls_run *run, int64_t grains)
 
 ls_status ls_tables_add(ls_run *run, const ls_parameter *parameter, const ls_row_gradient *gradient)
 {
+    const ls_status status = ls_device_wait(run->device); /* rows are copied on the host */
+    if (status != LS_OK)
+        return status;
     return ls_row_reducer_add(run->tables[parameter - run->tables[0].flat.parameters].reducer, gradient);
 }
 
@@ -201,7 +204,11 @@ void ls_tables_update(ls_run *run, const ls_optimizer_args *args)
         u.args.lr *= u.table->flat.parameters->lr_scale;
         u.args.weight_decay = run->groups.weight_decay[i];
         u.args.working_type = u.table->flat.compute;
-        ls_team_run(run->team, (u.table->sum.count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, update_rows, &u);
+        const int64_t items = (u.table->sum.count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+        if (!run->device->synchronize)
+            ls_team_run(run->team, items, update_rows, &u);
+        for (int64_t item = 0; item < items && run->device->synchronize; item++) /* its queue is one thread's */
+            update_rows(&u, item);
     }
 }
 
@@ -221,7 +228,7 @@ ls_status ls_tables_exchange(ls_run *run)
 
 ls_status ls_tables_publish(ls_run *run)
 {
-    ls_status status = LS_OK;
+    ls_status status = run->table_count ? ls_device_wait(run->device) : LS_OK;
     for (int i = 0; i < run->table_count && status == LS_OK; i++)
         status = ls_row_gather(run->tables[i].reducer, run->tables[i].flat.compute, run->tables[i].flat.working);
     return status;

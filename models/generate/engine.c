@@ -239,7 +239,7 @@ static ls_status forward(ls_engine *e)
     }
     ls_no_grad_end(e->tape);
     e->work.steps++;
-    return ls_tape_status(e->tape);
+    return ls_tape_wait(e->tape);
 }
 
 static void draw(void *context, int64_t item)

@@ -223,7 +223,7 @@ static ls_status forward(ls_lud_decoder *d, int64_t pieces)
     d->logits = ls_cast(d->tape, logits, LS_F32)->data;
     ls_no_grad_end(d->tape);
     d->work.forwards++;
-    if (ls_tape_status(d->tape) == LS_OK)
+    if (ls_tape_wait(d->tape) == LS_OK)
         ls_team_run(d->device->team, d->predictions, predict, d);
     return ls_tape_status(d->tape);
 }

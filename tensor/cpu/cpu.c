@@ -95,8 +95,15 @@ static void cpu_free(ls_device *device)
     free(device);
 }
 
+static void cpu_move(ls_device *device, size_t bytes, const void *x, void *y)
+{
+    (void)device;
+    if (bytes)
+        memmove(y, x, bytes);
+}
+
 static const ls_device table = {
-    .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release,
+    .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release, .move = cpu_move,
 
     .unary = ls_cpu_unary, .unary_backward = ls_cpu_unary_backward,
     .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,
@@ -141,6 +148,7 @@ ls_status ls_device_create_cpu(ls_device **out, ls_team *team)
     cpu->level = ls_numerics_level();
     cpu->kernels = ls_cpu_kernels(cpu->level);
     *device = table;
+    device->numerics = ls_numerics_id();
     device->self = cpu;
     device->team = team;
     *out = device;

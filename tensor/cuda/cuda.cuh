@@ -11,7 +11,7 @@ extern "C" {
 #include "tensor/strides.h"
 }
 
-enum { LS_CUDA_RANGES = 64, LS_CUDA_ARRAYS = 16 };
+enum { LS_CUDA_RANGES = 256, LS_CUDA_ARRAYS = 16 };
 
 typedef struct {
     char *begin, *end;
@@ -43,7 +43,7 @@ typedef struct ls_cuda {
     void *list; /* host memory for attention's list of tiles */
     size_t list_room;
     ls_status status; /* the first error, until somebody asks */
-    char sentence[512];
+    char sentence[512], numerics[96];
 } ls_cuda;
 
 /* Keeps the first error; what is called after it does nothing until ls_device.synchronize has told it. */

@@ -73,6 +73,8 @@ static ls_status allocate(ls_device *device, size_t bytes, void **block)
     cudaError_t error = cudaMallocManaged(&memory, size, cudaMemAttachGlobal);
     if (error == cudaSuccess)
         error = cudaMemsetAsync(memory, 0, size, cuda->stream);
+    if (error == cudaSuccess)
+        error = cudaStreamSynchronize(cuda->stream); /* the host may write there at once */
     if (error != cudaSuccess) {
         size_t left = 0, all = 0;
         cudaGetLastError(); /* forgets it: it is told here */
@@ -99,6 +101,21 @@ static void release(ls_device *device, void *block, size_t bytes)
         }
 }
 
+static void move(ls_device *device, size_t bytes, const void *x, void *y)
+{
+    ls_cuda_call call(device);
+    const char *from = call.in<char>(x, (int64_t)bytes);
+    char *to = call.out<char>(y, (int64_t)bytes);
+    if (!call.ready() || bytes == 0 || from == to)
+        return;
+    const bool overlap = from < to + bytes && to < from + bytes;
+    char *between = overlap ? call.scratch<char>((int64_t)bytes) : NULL;
+    if (overlap && between)
+        ls_cuda_failed(call.cuda, cudaMemcpyAsync(between, from, bytes, cudaMemcpyDeviceToDevice, call.stream), "moving memory");
+    if (!overlap || between)
+        ls_cuda_failed(call.cuda, cudaMemcpyAsync(to, overlap ? between : from, bytes, cudaMemcpyDeviceToDevice, call.stream), "moving memory");
+}
+
 /* ---- life ---- */
 
 static void device_free(ls_device *device)
@@ -123,7 +140,7 @@ static void device_free(ls_device *device)
 
 static void fill_table(ls_device *t)
 {
-    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->synchronize = ls_cuda_synchronize;
+    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->synchronize = ls_cuda_synchronize, t->move = move;
     t->unary = ls_cuda_unary, t->unary_backward = ls_cuda_unary_backward;
     t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;
     t->where = ls_cuda_where, t->where_backward = ls_cuda_where_backward;
@@ -166,8 +183,9 @@ static ls_status open_device(ls_cuda *cuda, int number)
     cudaError_t error = cudaGetDeviceCount(&count);
     if (error != cudaSuccess || count == 0)
         return ls_fail(LS_ENOTFOUND, "cuda: no device here (%s); `nvidia-smi` shows what the driver sees", cudaGetErrorString(error));
-    if (number < 0 || number >= count)
-        return ls_fail(LS_EARG, "cuda: device %d of %d asked for", number, count);
+    if (number < 0)
+        return ls_fail(LS_EARG, "cuda: device %d asked for", number);
+    number %= count;
     cuda->number = number;
     error = cudaSetDevice(number);
     if (error == cudaSuccess)
@@ -200,6 +218,8 @@ static ls_status create(ls_device **out, ls_team *team, int number, const ls_cud
         device_free(device);
         return status;
     }
+    ls_device_cuda_numerics(device, cuda->numerics, sizeof cuda->numerics);
+    device->numerics = cuda->numerics;
     *out = device;
     return LS_OK;
 }

@@ -301,7 +301,9 @@ extern "C" ls_status ls_device_cuda_products(ls_device *device, ls_cuda_products
     library_name(name, sizeof name);
     if (how == LS_CUDA_PRODUCTS_TF32 && strcmp(name, "own") == 0)
         return ls_fail(LS_ENOTFOUND, "cuda: tf32 products need cuBLASLt, which this build was made without; configure it where libcublasLt and cublasLt.h are");
-    static_cast<ls_cuda *>(device->self)->products = how;
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    cuda->products = how;
+    ls_device_cuda_numerics(device, cuda->numerics, sizeof cuda->numerics);
     return LS_OK;
 }
 
@@ -314,6 +316,11 @@ extern "C" void ls_device_cuda_numerics(const ls_device *device, char *text, siz
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, cuda->number);
     cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, cuda->number);
     library_name(name, sizeof name);
-    snprintf(text, room, "cuda sm_%d%d-%d %s%s kernels-1", major, minor, multiprocessors, cuda->products == LS_CUDA_PRODUCTS_OWN ? "own" : name,
+#ifdef LS_CUDAHOST
+    const char *kind = "cuda-emulated"; /* the host's exp, log and tanh */
+#else
+    const char *kind = "cuda";
+#endif
+    snprintf(text, room, "%s sm_%d%d-%d %s%s kernels-1", kind, major, minor, multiprocessors, cuda->products == LS_CUDA_PRODUCTS_OWN ? "own" : name,
              cuda->products == LS_CUDA_PRODUCTS_TF32 ? "-tf32" : "");
 }

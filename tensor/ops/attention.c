@@ -237,9 +237,9 @@ static ls_status attention_forward(ls_node *node, ls_device *device)
         return LS_EMEM;
     ls_attention_args args = attention_args(node);
     ls_arena *arena = ls_tape_arena(node->tape);
-    ls_mark mark = ls_arena_mark(arena);
+    const ls_tape_mark mark = ls_tape_marked(node->tape);
     ls_status status = device->attention(device, &args, arena);
-    ls_arena_release(arena, mark);
+    ls_tape_release(node->tape, mark);
     count_flops(node, 2);
     return status;
 }

@@ -143,8 +143,8 @@ static const ls_op segment_mean_op;
 static void *counts_of(const ls_node *node, ls_type type)
 {
     const rows_attributes *at = node->attributes;
-    void *counts = ls_node_take(node, (size_t)at->rows * ls_type_size(type));
-    int64_t *n = ls_node_take(node, (size_t)at->rows * sizeof *n);
+    void *counts = ls_node_take_host(node, (size_t)at->rows * ls_type_size(type));
+    int64_t *n = ls_node_take_host(node, (size_t)at->rows * sizeof *n);
     if (!counts || !n)
         return NULL;
     memset(n, 0, (size_t)at->rows * sizeof *n);
@@ -177,7 +177,7 @@ static ls_status scatter_forward(ls_node *node, ls_device *device)
     const ls_tensor *x = node->in[0], *y = node->out[0];
     const ls_type wide = ls_wide_type(x->type);
     ls_arena *arena = ls_tape_arena(node->tape);
-    ls_mark mark = ls_arena_mark(arena);
+    const ls_tape_mark mark = ls_tape_marked(node->tape);
     ls_status status = LS_OK;
     void *sums = y->type == wide ? y->data : ls_node_take(node, (size_t)y->count * ls_type_size(wide));
     if (!sums)
@@ -188,7 +188,7 @@ static ls_status scatter_forward(ls_node *node, ls_device *device)
         status = divide_rows(node, device, wide, sums, sums);
     if (sums != y->data)
         device->cast(device, wide, y->type, y->count, sums, y->data);
-    ls_arena_release(arena, mark);
+    ls_tape_release(node->tape, mark);
     return status;
 }
 
@@ -261,7 +261,7 @@ static ls_status top_k_shape(ls_node *node)
                        ls_describe(x).text);
     ls_set_shape(y, x->type, x->ndim, x->shape);
     y->shape[y->ndim - 1] = at->k;
-    at->index = ls_node_take(node, (size_t)ls_extent(y, 0, y->ndim) * sizeof *at->index);
+    at->index = ls_node_take_host(node, (size_t)ls_extent(y, 0, y->ndim) * sizeof *at->index);
     return at->index ? LS_OK : LS_EMEM;
 }
 

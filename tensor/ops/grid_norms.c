@@ -53,6 +53,7 @@ static ls_status run_norm(ls_node *node, ls_device *device, bool given, double *
                               gain ? gain->data : NULL, bias ? bias->data : NULL, node->out[0]->data, stats, ls_tape_arena(node->tape));
 }
 
+/* Of a running statistic, on the host. */
 static double number_of(const ls_tensor *x, int64_t i)
 {
     return x->type == LS_F64 ? ((const double *)x->data)[i] : (double)((const float *)x->data)[i];
@@ -61,11 +62,15 @@ static double number_of(const ls_tensor *x, int64_t i)
 static ls_status norm_forward(ls_node *node, ls_device *device)
 {
     const norm_attributes *at = node->attributes;
-    double *stats = ls_node_take(node, (size_t)(at->outer * at->groups) * 2 * sizeof *stats);
+    const bool running = node->inputs == 5 && node->in[3] && ls_tape_in_no_grad(node->tape);
+    const size_t bytes = (size_t)(at->outer * at->groups) * 2 * sizeof(double);
+    double *stats = running ? ls_node_take_host(node, bytes) : ls_node_take(node, bytes);
     if (!stats)
         return LS_EMEM;
     node->saved[SAVED_STATS] = stats;
-    const bool running = node->inputs == 5 && node->in[3] && ls_tape_in_no_grad(node->tape);
+    const ls_status status = running ? ls_tape_wait(node->tape) : LS_OK; /* the statistics may have just been gathered */
+    if (status != LS_OK)
+        return status;
     for (int64_t c = 0; running && c < at->groups; c++) {
         stats[2 * c] = number_of(node->in[3], c);
         stats[2 * c + 1] = number_of(node->in[4], c);
@@ -73,22 +78,31 @@ static ls_status norm_forward(ls_node *node, ls_device *device)
     return run_norm(node, device, running, stats);
 }
 
-/* This grain's term of the running statistics. */
-static void add_statistics(ls_node *node)
+/* This grain's terms of the running statistics, made on the host, which waits for the grain's own. */
+static ls_status add_statistics(ls_node *node, ls_device *device)
 {
     const norm_attributes *at = node->attributes;
     const double *stats = node->saved[SAVED_STATS], n = (double)at->rows;
-    for (int which = 0; which < 2; which++) {
+    ls_status status = LS_OK;
+    for (int which = 0; which < 2 && status == LS_OK; which++) {
         ls_tensor *running = node->in[3 + which];
-        void *to = running ? ls_gradient_as(node, 3 + which, ls_wide_type(running->type)) : NULL;
-        for (int64_t c = 0; to && c < at->groups; c++) {
-            const double own = which ? stats[2 * c + 1] * (n > 1 ? n / (n - 1) : 1) : stats[2 * c];
-            if (running->type == LS_F64)
-                ((double *)to)[c] += at->fold * own;
+        const ls_type type = running ? ls_wide_type(running->type) : LS_F32;
+        void *to = running ? ls_gradient_as(node, 3 + which, type) : NULL;
+        void *terms = to ? ls_node_take_host(node, (size_t)at->groups * ls_type_size(type)) : NULL;
+        if (!to)
+            continue;
+        status = terms ? ls_tape_wait(node->tape) : LS_EMEM;
+        for (int64_t c = 0; status == LS_OK && c < at->groups; c++) {
+            const double own = at->fold * (which ? stats[2 * c + 1] * (n > 1 ? n / (n - 1) : 1) : stats[2 * c]);
+            if (type == LS_F64)
+                ((double *)terms)[c] = own;
             else
-                ((float *)to)[c] += (float)(at->fold * own);
+                ((float *)terms)[c] = (float)own;
         }
+        if (status == LS_OK)
+            device->add_to(device, type, at->groups, terms, to);
     }
+    return status;
 }
 
 static ls_status norm_backward(ls_node *node, ls_device *device)
@@ -97,8 +111,9 @@ static ls_status norm_backward(ls_node *node, ls_device *device)
     const ls_tensor *x = node->in[0], *gain = node->in[1], *bias = node->in[2];
     const ls_type sum_type = ls_wide_type(x->type), gain_type = gain ? gain->type : bias ? bias->type : sum_type;
     void *dx = ls_gradient(node, 0), *dgain = gain ? ls_gradient_as(node, 1, sum_type) : NULL, *dbias = bias ? ls_gradient_as(node, 2, sum_type) : NULL;
-    if (node->inputs == 5)
-        add_statistics(node);
+    const ls_status status = node->inputs == 5 ? add_statistics(node, device) : LS_OK;
+    if (status != LS_OK)
+        return status;
     return device->group_norm_backward(device, x->type, gain_type, at->outer, at->rows, x->shape[x->ndim - 1], at->groups, at->eps, x->data,
                                        gain ? gain->data : NULL, node->saved[SAVED_STATS], node->out[0]->grad, dx, dgain, dbias,
                                        ls_tape_arena(node->tape));

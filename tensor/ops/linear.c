@@ -9,9 +9,9 @@
 static ls_status multiply(const ls_node *node, ls_device *device, const ls_matmul_args *args)
 {
     ls_arena *arena = ls_tape_arena(node->tape);
-    ls_mark mark = ls_arena_mark(arena);
+    const ls_tape_mark mark = ls_tape_marked(node->tape);
     ls_status status = device->matmul(device, args, arena);
-    ls_arena_release(arena, mark);
+    ls_tape_release(node->tape, mark);
     ls_tape_count_flops(node->tape, 2.0 * (double)args->batch * (double)args->m * (double)args->n * (double)args->k);
     return status;
 }

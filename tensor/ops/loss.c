@@ -76,7 +76,7 @@ static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
     const cross_entropy_attributes *at = node->attributes;
     int64_t rows = node->in[0]->shape[0];
     ls_type type = node->out[0]->type;
-    void *losses = ls_node_take(node, (size_t)rows * ls_type_size(type));
+    void *losses = ls_node_take_host(node, (size_t)rows * ls_type_size(type));
     if (!losses)
         return LS_EMEM;
     ls_cross_entropy_args args = args_of(node, at->labels, at->weights);
@@ -91,7 +91,7 @@ static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
         if (at->losses)
             at->losses[r] = (float)loss;
     }
-    ls_put_number(node->out[0], sum);
+    ls_put_number(node, sum);
     return status;
 }
 
@@ -140,7 +140,7 @@ static ls_status cross_entropy_backward(ls_node *node, ls_device *device)
     ls_status status = LS_OK;
     if (node->in[1]->needs_grad && !node->saved[SAVED_DW])
         status = compute_late(node, device, at->labels, at->weights);
-    return status == LS_OK ? give(node, device, ls_gradient_number(node->out[0])) : status;
+    return status == LS_OK ? give(node, device, ls_gradient_number(node)) : status;
 }
 
 static const ls_op cross_entropy_op = {"cross_entropy_sum", cross_entropy_shape, cross_entropy_forward,
@@ -191,9 +191,9 @@ static ls_status groups_forward(ls_node *node, ls_device *device)
     const group_attributes *at = node->attributes;
     const int64_t rows = node->in[0]->shape[0];
     const ls_type type = node->out[0]->type;
-    double *sums = ls_node_take(node, (size_t)at->groups * sizeof *sums);
+    double *sums = ls_node_take_host(node, (size_t)at->groups * sizeof *sums);
     ls_cross_entropy_args args = args_of(node, at->labels, NULL);
-    args.losses = ls_node_take(node, (size_t)rows * ls_type_size(type));
+    args.losses = ls_node_take_host(node, (size_t)rows * ls_type_size(type));
     if (!args.losses || !sums)
         return LS_EMEM;
     const ls_status status = compute(node, device, args, false);
@@ -202,12 +202,7 @@ static ls_status groups_forward(ls_node *node, ls_device *device)
     for (int64_t r = 0; r < rows; r++)
         if (at->labels[r] >= 0)
             sums[at->group[r]] += type == LS_F64 ? ((double *)args.losses)[r] : (double)((float *)args.losses)[r];
-    for (int64_t g = 0; g < at->groups; g++) {
-        if (type == LS_F64)
-            ((double *)node->out[0]->data)[g] = sums[g];
-        else
-            ((float *)node->out[0]->data)[g] = (float)sums[g];
-    }
+    device->cast(device, LS_F64, type, at->groups, sums, node->out[0]->data);
     return status;
 }
 
@@ -220,6 +215,9 @@ static ls_status groups_backward(ls_node *node, ls_device *device)
     float *weights = ls_arena_array(ls_tape_arena(node->tape), float, rows);
     if (!weights)
         return LS_EMEM;
+    const ls_status computed = ls_tape_wait(node->tape); /* the gradient is read here */
+    if (computed != LS_OK)
+        return computed;
     for (int64_t r = 0; r < rows; r++)
         weights[r] = at->labels[r] < 0   ? 0
                      : y->type == LS_F64 ? (float)((double *)y->grad)[at->group[r]]

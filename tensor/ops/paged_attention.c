@@ -95,9 +95,9 @@ static ls_status paged_forward(ls_node *node, ls_device *device)
         .out = node->out[0]->data,
     };
     ls_arena *arena = ls_tape_arena(node->tape);
-    ls_mark mark = ls_arena_mark(arena);
+    const ls_tape_mark mark = ls_tape_marked(node->tape);
     ls_status status = device->attention(device, &args, arena);
-    ls_arena_release(arena, mark);
+    ls_tape_release(node->tape, mark);
     ls_tape_count_flops(node->tape, 4 * at->pairs * (double)q->shape[1] * (double)q->shape[2]);
     return status;
 }

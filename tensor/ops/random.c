@@ -86,12 +86,11 @@ static ls_status gumbel_forward(ls_node *node, ls_device *device)
     ls_tensor *y = node->out[0];
     const ls_type wide = ls_wide_type(x->type);
     const int64_t length = x->shape[x->ndim - 1], rows = x->count / length;
-    ls_arena *arena = ls_tape_arena(node->tape);
     void *soft = node->saved[SAVED_SOFT] =
         at->hard ? ls_node_take(node, (size_t)x->count * ls_type_size(x->type)) : y->data;
-    ls_mark mark = ls_arena_mark(arena);
+    const ls_tape_mark mark = ls_tape_marked(node->tape);
     void *noisy = x->type == wide ? soft : ls_node_take(node, (size_t)x->count * ls_type_size(wide));
-    int32_t *winner = at->hard ? ls_node_take(node, (size_t)rows * sizeof *winner) : NULL;
+    int32_t *winner = at->hard ? ls_node_take_host(node, (size_t)rows * sizeof *winner) : NULL;
     if (!soft || !noisy || (at->hard && !winner))
         return LS_EMEM;
     if (noisy != soft)
@@ -104,7 +103,7 @@ static ls_status gumbel_forward(ls_node *node, ls_device *device)
         device->top_k(device, wide, rows, length, 1, noisy, NULL, winner);
         one_hot(device, rows, length, winner, y);
     }
-    ls_arena_release(arena, mark);
+    ls_tape_release(node->tape, mark);
     return LS_OK;
 }
 

@@ -56,7 +56,7 @@ static ls_status row_loss_forward(ls_node *node, ls_device *device)
     const row_loss_attributes *at = node->attributes;
     const size_t rows = (size_t)args_of(node).rows;
     node->saved[SAVED_STATS] = ls_node_take(node, 4 * rows * sizeof(double));
-    node->saved[SAVED_LOSSES] = ls_node_take(node, rows * sizeof(double));
+    node->saved[SAVED_LOSSES] = ls_node_take_host(node, rows * sizeof(double));
     if (!node->saved[SAVED_STATS] || !node->saved[SAVED_LOSSES])
         return LS_EMEM;
     const ls_row_loss_args args = args_of(node);
@@ -69,14 +69,14 @@ static ls_status row_loss_forward(ls_node *node, ls_device *device)
         if (at->losses)
             at->losses[row] = (float)args.losses[row];
     }
-    ls_put_number(node->out[0], sum);
+    ls_put_number(node, sum);
     return LS_OK;
 }
 
 static ls_status row_loss_backward(ls_node *node, ls_device *device)
 {
     ls_row_loss_args args = args_of(node);
-    args.dloss = ls_gradient_number(node->out[0]);
+    args.dloss = ls_gradient_number(node);
     args.dx = ls_gradient(node, 0);
     args.dtarget = ls_gradient(node, 1);
     if (args.dx || args.dtarget)

@@ -1,5 +1,6 @@
 /* Checks and strides shared by the shape rules. See shapes.h. */
 #include "tensor/ops/shapes.h"
+#include "tensor/tape.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -92,16 +93,18 @@ ls_type ls_wide_type(ls_type type)
     return type == LS_F64 ? LS_F64 : LS_F32;
 }
 
-void ls_put_number(ls_tensor *y, double value)
+void ls_put_number(const ls_node *node, double value)
 {
-    if (y->type == LS_F64)
-        *(double *)y->data = value;
-    else
-        *(float *)y->data = (float)value;
+    ls_device *device = node->tape->device;
+    const ls_tensor *y = node->out[0];
+    device->fill(device, y->type, 1, value, y->data);
 }
 
-double ls_gradient_number(const ls_tensor *y)
+double ls_gradient_number(const ls_node *node)
 {
+    const ls_tensor *y = node->out[0];
+    if (ls_tape_wait(node->tape) != LS_OK)
+        return 0;
     return y->grad_type == LS_F64 ? *(const double *)y->grad : (double)*(const float *)y->grad;
 }
 
@@ -132,10 +135,20 @@ void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t elem
     return copy;
 }
 
+static void *take(ls_arena *arena, size_t bytes)
+{
+    void *block = ls_arena_take(arena, bytes);
+    if (!block)
+        ls_arena_status(arena); /* its sentence; the caller returns LS_EMEM */
+    return block;
+}
+
 void *ls_node_take(const ls_node *node, size_t bytes)
 {
-    void *block = ls_arena_take(ls_tape_arena(node->tape), bytes);
-    if (!block)
-        ls_arena_status(ls_tape_arena(node->tape)); /* its sentence; the caller returns LS_EMEM */
-    return block;
+    return take(node->tape->activations, bytes);
+}
+
+void *ls_node_take_host(const ls_node *node, size_t bytes)
+{
+    return take(node->tape->host, bytes);
 }

@@ -26,16 +26,18 @@ ls_status ls_shape_like_input(ls_node *node);
 int64_t ls_extent(const ls_tensor *x, int begin, int end);
 /* f32, or f64 for f64: the type of sums and statistics. */
 ls_type ls_wide_type(ls_type type);
-/* The one number of a result in f32 or f64, and its gradient. */
-void ls_put_number(ls_tensor *y, double value);
-double ls_gradient_number(const ls_tensor *y);
+/* The one number of out[0] in f32 or f64, and its gradient, which is waited for (0 after an error, which is sticky). */
+void ls_put_number(const ls_node *node, double value);
+double ls_gradient_number(const ls_node *node);
 /* Row-major strides of a dense array. */
 void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride);
 /* Arrays given beside tensors, copied to the tape's arena; one of 0 elements may be NULL. NULL: an earlier error; or
  * raised now: count below 0, no memory. */
 void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes);
-/* Memory of the arena for forward's `saved` and for scratch; NULL: none left, with its sentence. */
+/* Memory of the device for forward's `saved` and for scratch; NULL: none left, with its sentence. The host may not touch it. */
 void *ls_node_take(const ls_node *node, size_t bytes);
+/* The same of the host: what the host makes for the device, and what it reads of a call's results. */
+void *ls_node_take_host(const ls_node *node, size_t bytes);
 /* Gradient of what went into the activation that out[0] came out of: out[0]->grad itself without one. NULL: no memory. */
 const void *ls_activation_backward(ls_node *node, ls_device *device, ls_activation activation, const void *pre);
 /* The grid of x [N, L1, .., Ld, C], its axes last in the three of ls_grid. LS_ESHAPE: d is not 1, 2 or 3. */

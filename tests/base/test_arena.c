@@ -1,6 +1,7 @@
 #include "base/arena.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
 Test(arena, blocks_are_aligned_and_stay_put)
@@ -45,5 +46,72 @@ Test(arena, one_block_can_be_kept_and_moves_down)
     char *next = ls_arena_take(arena, 1);
     cr_assert_geq(next - kept, 1000, "it is still taken");
     cr_assert_eq(ls_arena_keep(arena, mark, before, 64), before, "a block from before the mark stays");
+    ls_arena_free(arena);
+}
+
+/* ---- in blocks ---- */
+
+typedef struct {
+    int given, taken_back;
+    size_t largest, limit;
+} block_source;
+
+static ls_status give(void *context, size_t bytes, void **block)
+{
+    block_source *source = context;
+    if (bytes > source->limit)
+        return ls_fail(LS_EMEM, "test source: %zu bytes are too many", bytes);
+    source->given++;
+    source->largest = bytes > source->largest ? bytes : source->largest;
+    *block = aligned_alloc(64, bytes);
+    return LS_OK;
+}
+
+static void take_back(void *context, void *block, size_t bytes)
+{
+    block_source *source = context;
+    (void)bytes;
+    source->taken_back++;
+    free(block);
+}
+
+Test(arena, blocks_are_added_kept_and_used_again)
+{
+    enum { MIB = 1 << 20 };
+    ls_arena *arena;
+    block_source source = {.limit = SIZE_MAX};
+    cr_assert_eq(ls_arena_create_in_blocks(&arena, "test", (size_t)1 << 40, &(ls_arena_source){&source, give, take_back}), LS_OK);
+    cr_assert_eq(source.given, 0, "nothing before the first take");
+    char *a = ls_arena_take(arena, 10 * MIB);
+    const ls_mark mark = ls_arena_mark(arena);
+    char *b = ls_arena_take(arena, 10 * MIB), *c = ls_arena_take(arena, 40 * MIB);
+    cr_assert(a && b && c);
+    cr_assert_eq(source.given, 3);
+    cr_assert_geq(source.largest, 40 * MIB, "a take that is larger than a block gets one of its own");
+    memset(a, 1, 10 * MIB), memset(b, 2, 10 * MIB), memset(c, 3, 40 * MIB);
+    cr_assert(a[10 * MIB - 1] == 1 && b[0] == 2 && b[10 * MIB - 1] == 2 && c[0] == 3);
+    cr_assert(ls_arena_took(arena, mark, b) && ls_arena_took(arena, mark, c + 1));
+    cr_assert_not(ls_arena_took(arena, mark, a));
+    ls_arena_release(arena, mark);
+    cr_assert_not(ls_arena_took(arena, mark, b));
+    cr_assert_eq(ls_arena_take(arena, 100), a + 10 * MIB, "behind the mark");
+    cr_assert_eq(ls_arena_take(arena, 10 * MIB), b);
+    ls_arena_release(arena, 0);
+    cr_assert_eq(ls_arena_take(arena, 10 * MIB), a);
+    cr_assert_eq(source.given, 3, "none is asked for again");
+    ls_arena_free(arena);
+    cr_assert_eq(source.taken_back, 3);
+}
+
+Test(arena, a_refusal_of_the_source_is_told)
+{
+    ls_arena *arena;
+    block_source source = {.limit = 1 << 20};
+    cr_assert_eq(ls_arena_create_in_blocks(&arena, "of a device", (size_t)1 << 40, &(ls_arena_source){&source, give, take_back}), LS_OK);
+    cr_assert_not_null(ls_arena_take(arena, 100), "a block as small as need be, where a larger one is not to be had");
+    cr_assert_eq(ls_arena_status(arena), LS_OK);
+    cr_assert_null(ls_arena_take(arena, 2 << 20));
+    cr_assert_eq(ls_arena_status(arena), LS_EMEM);
+    cr_assert(strstr(ls_fail_sentence(), "of a device: test source: 2097152"), "%s", ls_fail_sentence());
     ls_arena_free(arena);
 }

@@ -583,7 +583,7 @@ void block_run(const kernel_launch &launch)
 {
     unsigned long n_blocks = (unsigned long)launch.grid.x * launch.grid.y * launch.grid.z;
     if (dynamic_memory == nullptr)
-        dynamic_memory = static_cast<char *>(aligned_alloc(1024, (dynamic_limit + 1023) / 1024 * 1024));
+        dynamic_memory = static_cast<char *>(aligned_alloc(1024, BLOCK_DYNAMIC_ROOM));
     memory_settle();
     running = &launch;
     n_threads = launch.block.x * launch.block.y * launch.block.z;

@@ -136,7 +136,7 @@ void check_launch_begin()
     }
     size_t dynamic_bytes;
     char *dynamic_base = block_dynamic_shared(&dynamic_bytes);
-    set_area(&dynamic_area, dynamic_base, 256 << 10);
+    set_area(&dynamic_area, dynamic_base, BLOCK_DYNAMIC_ROOM);
     take_stamps(1);
     launch_base = clock_now;
     block_stamps.clear();

@@ -69,6 +69,7 @@ std::string block_thread_name(); /* "thread (1,0,0) of block (0,0,0) of kernel s
 std::string block_thread_name(unsigned block, unsigned thread);
 unsigned block_threads();
 char *block_dynamic_shared(size_t *bytes);
+enum { BLOCK_DYNAMIC_ROOM = 256 << 10 }; /* of it: what lies behind its end is nobody else's, so that it is out of bounds */
 /* Where the running thread's stack lies, and all stacks. */
 void block_stack(char **low, char **high);
 void block_stacks(char **low, char **high);

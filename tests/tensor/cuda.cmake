@@ -4,6 +4,11 @@ if(NOT LS_TSAN AND NOT LS_SANITIZE)
   ls_cudahost_library(ls_tensor_cudahost SOURCES ${LS_CUDA_SOURCES})
   target_compile_definitions(ls_tensor_cudahost PRIVATE LS_CUBLASLT)
   target_link_libraries(ls_tensor_cudahost INTERFACE ls_tensor) # not its flags, which are for C
+  # `lockstep` on the emulation, for tests that train on it; not installed.
+  add_executable(lockstep_cudahost ${CMAKE_SOURCE_DIR}/launch/main.c)
+  target_link_libraries(lockstep_cudahost PRIVATE ls_launch)
+  ls_link_device(lockstep_cudahost ls_tensor_cudahost)
+  set_target_properties(lockstep_cudahost PROPERTIES ENABLE_EXPORTS ON)
   ls_test(tensor/test_cuda SOURCES tensor/kernel_cases.c ${LS_OPERATORS} KNOWS ls_tensor_cudahost ENVIRONMENT "CUDAHOST_SEED=0")
 
   # bench/gpu, all but its times: every kernel it times, on the emulation and tiny; and the page's roofline.

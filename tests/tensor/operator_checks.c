@@ -84,7 +84,7 @@ operator_outcome operator_run(const operator_description *d, const operator_case
     fill_inputs(d, c, types, data);
     ls_tensor *y = record(d, c, tape, types, data, in);
     ls_backward(tape, check_weighted_sum(tape, y), 1, NULL, NULL);
-    cr_assert_eq(ls_tape_status(tape), LS_OK, "%s, %s: %s", d->name, c->what, ls_fail_sentence());
+    cr_assert_eq(ls_tape_wait(tape), LS_OK, "%s, %s: %s", d->name, c->what, ls_fail_sentence());
     operator_outcome o = {.value = to_f64(y->type, y->data, y->count), .count = y->count};
     for (int i = 0; i < d->inputs; i++)
         o.gradient[i] = to_f64(in[i]->grad_type, in[i]->grad, in[i]->count);
@@ -128,7 +128,7 @@ void check_value(const operator_description *d, const operator_case *c, ls_devic
     operator_input_types(d, LS_F64, types);
     fill_inputs(d, c, types, in);
     const ls_tensor *y = record(d, c, tape, types, in, tensors);
-    cr_assert_eq(ls_tape_status(tape), LS_OK, "%s, %s: %s", d->name, c->what, ls_fail_sentence());
+    cr_assert_eq(ls_tape_wait(tape), LS_OK, "%s, %s: %s", d->name, c->what, ls_fail_sentence());
     double *want = calloc((size_t)y->count + 1, sizeof *want);
     operator_value(d, c, (const double *const *)in, y, want);
     check(d, c, "value", y->data, want, y->count, 1e-12);

@@ -448,6 +448,26 @@ Test(cuda, own_memory_is_read_after_synchronize)
     device->release(device, block, 2 * N * sizeof(float));
 }
 
+Test(cuda, moved_memory_may_overlap)
+{
+    enum { N = 5000, BY = 700 };
+    void *block;
+    float kept[2] = {1, 2};
+    cr_assert_eq(device->allocate(device, N * sizeof(float), &block), LS_OK, "%s", ls_fail_sentence());
+    float *x = block;
+    for (int i = 0; i < N; i++)
+        x[i] = (float)i;
+    device->move(device, (N - BY) * sizeof(float), x + BY, x);
+    device->move(device, sizeof kept, x, kept); /* to the host, which need not wait */
+    cr_assert(kept[0] == BY && kept[1] == BY + 1);
+    device->move(device, (N - BY) * sizeof(float), x, x + BY);
+    device->move(device, 0, NULL, NULL);
+    cr_assert_eq(device->synchronize(device), LS_OK, "%s", ls_fail_sentence());
+    for (int i = 0; i < N; i++)
+        cr_assert_eq(x[i], (float)(i < BY ? i + BY : i), "element %d", i);
+    device->release(device, block, N * sizeof(float));
+}
+
 Test(cuda, memory_that_is_not_to_be_had_says_what_is_free)
 {
     void *block;

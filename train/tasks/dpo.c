@@ -142,7 +142,7 @@ static ls_tensor *loss_and_sums(dpo *task, ls_tape *tape, const ls_grain *grain,
     ls_tensor *reference = costs_of(task->reference, tape, grain, &texts);
     ls_no_grad_end(tape);
     ls_tensor *cost = costs_of(task->policy, tape, grain, &texts);
-    if (ls_tape_status(tape) != LS_OK)
+    if (ls_tape_wait(tape) != LS_OK)
         return cost;
     count(task, texts.count, cost->data, reference->data, tokens, sums);
     ls_tensor *ratio = ls_sub(tape, reference, cost); /* lp - lp_ref, [2p] */

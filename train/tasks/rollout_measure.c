@@ -82,7 +82,7 @@ static ls_status measure_rows(ls_rollout *r, ls_transformer *model, int64_t firs
     ls_tensor *value = NULL;
     const ls_tensor *costs = ls_policy_costs(r, model, tape, b, values ? &value : NULL, false);
     ls_no_grad_end(tape);
-    const ls_status status = ls_tape_status(tape);
+    const ls_status status = ls_tape_wait(tape);
     for (int64_t i = 0; i < b->rows && status == LS_OK; i++) {
         float *logp = ls_rollout_logp(r, ls_rollout_record_at(r, r->work->mine, first + i)),
               *to = logp + (reference ? r->tokens : 0);
@@ -109,7 +109,7 @@ static ls_status score_rows(ls_rollout *r, int64_t first)
     ls_tape *tape = begin_looking(r);
     const ls_tensor *scores = ls_reward_scores(&n->judge, tape, &rows, b->rows, r->work->last);
     ls_no_grad_end(tape);
-    const ls_status status = ls_tape_status(tape);
+    const ls_status status = ls_tape_wait(tape);
     for (int64_t i = 0; i < b->rows && status == LS_OK; i++) {
         const double score = ((double)((const float *)scores->data)[i] - n->judge_mean) / n->judge_deviation;
         ls_rollout_record_at(r, r->work->mine, first + i)->score = (float)(score < -most  ? -most

@@ -1,0 +1,147 @@
+/* `device: cuda` on the emulation of tests/cudahost/: whole runs on one to four ranks and devices. The bits depend neither
+ * on the rank count nor on what the emulation chooses where CUDA promises no order; a wait that is missing shows. */
+#include "tests/train/run_fixture.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void begin(void)
+{
+    ls_fixture_begin();
+    ls_expect(ls_shell("for i in $(seq 1 40); do echo \"{\\\"prompt\\\": \\\"q$i\\\", \\\"response\\\": \\\"#$((i %% 7))\\\"}\"; done > q.jsonl && "
+                       "lockstep data tokenizer -v 257 -f prompt,response -o tokenizer.json q.jsonl && "
+                       "lockstep data pack -t tokenizer.json --prompt prompt --response response -o q q.jsonl && "
+                       "cat > sft.yaml <<'END'\n"
+                       "task: sft\nrun: run\nseed: 2\nmodel: {style: llama, layers: 1, width: 32, heads: 2, kv_heads: 1, context: 24, dropout: 0.1}\n"
+                       "data: {train: q, eval: q, eval_rows: 4}\nbatch: {grain: 2, grains: 4, tokens: 24}\n"
+                       "optimizer: {lr: 1e-2}\nmax_steps: 2\nEND\n"),
+              0, NULL);
+    setenv("CUDAHOST_IDLE_MS", "20000", 1); /* a machine under load is no order that CUDA allows */
+    setenv("CUDAHOST_CHECK", "0", 1);
+}
+
+TestSuite(cuda_runs, .init = begin, .fini = ls_fixture_end, .timeout = 200);
+
+/* Trains on the emulated devices; `before` the command, and recipe with overrides. */
+static const ls_answer *train(const char *before, const char *what)
+{
+    return ls_shell("%s $LS_BUILD/tests/lockstep_cudahost train %s device=cuda", before, what);
+}
+
+static void same_hash(const char *run, const char *want)
+{
+    char got[64];
+    ls_hash_of(run, got);
+    cr_expect_str_eq(got, want, "%s", run);
+}
+
+/* Once with every access of every kernel checked; then both schedules, and orders that CUDA leaves open. */
+Test(cuda_runs, text_has_the_same_bits_on_any_rank_count_and_in_any_order)
+{
+    char want[64];
+    ls_expect(train("CUDAHOST_CHECK=1", "sft.yaml run=one hash_log=true"), 0, "numerics cuda-emulated", "step 2/2", NULL);
+    ls_hash_of("one", want);
+    ls_expect(train("CUDAHOST_SEED=1 mpirun --oversubscribe -n 2", "sft.yaml run=two batch.schedule=round"), 0, NULL);
+    same_hash("two", want);
+    ls_expect(train("CUDAHOST_SEED=2 mpirun --oversubscribe -n 3", "sft.yaml run=three guard.audit_every=1 guard.replicas_every=1"), 0, NULL);
+    same_hash("three", want);
+    ls_expect(train("CUDAHOST_SEED=3 mpirun --oversubscribe -n 4", "sft.yaml run=four batch.bucket=4096"), 0, NULL);
+    same_hash("four", want);
+    ls_expect(train("", "sft.yaml run=again model.recompute=true"), 0, NULL);
+    same_hash("again", want);
+    ls_expect(ls_shell("lockstep train sft.yaml run=cpu"), 0, NULL);
+    cr_expect_leq(fabs(ls_metric("cpu", "loss", 2) - ls_metric("one", "loss", 2)), 1e-4, "beside the CPU's %g", ls_metric("cpu", "loss", 2));
+}
+
+Test(cuda_runs, averages_and_bf16_weights_too)
+{
+    char want[64];
+    const char *more = "precision=bf16 ema.decay=0.9 optimizer.groups='[{match: embedding/*, frozen: true}]'";
+    char one[256], three[256];
+    snprintf(one, sizeof one, "sft.yaml run=one %s", more);
+    snprintf(three, sizeof three, "sft.yaml run=three batch.schedule=round %s", more);
+    ls_expect(train("", one), 0, "frozen", NULL);
+    ls_hash_of("one", want);
+    ls_expect(train("CUDAHOST_SEED=4 mpirun --oversubscribe -n 3", three), 0, NULL);
+    same_hash("three", want);
+}
+
+Test(cuda_runs, a_killed_run_goes_on_and_checkpoints_cross_devices)
+{
+    char want[64];
+    const char *four = "sft.yaml max_steps=4 checkpoint.every=1 optimizer.schedule=linear optimizer.min_lr_ratio=0 optimizer.decay_steps=2";
+    char straight[256];
+    snprintf(straight, sizeof straight, "%s run=straight", four);
+    ls_expect(train("", straight), 0, NULL);
+    ls_hash_of("straight", want);
+    ls_expect(ls_shell("$LS_BUILD/tests/lockstep_cudahost train %s device=cuda & pid=$!\n"
+                       "until [ -e run/checkpoints/step-00000002 ]; do sleep 0.02; done; kill -KILL $pid; wait $pid", four),
+              137, NULL);
+    ls_expect(train("", four), 0, "resuming", NULL);
+    same_hash("run", want);
+    /* From step 2 on the learning rate is 0: the weights that the CPU reads, trains on and writes are those that the device
+     * wrote, and so are those that come back. */
+    const char *weights = "lockstep ckpt info cross | grep ' model/'";
+    ls_expect(ls_shell("$LS_BUILD/tests/lockstep_cudahost train %s run=cross max_steps=2 device=cuda && %s > there", four, weights), 0, NULL);
+    ls_expect(ls_shell("lockstep train %s run=cross max_steps=3 && %s > here", four, weights), 0, "goes on under 'cpu", NULL);
+    ls_expect(ls_shell("$LS_BUILD/tests/lockstep_cudahost train %s run=cross max_steps=4 device=cuda && %s > back", four, weights), 0, "goes on under 'cuda", NULL);
+    ls_expect(ls_shell("wc -l < there; diff there here && diff here back && echo equal"), 0, "equal", NULL);
+}
+
+Test(cuda_runs, images_of_both_families)
+{
+    char want[64];
+    static const char *const model[] = {"'model={family: convnet, blocks: [1, 1], widths: [4, 8]}'",
+                                        "'model={family: vit, patch: 4, layers: 1, width: 16, heads: 2}' precision=bf16"};
+    ls_fixture_images();
+    for (int m = 0; m < 2; m++) {
+        char command[512];
+        const char *small = "digits.yaml batch.grain=3 batch.grains=4 max_steps=2 data.eval_rows=6";
+        snprintf(command, sizeof command, "%s run=one%d %s", small, m, model[m]);
+        ls_expect(train("", command), 0, "accuracy", NULL);
+        snprintf(command, sizeof command, "one%d", m);
+        ls_hash_of(command, want);
+        snprintf(command, sizeof command, "%s run=some%d %s", small, m, model[m]);
+        ls_expect(train(m ? "CUDAHOST_SEED=6 mpirun --oversubscribe -n 4" : "CUDAHOST_SEED=5 mpirun --oversubscribe -n 3", command), 0, NULL);
+        snprintf(command, sizeof command, "some%d", m);
+        same_hash(command, want);
+    }
+}
+
+Test(cuda_runs, rollouts_are_drawn_on_the_device)
+{
+    char want[64];
+    ls_expect(ls_shell("sed 's/^task: .*/task: ppo/; s/, dropout: 0.1//; s/^batch: .*/batch: {grain: 2, grains: 2, tokens: 24}/' sft.yaml > ppo.yaml && "
+                       "echo 'ppo: {group: 2, max_tokens: 3, slots: 3, missing_end: 0.5, kl_coef: 0.1}' >> ppo.yaml"), 0, NULL);
+    ls_expect(train("", "ppo.yaml run=one"), 0, "step 2/2", NULL);
+    ls_hash_of("one", want);
+    ls_expect(train("CUDAHOST_SEED=7 mpirun --oversubscribe -n 2", "ppo.yaml run=two"), 0, NULL);
+    same_hash("two", want);
+}
+
+/* A planted fault: the host reads the gradient of the loss, and the loss, before the device has made them. */
+Test(cuda_runs, a_wait_that_is_missing_shows)
+{
+    char want[64], got[64];
+    ls_expect(train("", "sft.yaml run=whole max_steps=1 data.eval="), 0, NULL);
+    ls_hash_of("whole", want);
+    ls_expect(ls_shell("$LS_BUILD/tests/train_forgetful_lockstep train sft.yaml run=same max_steps=1 data.eval= device=cuda"), 0, NULL);
+    same_hash("same", want);
+    ls_expect(ls_shell("LS_TEST_FORGET=1 $LS_BUILD/tests/train_forgetful_lockstep train sft.yaml run=wrong max_steps=1 data.eval= device=cuda"), 0, NULL);
+    ls_hash_of("wrong", got);
+    cr_expect_str_neq(got, want);
+}
+
+Test(cuda_runs, what_is_missing_is_said)
+{
+    char module[4096];
+    snprintf(module, sizeof module, "%s/tensor/cuda/lockstep-cuda.so", getenv("LS_BUILD"));
+    ls_expect(train("CUDAHOST_DEVICES=0", "sft.yaml"), 1, "no device here", "nvidia-smi", NULL);
+    ls_expect(train("CUDAHOST_MEMORY=100000", "sft.yaml"), 1, "GiB asked for", "batch.grain", NULL);
+    if (access("/dev/nvidia0", F_OK) != 0)
+        ls_expect(ls_shell("lockstep train sft.yaml device=cuda"), 1, access(module, F_OK) == 0 ? "no device here" : "built without CUDA", NULL);
+}
