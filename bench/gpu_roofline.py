@@ -130,7 +130,7 @@ def elementwise(s):
             flat("residual sums", "add", d, 2 * 2 * s.layers, 6), flat("activations", "activation", inner, (2 if s.gated else 1) * s.layers, 4),
             flat("activations", "activation_slope", inner, s.layers, 10)]
     if s.gated:
-        made += [flat("activations", "multiply", inner, 2 * s.layers, 6), flat("activations", "multiply_slope", inner, s.layers, 14)]
+        made += [flat("activations", "multiply", inner, 2 * s.layers, 6), flat("activations", "multiply_slope", inner, s.layers, 20)]
         for heads in sorted({s.heads, s.kv_heads}):
             calls = 2 * s.layers * [s.heads, s.kv_heads].count(heads)
             made.append(Kernel("rotary positions", f"rotary rows={s.n} heads={heads} width={s.width // s.heads}", calls, 0, 4 * s.n * heads * (s.width // s.heads)))

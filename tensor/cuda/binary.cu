@@ -116,6 +116,11 @@ template <typename T> static void side_backward(ls_cuda_call &call, int op, bool
     const repeats r = repeats_of(&s, of_b ? s.stride_b : s.stride_a);
     if (!to || r.others == 0)
         return;
+    if (dense(&s)) {
+        ls_inputs<T, 4> in = {{a, b, dy, to}};
+        ls_map(call, r.own, in, to, [=] __device__(int64_t, const W *v) { return v[3] + v[2] * slope_of(op, of_b, v[0], v[1]); });
+        return;
+    }
     if (r.others <= FEW) {
         ls_each(call, r.own, [=] __device__(int64_t i) {
             int64_t place, first, at_a, at_b;

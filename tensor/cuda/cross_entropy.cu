@@ -66,14 +66,14 @@ template <typename T> static void join_tile(ls_cuda_call &call, const cross_entr
 template <typename T> static void make_slopes(ls_cuda_call &call, const cross_entropy<T> &c, int64_t begin, int64_t n, T *slopes)
 {
     typedef ls_wide<T> W;
-    ls_each(call, c.rows * n, [=] __device__(int64_t i) {
-        const int64_t row = i / n, word = begin + i % n;
-        W slope = 0;
-        if (!skipped(c, row)) {
-            slope = exp(c.logits[i] - c.greatest[row]) / c.sum[row] - (W)(word == c.labels[row]);
-            slope *= c.weights ? (W)c.weights[row] : (W)1;
+    ls_rows(call, c.rows, n, [=] __device__(int64_t row) {
+        const bool none = skipped(c, row);
+        const W greatest = c.greatest[row], sum = c.sum[row], weight = c.weights ? (W)c.weights[row] : (W)1;
+        const int64_t label = c.labels[row] - begin;
+        for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+            const W slope = exp(c.logits[row * n + i] - greatest) / sum - (W)(i == label);
+            ls_put(slopes, row * n + i, none ? (W)0 : slope * weight);
         }
-        ls_put(slopes, i, slope);
     });
 }
 

@@ -55,6 +55,15 @@ static int64_t rows_reached(const ls_cuda *cuda, int64_t n, const int32_t *index
     return most + 1;
 }
 
+template <typename T> static void copy_rows(ls_cuda_call &call, int64_t n, int64_t width, const int32_t *row, const T *from, T *to, T nothing)
+{
+    ls_rows(call, n, width, [=] __device__(int64_t i) {
+        const int64_t at = row[i];
+        for (int64_t j = threadIdx.x; j < width; j += blockDim.x)
+            to[i * width + j] = at >= 0 ? from[at * width + j] : nothing;
+    });
+}
+
 template <typename T> static void gather_rows(ls_device *device, int64_t n, int64_t width, const int32_t *index, const void *x, void *y)
 {
     ls_cuda_call call(device);
@@ -63,10 +72,11 @@ template <typename T> static void gather_rows(ls_device *device, int64_t n, int6
     const T *from = call.in<T>(x, rows_reached(call.cuda, n, index, x) * width);
     const int32_t *row = call.in<int32_t>(index, n);
     T *to = call.out<T>(y, n * width);
-    ls_each(call, n * width, [=] __device__(int64_t i) {
-        const int64_t at = row[i / width];
-        to[i] = at >= 0 ? from[at * width + i % width] : (T)0;
-    });
+    const bool packs = width * (int64_t)sizeof(T) % 16 == 0 && (reinterpret_cast<uintptr_t>(from) | reinterpret_cast<uintptr_t>(to)) % 16 == 0;
+    if (packs)
+        copy_rows(call, n, width * (int64_t)sizeof(T) / 16, row, reinterpret_cast<const uint4 *>(from), reinterpret_cast<uint4 *>(to), make_uint4(0, 0, 0, 0));
+    else
+        copy_rows(call, n, width, row, from, to, (T)0);
 }
 
 void ls_cuda_gather_rows(ls_device *device, ls_type type, int64_t n, int64_t width, const int32_t *index, const void *x, void *y)

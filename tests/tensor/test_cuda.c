@@ -227,6 +227,36 @@ Test(cuda, alignment_changes_no_bit_of_a_product)
     free(host);
 }
 
+/* Nor do norms and gathered rows, which are read 16 bytes at a time where that can be. */
+Test(cuda, alignment_changes_no_bit_of_a_row)
+{
+    enum { ROWS = 5, WIDTH_OF_ROW = 264, N = ROWS * WIDTH_OF_ROW, ARRAYS = 4, ROOM = N + 16 };
+    static const int32_t index[ROWS] = {3, -1, 0, 4, 3};
+    void *block;
+    uint16_t *host = drawn(LS_BF16, ARRAYS * ROOM, 1), want[ARRAYS][N];
+    float *gain = drawn(LS_F32, WIDTH_OF_ROW, 2), stats[2 * ROWS];
+    cr_assert_eq(device->allocate(device, ARRAYS * ROOM * sizeof *host, &block), LS_OK, "%s", ls_fail_sentence());
+    for (int shift = 0; shift < 3; shift++) {
+        uint16_t *at[ARRAYS]; /* x, y, dx, gathered */
+        cr_assert_eq(device->synchronize(device), LS_OK);
+        for (int i = 0; i < ARRAYS; i++) {
+            at[i] = (uint16_t *)block + i * ROOM + (i % 2 ? 0 : shift); /* some arrays are aligned, some not */
+            memcpy(at[i], host + i * ROOM, N * sizeof *host);
+        }
+        device->norm(device, LS_BF16, LS_F32, false, ROWS, WIDTH_OF_ROW, 1e-5, at[0], gain, NULL, at[1], stats);
+        device->norm_backward(device, LS_BF16, LS_F32, false, ROWS, WIDTH_OF_ROW, at[0], gain, stats, at[1], at[2], NULL, NULL, NULL);
+        device->gather_rows(device, LS_BF16, ROWS, WIDTH_OF_ROW, index, at[0], at[3]);
+        cr_assert_eq(device->synchronize(device), LS_OK, "%s", ls_fail_sentence());
+        for (int i = 0; i < ARRAYS; i++) {
+            if (shift == 0)
+                memcpy(want[i], at[i], sizeof want[i]);
+            cr_expect_eq(memcmp(at[i], want[i], sizeof want[i]), 0, "array %d, %d bytes from alignment", i, 2 * shift);
+        }
+    }
+    device->release(device, block, ARRAYS * ROOM * sizeof *host);
+    free(host), free(gain);
+}
+
 /* f32 is f32 unless tf32 was asked for, and the numerics id says which. */
 Test(cuda, tf32_is_only_for_those_who_ask)
 {
