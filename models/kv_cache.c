@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 struct ls_kv_cache {
+    ls_device *device;
     const ls_transformer *model;
     int64_t sequences, pages, most_pages; /* a sequence's, by the model's context */
     int64_t row, page;                    /* floats of a position of a head, of a page of one layer */
@@ -36,14 +37,17 @@ size_t ls_kv_cache_page_bytes(const ls_transformer *model)
     return (size_t)(2 * o->layers * o->kv_heads * LS_PAGE * row_of(o)) * sizeof(float);
 }
 
-/* Zeros that take memory when they are written. NULL: none. */
-static float *zeros(size_t bytes)
+/* Zeros, the host's take memory when they are written. NULL: none. */
+static float *zeros(ls_device *device, size_t bytes)
 {
+    void *own;
+    if (device->synchronize)
+        return device->allocate(device, bytes, &own) == LS_OK ? own : NULL;
     void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return block == MAP_FAILED ? NULL : block;
 }
 
-ls_status ls_kv_cache_create(ls_kv_cache **out, const ls_transformer *model, int64_t sequences, int64_t pages)
+ls_status ls_kv_cache_create(ls_kv_cache **out, ls_device *device, const ls_transformer *model, int64_t sequences, int64_t pages)
 {
     *out = NULL;
     const ls_transformer_options *o = &model->options;
@@ -53,15 +57,16 @@ ls_status ls_kv_cache_create(ls_kv_cache **out, const ls_transformer *model, int
     ls_kv_cache *cache = calloc(1, sizeof *cache);
     if (!cache)
         return ls_fail(LS_EMEM, "no memory for the key/value cache");
-    *cache = (ls_kv_cache){.model = model,
+    *cache = (ls_kv_cache){.device = device,
+                           .model = model,
                            .sequences = sequences,
                            .pages = pages,
                            .most_pages = ls_kv_cache_pages(o->context),
                            .row = row_of(o)};
     cache->page = o->kv_heads * LS_PAGE * cache->row;
     cache->bytes = (size_t)(o->layers * pages * cache->page) * sizeof(float);
-    cache->keys = zeros(cache->bytes);
-    cache->values = zeros(cache->bytes);
+    cache->keys = zeros(device, cache->bytes);
+    cache->values = zeros(device, cache->bytes);
     cache->users = calloc((size_t)pages, sizeof *cache->users);
     cache->free = malloc((size_t)pages * sizeof *cache->free);
     cache->length = calloc((size_t)sequences, sizeof *cache->length);
@@ -84,14 +89,20 @@ ls_status ls_kv_cache_create(ls_kv_cache **out, const ls_transformer *model, int
     return LS_OK;
 }
 
+static void give_back(ls_kv_cache *cache, float *block)
+{
+    if (block && cache->device->synchronize)
+        cache->device->release(cache->device, block, cache->bytes);
+    else if (block)
+        munmap(block, cache->bytes);
+}
+
 void ls_kv_cache_free(ls_kv_cache *cache)
 {
     if (!cache)
         return;
-    if (cache->keys)
-        munmap(cache->keys, cache->bytes);
-    if (cache->values)
-        munmap(cache->values, cache->bytes);
+    give_back(cache, cache->keys);
+    give_back(cache, cache->values);
     free(cache->users);
     free(cache->free);
     free(cache->length);
@@ -122,10 +133,9 @@ static void copy_page(ls_kv_cache *cache, int32_t from, int32_t to)
 {
     for (int64_t layer = 0; layer < cache->model->options.layers; layer++) {
         const int64_t base = layer * cache->pages;
-        memcpy(cache->keys + (base + to) * cache->page, cache->keys + (base + from) * cache->page,
-               (size_t)cache->page * sizeof(float));
-        memcpy(cache->values + (base + to) * cache->page, cache->values + (base + from) * cache->page,
-               (size_t)cache->page * sizeof(float));
+        const size_t bytes = (size_t)cache->page * sizeof(float);
+        cache->device->move(cache->device, bytes, cache->keys + (base + from) * cache->page, cache->keys + (base + to) * cache->page);
+        cache->device->move(cache->device, bytes, cache->values + (base + from) * cache->page, cache->values + (base + to) * cache->page);
     }
 }
 

@@ -9,8 +9,9 @@
  * written; a page that is given back is used again. */
 typedef struct ls_kv_cache ls_kv_cache;
 
-/* `pages` for all layers together: one holds LS_PAGE positions of one sequence in every layer. */
-ls_status ls_kv_cache_create(ls_kv_cache **cache, const ls_transformer *model, int64_t sequences, int64_t pages);
+/* `pages` for all layers together: one holds LS_PAGE positions of one sequence in every layer. The device's memory, where it has
+ * its own; it must outlive the cache. */
+ls_status ls_kv_cache_create(ls_kv_cache **cache, ls_device *device, const ls_transformer *model, int64_t sequences, int64_t pages);
 void ls_kv_cache_free(ls_kv_cache *cache);
 /* Pages that hold `positions` of one sequence. */
 int64_t ls_kv_cache_pages(int64_t positions);

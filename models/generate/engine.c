@@ -70,7 +70,7 @@ ls_status ls_engine_open(ls_engine **out, ls_transformer *model, ls_device *devi
     if (!e->slots || !e->pieces || !e->drawing || !e->at || !e->drawn || !e->room)
         status = ls_fail(LS_EMEM, "no memory for the generation engine's %lld slots", (long long)options->slots);
     if (status == LS_OK)
-        status = ls_kv_cache_create(&e->cache, model, options->slots + 1, e->options.pages);
+        status = ls_kv_cache_create(&e->cache, device, model, options->slots + 1, e->options.pages);
     if (status == LS_OK)
         status = ls_tape_create(&e->tape, device, ARENA_BYTES);
     if (status != LS_OK)

@@ -89,7 +89,7 @@ ls_status ls_lud_open(ls_lud_decoder **out, ls_transformer *model, ls_device *de
                           .context = o->context};
     ls_status status = allocate(d);
     if (status == LS_OK)
-        status = ls_kv_cache_create(&d->cache, model, slots, slots * ls_kv_cache_pages(o->context));
+        status = ls_kv_cache_create(&d->cache, device, model, slots, slots * ls_kv_cache_pages(o->context));
     if (status == LS_OK)
         status = ls_tape_create(&d->tape, device, ARENA_BYTES);
     if (status != LS_OK)

@@ -67,14 +67,49 @@ static void store_span(void *context, int64_t item)
         }
 }
 
+/* The part of a span's new rows [n, heads, width] that goes into one page, in one call. */
+static void store_in_page(ls_device *device, const ls_pages *p, const ls_page_span *span, int64_t first, int64_t count, int64_t heads, int64_t width,
+                          const float *x, float *pages)
+{
+    const int64_t t = span->position + first;
+    const ls_strides strides = {3, {count, heads, width}, {heads * width, width, 1}, {p->row, LS_PAGE * p->row, 1}};
+    device->copy_strided(device, LS_F32, &strides, x + (span->row + first) * heads * width,
+                         pages + (span->pages[t / LS_PAGE] * heads * LS_PAGE + t % LS_PAGE) * p->row);
+}
+
+/* For a device to which each call costs a launch: whole pages' parts instead of rows. LS_EMEM. */
+static ls_status store_pages(const ls_node *node, ls_device *device, const ls_pages *p)
+{
+    for (int which = 1; which <= 2; which++) {
+        const ls_tensor *x = node->in[which];
+        const int64_t heads = x->shape[1], width = x->shape[2];
+        float *wide = x->type == LS_F32 ? x->data : ls_node_take(node, (size_t)x->count * sizeof *wide), *to = which == 1 ? p->keys : p->values;
+        if (!wide)
+            return LS_EMEM;
+        if (x->type != LS_F32)
+            device->cast(device, x->type, LS_F32, x->count, x->data, wide);
+        for (int64_t i = 0; i < p->spans; i++)
+            for (int64_t first = 0, count; first < p->span[i].queries; first += count) {
+                const int64_t room = LS_PAGE - (p->span[i].position + first) % LS_PAGE, left = p->span[i].queries - first;
+                count = left < room ? left : room;
+                store_in_page(device, p, &p->span[i], first, count, heads, width, wide, to);
+            }
+    }
+    return LS_OK;
+}
+
 static ls_status paged_forward(ls_node *node, ls_device *device)
 {
     const paged_attributes *at = node->attributes;
     const ls_tensor *q = node->in[0], *k = node->in[1];
     const ls_pages *p = at->pages;
+    const ls_tape_mark mark = ls_tape_marked(node->tape);
     storing store = {device, p, k, node->in[2]};
-    for (int64_t i = 0; i < p->spans; i++)
+    for (int64_t i = 0; i < p->spans && !device->synchronize; i++)
         store_span(&store, i);
+    ls_status status = device->synchronize ? store_pages(node, device, p) : LS_OK;
+    if (status != LS_OK)
+        return status;
     const ls_attention_args args = {
         .type = q->type,
         .batch = 1,
@@ -94,9 +129,7 @@ static ls_status paged_forward(ls_node *node, ls_device *device)
         .v = p->values,
         .out = node->out[0]->data,
     };
-    ls_arena *arena = ls_tape_arena(node->tape);
-    const ls_tape_mark mark = ls_tape_marked(node->tape);
-    ls_status status = device->attention(device, &args, arena);
+    status = device->attention(device, &args, ls_tape_arena(node->tape));
     ls_tape_release(node->tape, mark);
     ls_tape_count_flops(node->tape, 4 * at->pairs * (double)q->shape[1] * (double)q->shape[2]);
     return status;

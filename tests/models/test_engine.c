@@ -251,7 +251,7 @@ Test(engine, a_fork_shares_whole_pages_and_gives_all_back)
 {
     workbench w = drawn_weights(&gpt2, LS_F32, 1);
     ls_kv_cache *cache;
-    cr_assert_eq(ls_kv_cache_create(&cache, w.model, 3, 5), LS_OK);
+    cr_assert_eq(ls_kv_cache_create(&cache, w.device, w.model, 3, 5), LS_OK);
     int32_t ids[70] = {0};
     cr_assert(ls_kv_cache_reserve(cache, 0, 70));
     ls_tape_reset(w.tape, 1, 0, 0);

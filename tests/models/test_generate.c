@@ -53,7 +53,7 @@ static void cache_equals_full(const ls_transformer_options *options, ls_type com
     memcpy(want, full->data, 2 * T * row);
 
     ls_kv_cache *cache;
-    cr_assert_eq(ls_kv_cache_create(&cache, w.model, 2, 4), LS_OK);
+    cr_assert_eq(ls_kv_cache_create(&cache, w.device, w.model, 2, 4), LS_OK);
     cr_assert(ls_kv_cache_reserve(cache, 0, 5)); /* pages 0; then 1 and 2; then 3: neighbours they are not */
     cr_assert(ls_kv_cache_reserve(cache, 1, T));
     cr_assert(ls_kv_cache_reserve(cache, 0, T));
