@@ -73,9 +73,7 @@ static ls_tensor *mlp_part(const ls_transformer *model, ls_tape *tape, int layer
     ls_tensor *h = norm(model, tape, x, b->mlp_norm_gain, b->mlp_norm_bias), *inner;
     if (model->options.style == LS_STYLE_LLAMA) {
         ls_tensor *up = linear(model, tape, h, b->up, NULL, LS_ACT_NONE); /* first: the order of the sums in h's gradient */
-        ls_tensor *gate = linear(model, tape, h, b->gate, NULL, LS_ACT_SILU);
-        inner = ls_mul(tape, gate, up);
-        ls_let_go(tape, gate);
+        inner = ls_gated(tape, LS_ACT_SILU, linear(model, tape, h, b->gate, NULL, LS_ACT_NONE), up);
     } else {
         inner = linear(model, tape, h, b->up, b->up_bias, model->options.style == LS_STYLE_VIT ? LS_ACT_GELU : LS_ACT_GELU_TANH);
     }

@@ -31,6 +31,12 @@ typedef enum { LS_BINARY_ADD, LS_BINARY_SUB, LS_BINARY_MUL, LS_BINARY_DIV, LS_BI
 typedef enum { LS_REDUCE_SUM, LS_REDUCE_MEAN, LS_REDUCE_MAX, LS_REDUCE_MIN, LS_REDUCE_NORM, LS_REDUCE_COUNT } ls_reduce;
 typedef enum { LS_ACT_NONE, LS_ACT_RELU, LS_ACT_GELU, LS_ACT_GELU_TANH, LS_ACT_SILU } ls_activation;
 
+/* The function of an activation other than none. */
+static inline ls_unary ls_activation_function(ls_activation activation)
+{
+    return activation == LS_ACT_RELU ? LS_UNARY_RELU : activation == LS_ACT_GELU ? LS_UNARY_GELU : activation == LS_ACT_SILU ? LS_UNARY_SILU : LS_UNARY_GELU_TANH;
+}
+
 /* C[b] (+)= op(A[b]) op(B[b]), then + bias[n], then the activation. op is the transpose where the flag is set.
  * A is [m, k] (or [k, m] transposed), B [k, n] (or [n, k]), C [m, n]; `ld` is the distance of two rows of the stored
  * matrix, `stride` that of two matrices of the batch (0: one matrix for all), in elements. A and B have one type; C
@@ -191,6 +197,10 @@ struct ls_device {
     void (*unary)(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
     /* dx += dy * f'(x); y is f(x) */
     void (*unary_backward)(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
+    /* y = f(gate) x, f(gate) rounded to the type */
+    void (*gated)(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y);
+    /* dgate (+)= dy x f'(gate), dx (+)= dy f(gate) [each may be NULL]; dy x is rounded to the type */
+    void (*gated_backward)(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x);
     void (*binary)(ls_device *device, ls_binary op, ls_type type, const ls_strides *shape, const void *a, const void *b, void *y);
     /* da +=, db += [each may be NULL]; a repeated element's gradient is summed in a fixed order (tensor/cpu/binary.c).
      * min/max: where a and b are equal the gradient goes half to each (as PyTorch). */

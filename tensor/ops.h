@@ -16,6 +16,8 @@ ls_tensor *ls_mul(ls_tape *tape, ls_tensor *a, ls_tensor *b);
 ls_tensor *ls_div(ls_tape *tape, ls_tensor *a, ls_tensor *b);
 ls_tensor *ls_min(ls_tape *tape, ls_tensor *a, ls_tensor *b);
 ls_tensor *ls_max(ls_tape *tape, ls_tensor *a, ls_tensor *b);
+/* A gated linear unit: activation(gate) x, of equal shapes (Shazeer 2020). */
+ls_tensor *ls_gated(ls_tape *tape, ls_activation activation, ls_tensor *gate, ls_tensor *x);
 ls_tensor *ls_where(ls_tape *tape, const uint8_t *condition, ls_tensor *a, ls_tensor *b); /* same shapes */
 
 ls_tensor *ls_exp(ls_tape *tape, ls_tensor *x);

@@ -107,6 +107,7 @@ static const ls_device table = {
 
     .unary = ls_cpu_unary, .unary_backward = ls_cpu_unary_backward,
     .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,
+    .gated = ls_cpu_gated, .gated_backward = ls_cpu_gated_backward,
     .where = ls_cpu_where, .where_backward = ls_cpu_where_backward,
     .cast = ls_cpu_cast, .add_to = ls_cpu_add_to, .fill = ls_cpu_fill, .dropout = ls_cpu_dropout, .gumbel = ls_cpu_gumbel,
 

@@ -52,6 +52,8 @@ ls_status ls_cpu_group_norm_backward(ls_device *device, ls_type type, ls_type ga
 /* tensor/cpu/elementwise.c */
 void ls_cpu_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
 void ls_cpu_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
+void ls_cpu_gated(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y);
+void ls_cpu_gated_backward(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x);
 void ls_cpu_where(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *a, const void *b, void *y);
 void ls_cpu_where_backward(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *dy, void *da, void *db);
 void ls_cpu_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y);

@@ -12,7 +12,7 @@ typedef struct {
     const uint8_t *condition;
     const ls_random *stream;
     uint64_t first;
-    bool accumulate;
+    bool accumulate, accumulate2;
     const void *x, *x2, *x3;
     void *y, *y2;
 } job;
@@ -63,6 +63,37 @@ void ls_cpu_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t
     job j = job_of(device, type);
     j.op = (int)op, j.a = a, j.b = b, j.x = x, j.x2 = y, j.x3 = dy, j.y = dx;
     run(device, n, unary_backward_range, &j);
+}
+
+static void gated_range(void *context, int64_t begin, int64_t end)
+{
+    const job *j = context;
+    j->kernels->gated((ls_unary)j->op, end - begin, from(j->x, begin, j->size), from(j->x2, begin, j->size),
+                      into(j->y, begin, j->size));
+}
+
+void ls_cpu_gated(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y)
+{
+    job j = job_of(device, type);
+    j.op = (int)f, j.x = gate, j.x2 = x, j.y = y;
+    run(device, n, gated_range, &j);
+}
+
+static void gated_backward_range(void *context, int64_t begin, int64_t end)
+{
+    const job *j = context;
+    j->kernels->gated_backward((ls_unary)j->op, end - begin, from(j->x, begin, j->size), from(j->x2, begin, j->size),
+                               from(j->x3, begin, j->size), into(j->y, begin, j->size), j->accumulate,
+                               into(j->y2, begin, j->size), j->accumulate2);
+}
+
+void ls_cpu_gated_backward(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x,
+                           const void *dy, void *dgate, bool add_gate, void *dx, bool add_x)
+{
+    job j = job_of(device, type);
+    j.op = (int)f, j.x = gate, j.x2 = x, j.x3 = dy;
+    j.y = dgate, j.accumulate = add_gate, j.y2 = dx, j.accumulate2 = add_x;
+    run(device, n, gated_backward_range, &j);
 }
 
 static void where_range(void *context, int64_t begin, int64_t end)

@@ -56,13 +56,6 @@ typedef struct {
     float *tile, *row, *staged; /* one for each thread */
 } product;
 
-static const ls_unary activations[] = {
-    [LS_ACT_RELU] = LS_UNARY_RELU,
-    [LS_ACT_GELU] = LS_UNARY_GELU,
-    [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
-    [LS_ACT_SILU] = LS_UNARY_SILU,
-};
-
 static int64_t ceil_div(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
@@ -218,7 +211,7 @@ static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, in
     else
         p->device->cast(p->device, LS_F32, x->type_c, n, sum, rounded);
     if (x->activation != LS_ACT_NONE)
-        p->device->unary(p->device, activations[x->activation], x->type_c, n, 0, 0, rounded, c);
+        p->device->unary(p->device, ls_activation_function(x->activation), x->type_c, n, 0, 0, rounded, c);
     else if (pre)
         memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
 }
@@ -427,7 +420,7 @@ static void multiply_row_f64(void *context, int64_t item)
         pre[j] = bias ? sum + bias[j] : sum;
     }
     if (x->activation != LS_ACT_NONE)
-        p->device->unary(p->device, activations[x->activation], LS_F64, x->n, 0, 0, pre, c);
+        p->device->unary(p->device, ls_activation_function(x->activation), LS_F64, x->n, 0, 0, pre, c);
     else if (pre != c)
         memcpy(c, pre, (size_t)x->n * sizeof *c);
 }

@@ -190,6 +190,8 @@ ls_status ls_cuda_group_norm(ls_device *device, ls_type type, ls_type gain_type,
 ls_status ls_cuda_group_norm_backward(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, const void *x, const void *gain, const double *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
 void ls_cuda_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
 void ls_cuda_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
+void ls_cuda_gated(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y);
+void ls_cuda_gated_backward(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x);
 void ls_cuda_where(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *a, const void *b, void *y);
 void ls_cuda_where_backward(ls_device *device, ls_type type, int64_t n, const uint8_t *condition, const void *dy, void *da, void *db);
 void ls_cuda_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y);

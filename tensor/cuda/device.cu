@@ -143,6 +143,7 @@ static void fill_table(ls_device *t)
     t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->synchronize = ls_cuda_synchronize, t->move = move;
     t->unary = ls_cuda_unary, t->unary_backward = ls_cuda_unary_backward;
     t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;
+    t->gated = ls_cuda_gated, t->gated_backward = ls_cuda_gated_backward;
     t->where = ls_cuda_where, t->where_backward = ls_cuda_where_backward;
     t->cast = ls_cuda_cast, t->add_to = ls_cuda_add_to, t->fill = ls_cuda_fill;
     t->dropout = ls_cuda_dropout, t->gumbel = ls_cuda_gumbel;

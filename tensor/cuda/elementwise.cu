@@ -32,6 +32,49 @@ void ls_cuda_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_
     LS_CUDA_TYPED(type, unary_backward, device, (int)op, n, a, b, x, y, dy, dx);
 }
 
+/* ---- gated ---- */
+
+template <typename T> static void gated(ls_device *device, int op, int64_t n, const void *gate, const void *x, void *y)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    ls_inputs<T, 2> in = {{call.in<T>(gate, n), call.in<T>(x, n)}};
+    ls_map(call, n, in, call.out<T>(y, n),
+           [=] __device__(int64_t, const W *v) { return ls_rounded<T>(ls_unary_value(op, (W)0, (W)0, v[0])) * v[1]; });
+}
+
+void ls_cuda_gated(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y)
+{
+    LS_CUDA_TYPED(type, gated, device, (int)f, n, gate, x, y);
+}
+
+template <typename T> static void gated_backward(ls_device *device, int op, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    const T *g = call.in<T>(gate, n), *factor = call.in<T>(x, n), *slope = call.in<T>(dy, n);
+    T *to_gate = add_gate ? call.into<T>(dgate, n) : call.out<T>(dgate, n), *to_x = add_x ? call.into<T>(dx, n) : call.out<T>(dx, n);
+    if (to_gate) {
+        ls_inputs<T, 4> in = {{g, factor, slope, add_gate ? to_gate : g}};
+        ls_map(call, n, in, to_gate, [=] __device__(int64_t, const W *v) {
+            const W of_product = ls_rounded<T>(v[2] * v[1]) * ls_unary_slope(op, (W)0, (W)0, v[0], ls_unary_value(op, (W)0, (W)0, v[0]));
+            return (add_gate ? v[3] : (W)0) + of_product;
+        });
+    }
+    if (to_x) {
+        ls_inputs<T, 3> in = {{g, slope, add_x ? to_x : g}};
+        ls_map(call, n, in, to_x, [=] __device__(int64_t, const W *v) {
+            const W of_product = v[1] * ls_rounded<T>(ls_unary_value(op, (W)0, (W)0, v[0]));
+            return add_x ? v[2] + of_product : of_product;
+        });
+    }
+}
+
+void ls_cuda_gated_backward(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x)
+{
+    LS_CUDA_TYPED(type, gated_backward, device, (int)f, n, gate, x, dy, dgate, add_gate, dx, add_x);
+}
+
 /* ---- choosing, casting, adding, filling ---- */
 
 template <typename T> static void where(ls_device *device, int64_t n, const uint8_t *condition, const void *a, const void *b, void *y)

@@ -164,18 +164,11 @@ typedef struct {
 
 enum { SAVED_PRE }; /* what went into the activation */
 
-static const ls_unary activations[] = {
-    [LS_ACT_RELU] = LS_UNARY_RELU,
-    [LS_ACT_GELU] = LS_UNARY_GELU,
-    [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
-    [LS_ACT_SILU] = LS_UNARY_SILU,
-};
-
 static ls_status activation_remake(ls_node *node, ls_device *device)
 {
     const linear_attributes *at = node->attributes;
     const ls_tensor *y = node->out[0];
-    device->unary(device, activations[at->activation], y->type, y->count, 0, 0, node->saved[SAVED_PRE], y->data);
+    device->unary(device, ls_activation_function(at->activation), y->type, y->count, 0, 0, node->saved[SAVED_PRE], y->data);
     return LS_OK;
 }
 
@@ -241,7 +234,7 @@ const void *ls_activation_backward(ls_node *node, ls_device *device, ls_activati
     if (!dpre)
         return NULL;
     device->fill(device, y->type, y->count, 0, dpre);
-    device->unary_backward(device, activations[activation], y->type, y->count, 0, 0, pre, y->data, y->grad, dpre);
+    device->unary_backward(device, ls_activation_function(activation), y->type, y->count, 0, 0, pre, y->data, y->grad, dpre);
     return dpre;
 }
 

@@ -135,6 +135,13 @@ static void run_flat_entries(ls_device *device, ls_type type, int64_t n, kernel_
     device->where(device, type, n, condition, x, x2, take(out, device, type, n, "where", 0));
     void *da = take(out, device, type, n, "where_backward: da", 0), *db = take(out, device, type, n, "where_backward: db", 0);
     device->where_backward(device, type, n, condition, x, da, db);
+    static const ls_unary gates[] = {LS_UNARY_SILU, LS_UNARY_GELU, LS_UNARY_RELU};
+    for (int i = 0; i < 3; i++) {
+        device->gated(device, gates[i], type, n, x, x2, take(out, device, type, n, "gated", 0));
+        void *first = take(out, device, type, n, "gated_backward: dgate", 0), *second = take(out, device, type, n, "gated_backward: dx", 0);
+        device->gated_backward(device, gates[i], type, n, x, x2, x2, first, i != 1, second, i == 1);
+        device->gated_backward(device, gates[i], type, n, x, x2, x2, NULL, false, take(out, device, type, n, "gated_backward: dx alone", 0), false);
+    }
     device->add_to(device, type, n, x, take(out, device, type, n, "add_to", 0));
     device->fill(device, type, n, 0.3, take(out, device, type, n, "fill", 0));
     device->cast(device, type, LS_BF16, n, x, take(out, device, LS_BF16, n, "cast to bf16", 0));

@@ -156,6 +156,26 @@ static void unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t
         add(type, dx, i, get(type, dy, i) * slope_of(op, a, b, get(type, x, i)));
 }
 
+static void gated(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y)
+{
+    (void)device;
+    for (int64_t i = 0; i < n; i++)
+        put(type, y, i, reference_activation(f, 0, 0, get(type, gate, i)) * get(type, x, i));
+}
+
+static void gated_backward(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x,
+                           const void *dy, void *dgate, bool add_gate, void *dx, bool add_x)
+{
+    (void)device;
+    for (int64_t i = 0; i < n; i++) {
+        const double g = get(type, gate, i), slope = get(type, dy, i);
+        if (dgate)
+            put(type, dgate, i, (add_gate ? get(type, dgate, i) : 0) + slope * get(type, x, i) * slope_of(f, 0, 0, g));
+        if (dx)
+            put(type, dx, i, (add_x ? get(type, dx, i) : 0) + slope * reference_activation(f, 0, 0, g));
+    }
+}
+
 /* ---- strides ---- */
 
 static int64_t elements(const ls_strides *s)
@@ -521,6 +541,8 @@ ls_device *reference_device(void)
         .unary_backward = unary_backward,
         .binary = binary,
         .binary_backward = binary_backward,
+        .gated = gated,
+        .gated_backward = gated_backward,
         .where = where,
         .where_backward = where_backward,
         .cast = cast,

@@ -12,6 +12,10 @@ typedef struct {
     void (*unary)(ls_unary op, int64_t n, double a, double b, const void *x, void *y);
     void (*unary_backward)(ls_unary op, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
 
+    /* unary.c, a block at a time */
+    void (*gated)(ls_unary op, int64_t n, const void *gate, const void *x, void *y);
+    void (*gated_backward)(ls_unary op, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x);
+
     /* elementwise.c */
     void (*add_to)(int64_t n, const void *x, void *y);
     void (*fill)(int64_t n, double value, void *y);

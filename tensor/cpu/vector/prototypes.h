@@ -4,6 +4,8 @@
 
 void KERNEL(unary)(ls_unary op, int64_t n, double a, double b, const void *x, void *y);
 void KERNEL(unary_backward)(ls_unary op, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
+void KERNEL(gated)(ls_unary op, int64_t n, const void *gate, const void *x, void *y);
+void KERNEL(gated_backward)(ls_unary op, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x);
 void KERNEL(add_to)(int64_t n, const void *x, void *y);
 void KERNEL(fill)(int64_t n, double value, void *y);
 void KERNEL(widen)(int64_t n, const void *x, void *real);

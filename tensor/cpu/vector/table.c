@@ -5,6 +5,8 @@ extern const ls_kernels KERNEL(table);
 const ls_kernels KERNEL(table) = {
     .unary = KERNEL(unary),
     .unary_backward = KERNEL(unary_backward),
+    .gated = KERNEL(gated),
+    .gated_backward = KERNEL(gated_backward),
     .add_to = KERNEL(add_to),
     .fill = KERNEL(fill),
     .widen = KERNEL(widen),

@@ -128,3 +128,45 @@ void KERNEL(unary_backward)(ls_unary op, int64_t n, double a_, double b_, const 
     case LS_UNARY_COUNT: break;
     }
 }
+
+void KERNEL(gated)(ls_unary op, int64_t n, const void *gate_, const void *x_, void *y_)
+{
+    const element *gate = gate_, *x = x_;
+    element *y = y_, open[BLOCK];
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t count = at_most(n - at, BLOCK);
+        KERNEL(unary)(op, count, 0, 0, gate + at, open);
+        INDEPENDENT for (int64_t i = 0; i < count; i++)
+            y[at + i] = store(load(open + i) * load(x + at + i));
+    }
+}
+
+/* to (+)= a b */
+always_inline void add_products(int64_t n, const element *a, const element *b, element *to, bool add)
+{
+    if (add)
+        INDEPENDENT for (int64_t i = 0; i < n; i++)
+            to[i] = store(load(to + i) + load(a + i) * load(b + i));
+    else
+        INDEPENDENT for (int64_t i = 0; i < n; i++)
+            to[i] = store(load(a + i) * load(b + i));
+}
+
+void KERNEL(gated_backward)(ls_unary op, int64_t n, const void *gate_, const void *x_, const void *dy_, void *dgate_, bool add_gate,
+                            void *dx_, bool add_x)
+{
+    const element *gate = gate_, *x = x_, *dy = dy_;
+    element *dgate = dgate_, *dx = dx_, open[BLOCK], dopen[BLOCK];
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t count = at_most(n - at, BLOCK);
+        KERNEL(unary)(op, count, 0, 0, gate + at, open);
+        if (dx)
+            add_products(count, dy + at, open, dx + at, add_x);
+        if (!dgate)
+            continue;
+        add_products(count, dy + at, x + at, dopen, false);
+        if (!add_gate)
+            memset(dgate + at, 0, (size_t)count * sizeof *dgate);
+        KERNEL(unary_backward)(op, count, 0, 0, gate + at, open, dopen, dgate + at);
+    }
+}

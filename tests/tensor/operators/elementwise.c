@@ -98,6 +98,25 @@ static ls_tensor *build_square_by_mul(ls_tape *tape, ls_tensor *const *in, const
     return ls_mul(tape, in[0], in[0]); /* one tensor as both inputs */
 }
 
+/* Argument 0 is the activation. */
+static ls_tensor *build_gated(ls_tape *tape, ls_tensor *const *in, const operator_case *c)
+{
+    return ls_gated(tape, (ls_activation)c->argument[0], in[0], in[1]);
+}
+
+static void value_gated(const operator_case *c, const double *const *in, double *out)
+{
+    static double (*const f[])(double) = {[LS_ACT_RELU] = relu, [LS_ACT_GELU] = gelu, [LS_ACT_GELU_TANH] = gelu_tanh, [LS_ACT_SILU] = silu};
+    for (int64_t i = 0; i < operator_input_count(c, 0); i++)
+        out[i] = f[c->argument[0]](in[0][i]) * in[1][i];
+}
+
+static void draw_gated(fuzz *f, operator_case *c)
+{
+    draw_same(f, c);
+    c->argument[0] = LS_ACT_RELU + fuzz_below(f, LS_ACT_SILU);
+}
+
 static uint8_t condition_at(int64_t i)
 {
     return i % 3 == 1;
@@ -148,6 +167,14 @@ static const operator_case same_shapes[] = {
     {0},
 };
 
+static const operator_case gates[] = {
+    {"SwiGLU", {{2, {3, 7}}, {2, {3, 7}}}, {LS_ACT_SILU}},
+    {"GEGLU", {{1, {67}}, {1, {67}}}, {LS_ACT_GELU}},
+    {"GEGLU, tanh, past one block", {{2, {9, 67}}, {2, {9, 67}}}, {LS_ACT_GELU_TANH}},
+    {"ReGLU", {{1, {1}}, {1, {1}}}, {LS_ACT_RELU}},
+    {0},
+};
+
 const operator_description operators_elementwise[] = {
     {.name = "add", .inputs = 2, .two = ls_add, .value_two = sum_of, .cases = two_inputs, .draw = draw_broadcast, .bench = BIG_TWO},
     {.name = "sub", .inputs = 2, .two = ls_sub, .value_two = difference_of, .cases = two_inputs, .draw = draw_broadcast, .bench = BIG_TWO},
@@ -156,6 +183,7 @@ const operator_description operators_elementwise[] = {
     {.name = "min", .inputs = 2, .two = ls_min, .value_two = fmin, .cases = two_inputs, .draw = draw_broadcast, .bench = BIG_TWO},
     {.name = "max", .inputs = 2, .two = ls_max, .value_two = fmax, .cases = two_inputs, .draw = draw_broadcast, .bench = BIG_TWO},
     {.name = "x times x", .inputs = 1, .build = build_square_by_mul, .value_one = square, .cases = one_input, .draw = draw_any, .bench = BIG_ONE},
+    {.name = "gated", .inputs = 2, .build = build_gated, .value = value_gated, .cases = gates, .draw = draw_gated, .bench = BIG_TWO, .low = -3, .high = 3},
     {.name = "where", .inputs = 2, .build = build_where, .value = value_where, .cases = same_shapes, .draw = draw_same, .bench = BIG_TWO},
     {.name = "exp", .inputs = 1, .one = ls_exp, .value_one = exp, .cases = one_input, .draw = draw_any, .bench = BIG_ONE},
     {.name = "log", .inputs = 1, .one = ls_log, .value_one = log, .cases = one_input, .draw = draw_any, .bench = BIG_ONE, .low = 0.2, .high = 3},
