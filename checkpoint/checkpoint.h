@@ -8,6 +8,7 @@
 typedef struct {
     int keep;             /* newest ones kept after a commit, >= 1 */
     int64_t keep_every;   /* those whose step this divides stay for ever; 0: none do */
+    int64_t base;         /* the newest one whose step this divides is kept as well; 0: none is */
     int64_t best;         /* step of the best one so far, kept as well and found as checkpoints/best; 0: none */
     int64_t buffer;       /* bytes of copies in memory at most; 0: 16 MiB. A saver has its own */
     const char *numerics; /* stored */
@@ -71,9 +72,13 @@ ls_status ls_checkpoint_point_best(const char *run, int64_t step);
  * again. */
 ls_status ls_checkpoint_room(ls_world *world, ls_state_tree *tree, const char *run, int keep);
 
-/* Collective. Rank 0 chooses the newest whole checkpoint of the run; damaged ones are named in a warning and left.
- * *step = -1: the run has none at all (a fresh start). LS_ECORRUPT: there are some, none is whole. */
-ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t *step, char path[4096]);
+/* Collective. Rank 0 chooses the newest whole checkpoint of the run, of those whose step `every` divides (0: all); damaged
+ * ones are named in a warning and left. *step = -1: the run has none at all (a fresh start). LS_ECORRUPT: there are some,
+ * none is whole. */
+ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t every, int64_t *step, char path[4096]);
+/* Local. Removes the run's checkpoints after `step`, but what `best` names: a run that went back to it will come by those
+ * steps with another state. Nothing is in flight. */
+ls_status ls_checkpoint_remove_after(const char *run, int64_t step);
 /* Collective. Fills every entry of `tree` (its memory) slice by slice, whatever rank count wrote it. An entry missing
  * in the file, an extra one in the file, another shape or type: LS_ESTATE naming it. After LS_ECORRUPT the tree's
  * memory holds rubbish. */

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "checkpoint/best.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/joining.h"
 #include "checkpoint/verify.h"
@@ -125,12 +126,12 @@ void ls_commit_abandon(const ls_commit *commit)
 }
 
 /* In two steps, so that a folder under a checkpoint's name is never half empty. */
-static ls_status discard(const ls_commit *commit, const ls_folder_row *row)
+static ls_status discard(const char *run, const ls_folder_row *row)
 {
     char path[LS_PATH], removed[LS_PATH];
-    ls_status status = ls_folder_step_path(path, commit->run, row->step, row->suffix);
+    ls_status status = ls_folder_step_path(path, run, row->step, row->suffix);
     if (status == LS_OK)
-        status = ls_folder_step_path(removed, commit->run, row->step, ".removed");
+        status = ls_folder_step_path(removed, run, row->step, ".removed");
     if (status == LS_OK && strcmp(row->suffix, ".removed") != 0) {
         if (ls_disk_exists(removed))
             status = ls_disk_remove_folder(removed);
@@ -140,34 +141,56 @@ static ls_status discard(const ls_commit *commit, const ls_folder_row *row)
     return status == LS_OK ? ls_disk_remove_folder(removed) : status;
 }
 
+static bool is_whole(const char *run, const ls_folder_row *row)
+{
+    char path[LS_PATH];
+    return !row->suffix[0] && ls_folder_step_path(path, run, row->step, "") == LS_OK && ls_verify_quickly(path) == LS_OK;
+}
+
 ls_status ls_commit_keep(const ls_commit *commit, const ls_commit_kept *kept)
 {
     ls_folder_row *rows;
     int count, whole = 0;
+    bool based = kept->base <= 0; /* the newest multiple of it is among those that stay */
     ls_status first_failure = ls_best_point(commit->run, kept->best),
               status = ls_folder_list(commit->run, &rows, &count);
     if (status != LS_OK)
         return status;
     /* `named`: another than `best` if that could not be written */
     int64_t oldest_kept = INT64_MAX, named = ls_best_step(commit->run);
-    for (int i = 0; i < count; i++) {
-        char path[LS_PATH];
+    for (int i = 0; i < count; i++) { /* newest first */
         const int64_t step = rows[i].step;
         const bool is_committed = !rows[i].suffix[0], is_removed = strcmp(rows[i].suffix, ".removed") == 0;
         const bool is_best = step > 0 && (step == kept->best || step == named);
         const bool is_due = kept->every > 0 && step % kept->every == 0;
-        if (is_committed && (is_best || is_due) && whole >= kept->newest)
+        const bool is_base = !based && step % kept->base == 0 && is_whole(commit->run, &rows[i]);
+        based = based || is_base;
+        if (is_committed && (is_best || is_due || is_base) && whole >= kept->newest)
             continue;
         if (whole >= kept->newest ? step < oldest_kept || is_removed : is_removed) {
-            status = discard(commit, &rows[i]);
+            status = discard(commit->run, &rows[i]);
             if (status != LS_OK && status != LS_ENOTFOUND && first_failure == LS_OK)
                 first_failure = status;
-        } else if (whole < kept->newest && is_committed && ls_folder_step_path(path, commit->run, step, "") == LS_OK &&
-                   ls_verify_quickly(path) == LS_OK) {
+        } else if (whole < kept->newest && is_whole(commit->run, &rows[i])) {
             whole++;
             oldest_kept = step;
         }
     }
     free(rows);
     return first_failure;
+}
+
+ls_status ls_checkpoint_remove_after(const char *run, int64_t step)
+{
+    ls_folder_row *rows;
+    int count;
+    ls_status status = ls_folder_list(run, &rows, &count);
+    if (status != LS_OK)
+        return status;
+    const int64_t best = ls_best_step(run);
+    for (int i = 0; i < count && status == LS_OK; i++)
+        if (rows[i].step > step && rows[i].step != best && !rows[i].suffix[0])
+            status = discard(run, &rows[i]);
+    free(rows);
+    return status;
 }

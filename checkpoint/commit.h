@@ -24,6 +24,7 @@ void ls_commit_abandon(const ls_commit *commit);
 typedef struct {
     int newest;    /* so many whole ones */
     int64_t every; /* and those whose step this divides; 0: none */
+    int64_t base;  /* and the newest whole one whose step this divides; 0: none */
     int64_t best;  /* that of this step, which `best` shall name; 0: what it names already */
 } ls_commit_kept;
 /* Lines 12 and 13: `best` is set; then everything of ours older than the newest whole checkpoints that stay goes,

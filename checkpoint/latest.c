@@ -19,12 +19,12 @@ typedef struct {
     char path[LS_PATH];
 } proposal;
 
-/* The newest committed folder older than `before`. */
-static ls_status propose(const ls_folder_row *rows, int count, const char *run, int64_t before, proposal *p)
+/* The newest committed folder older than `before`, of those whose step `every` divides (0: all). */
+static ls_status propose(const ls_folder_row *rows, int count, const char *run, int64_t before, int64_t every, proposal *p)
 {
     *p = (proposal){.step = -1};
     for (int i = 0; i < count; i++) {
-        if (!rows[i].suffix[0] && rows[i].step < before) {
+        if (!rows[i].suffix[0] && rows[i].step < before && (every == 0 || rows[i].step % every == 0)) {
             p->step = rows[i].step;
             return ls_folder_step_path(p->path, run, rows[i].step, "");
         }
@@ -54,7 +54,7 @@ static ls_status check(ls_world *world, const proposal *p)
     return status;
 }
 
-ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t *step, char path[4096])
+ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t every, int64_t *step, char path[4096])
 {
     ls_folder_row *rows = NULL;
     int count = 0, damaged = 0;
@@ -66,7 +66,7 @@ ls_status ls_checkpoint_latest(ls_world *world, const char *run, int64_t *step, 
         status = ls_folder_list(run, &rows, &count);
     while ((status = ls_agree(world, status, phase)) == LS_OK) {
         if (ls_world_rank(world) == 0)
-            status = propose(rows, count, run, p.step, &p);
+            status = propose(rows, count, run, p.step, every, &p);
         status = ls_agree(world, status, phase);
         if (status == LS_OK)
             status = ls_broadcast(world, &p, sizeof p, 0, phase);

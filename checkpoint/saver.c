@@ -149,7 +149,7 @@ static ls_status note_options(ls_saver *s, const ls_checkpoint_options *options)
 {
     if (options->keep < 1)
         return ls_fail(LS_EARG, "checkpoint.keep is %d, at least 1 is kept", options->keep);
-    s->kept = (ls_commit_kept){.newest = options->keep, .every = options->keep_every, .best = options->best};
+    s->kept = (ls_commit_kept){.newest = options->keep, .every = options->keep_every, .base = options->base, .best = options->best};
     snprintf(s->numerics, sizeof s->numerics, "%s", options->numerics ? options->numerics : "");
     s->recipe = strdup(options->recipe ? options->recipe : "");
     s->work = calloc(1, sizeof *s->work);

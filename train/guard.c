@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "checkpoint/checkpoint.h"
 #include "train/saving.h"
 #include "train/table.h"
 
@@ -134,26 +135,36 @@ static double running_median(const ls_guard *guard)
     return sorted[count / 2];
 }
 
+/* The checkpoint to go back to, -1: none. Of those that the recipe orders by steps, where it does: others are there because a
+ * signal, an end or a best metric came, which another run of the same recipe need not have met. */
+static ls_status find_base(ls_run *run, int64_t *step)
+{
+    char path[4096];
+    const ls_status status = ls_saving_settle(run); /* how far a writer got must not decide where the run goes back to */
+    return status == LS_OK ? ls_checkpoint_latest(run->world, run->config->run.run, run->config->checkpoint.every.steps, step, path) : status;
+}
+
 static ls_status spike(ls_run *run, double loss, double median, ls_guard_verdict *verdict)
 {
     ls_guard *guard = &run->guard;
-    const ls_status status = ls_saving_settle(run); /* how far a writer got must not decide where the run goes back to */
+    int64_t base;
+    const ls_status status = find_base(run, &base);
     if (status != LS_OK)
         return status;
-    if (run->saved_step < 0) {
+    if (base < 0) {
         if (run->rank == 0)
             ls_log_write(LS_LOG_WARN, "guard", "step %lld: loss %g is %.1f times its running median %g, and there is no checkpoint yet to go back to: going on",
                          (long long)run->step + 1, loss, loss / median, median);
         return LS_OK;
     }
-    guard->returns = guard->returned_to == run->saved_step ? guard->returns + 1 : 1;
-    guard->returned_to = run->saved_step;
+    guard->returns = guard->returned_to == base ? guard->returns + 1 : 1;
+    guard->returned_to = base;
     if (guard->returns > MOST_RETURNS)
         return ls_fail(LS_ENUMERIC, "step %lld: loss %g is %.1f times its running median %g again, after %d returns to the checkpoint of step %lld; lower optimizer.lr, or raise guard.spike (now %g)",
-                       (long long)run->step + 1, loss, loss / median, median, MOST_RETURNS, (long long)run->saved_step, run->config->guard.spike);
+                       (long long)run->step + 1, loss, loss / median, median, MOST_RETURNS, (long long)base, run->config->guard.spike);
     if (run->rank == 0)
         ls_log_write(LS_LOG_WARN, "guard", "step %lld: loss %g is %.1f times its running median %g (guard.spike is %g): back to the checkpoint of step %lld, without the data drawn since",
-                     (long long)run->step + 1, loss, loss / median, median, run->config->guard.spike, (long long)run->saved_step);
+                     (long long)run->step + 1, loss, loss / median, median, run->config->guard.spike, (long long)base);
     *verdict = LS_GUARD_GO_BACK;
     return LS_OK;
 }
@@ -182,8 +193,10 @@ ls_status ls_guard_judge(ls_run *run, int64_t grains, double loss, double grad_n
 
 ls_status ls_guard_go_back(ls_run *run, int64_t position)
 {
-    ls_status status = ls_run_resume(run);
+    ls_status status = ls_run_resume(run, run->config->checkpoint.every.steps);
     run->position = position;
+    if (status == LS_OK)
+        status = ls_agree(run->world, run->rank == 0 ? ls_checkpoint_remove_after(run->config->run.run, run->step) : LS_OK, "going back");
     if (status == LS_OK)
         status = ls_run_ask_anew(run);
     if (status == LS_OK)

@@ -189,8 +189,9 @@ int64_t ls_run_phase(const ls_run *run, const char *phase);
 
 /* The grains that the loader was asked for are thrown away, and it begins anew at the run's step and position. */
 ls_status ls_run_ask_anew(ls_run *run);
-/* train/setup.c: the newest whole checkpoint's state, or a fresh run's. Collective. */
-ls_status ls_run_resume(ls_run *run);
+/* train/setup.c: goes on from the newest whole checkpoint, of those whose step `every` divides (0: all), or a fresh run's
+ * state; every rank from the one that rank 0 chose. Collective. */
+ls_status ls_run_resume(ls_run *run, int64_t every);
 
 /* train/loop.c: one optimiser step and all that follows it (metrics, evaluation, checkpoint when due). Collective. */
 ls_status ls_run_step(ls_run *run);

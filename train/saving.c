@@ -116,6 +116,7 @@ ls_status ls_saving_save(ls_run *run, bool last)
     const ls_checkpoint_recipe *recipe = &run->config->checkpoint;
     const ls_checkpoint_options options = {.keep = (int)recipe->keep,
                                            .keep_every = recipe->keep_every,
+                                           .base = run->config->guard.spike > 0 ? recipe->every.steps : 0,
                                            .best = run->best.number >= 0 ? run->best.step : 0,
                                            .numerics = run->device->numerics,
                                            .recipe = run->config->recipe_text};

@@ -208,8 +208,7 @@ static ls_status begin(ls_run *run)
     return status;
 }
 
-/* Goes on from the newest whole checkpoint; every rank from the one that rank 0 chose. */
-ls_status ls_run_resume(ls_run *run)
+ls_status ls_run_resume(ls_run *run, int64_t every)
 {
     char path[4096];
     int64_t step;
@@ -217,7 +216,7 @@ ls_status ls_run_resume(ls_run *run)
     run->saved_step = -1;
     ls_status status = ls_device_wait(run->device); /* the state is about to change */
     if (status == LS_OK)
-        status = ls_checkpoint_latest(run->world, run->config->run.run, &step, path);
+        status = ls_checkpoint_latest(run->world, run->config->run.run, every, &step, path);
     if (status != LS_OK)
         return status;
     if (step < 0)
@@ -363,7 +362,7 @@ ls_status ls_run_open(ls_run *run, ls_world *world, const ls_train_config *confi
     if (status == LS_OK && keeps_folder)
         status = ls_folder_begin(run);
     if (status == LS_OK && keeps_folder)
-        status = ls_run_resume(run);
+        status = ls_run_resume(run, 0);
     if (status == LS_OK && keeps_folder)
         status = check_room(run);
     if (status == LS_OK && keeps_folder)

@@ -100,7 +100,7 @@ int main(int count, char **arguments)
     char path[4096];
     uint64_t hash;
     double start = now();
-    need(ls_checkpoint_latest(world, folder, &step, path));
+    need(ls_checkpoint_latest(world, folder, 0, &step, path));
     double chosen = all_since(start);
     start = now();
     need(ls_checkpoint_load(world, tree, path));

@@ -214,7 +214,7 @@ ls_status load_body(ls_world *world, void *context)
     if (j->path)
         snprintf(path, sizeof path, "%s", j->path);
     else
-        status = ls_checkpoint_latest(world, j->run, &step, path);
+        status = ls_checkpoint_latest(world, j->run, 0, &step, path);
     if (ls_world_rank(world) == 0)
         j->loaded = step;
     if (status == LS_OK && (j->path || step >= 0)) {

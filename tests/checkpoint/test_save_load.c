@@ -154,7 +154,7 @@ static ls_status mismatch_body(ls_world *world, void *context)
                                              .data = &more});
     char path[4096];
     int64_t step;
-    ls_status status = ls_checkpoint_latest(world, m->run, &step, path);
+    ls_status status = ls_checkpoint_latest(world, m->run, 0, &step, path);
     if (status == LS_OK)
         status = ls_checkpoint_load(world, tree, path);
     ls_state_free(tree);
@@ -330,7 +330,7 @@ static ls_status big_body(ls_world *world, void *context)
     }
     int64_t before = status_kib("VmRSS:");
     if (status == LS_OK)
-        status = ls_checkpoint_latest(world, b->run, &step, path);
+        status = ls_checkpoint_latest(world, b->run, 0, &step, path);
     if (status == LS_OK)
         status = ls_checkpoint_load(world, tree, path);
     b->grown = status_kib("VmHWM:") - before;
