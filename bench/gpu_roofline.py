@@ -127,14 +127,14 @@ def elementwise(s):
     """Norms and results of activations are made again in backward."""
     inner, d = s.n * s.hidden, s.n * s.width
     made = [rows("norms", "norm", s.n, s.width, 2 * 2 * s.layers + 1, 4), rows("norms", "norm_backward", s.n, s.width, 2 * s.layers + 1, 8),
-            flat("residual sums", "add", d, 2 * 2 * s.layers, 6), flat("activations", "activation", inner, (2 if s.gated else 1) * s.layers, 4),
-            flat("activations", "activation_slope", inner, s.layers, 10)]
+            flat("residual sums", "add", d, 2 * 2 * s.layers, 6)]
     if s.gated:
-        made += [flat("activations", "multiply", inner, 2 * s.layers, 6), flat("activations", "multiply_slope", inner, s.layers, 20)]
+        made += [flat("activations", "gated", inner, 2 * s.layers, 6), flat("activations", "gated_backward", inner, s.layers, 10)]
         for heads in sorted({s.heads, s.kv_heads}):
             calls = 2 * s.layers * [s.heads, s.kv_heads].count(heads)
             made.append(Kernel("rotary positions", f"rotary rows={s.n} heads={heads} width={s.width // s.heads}", calls, 0, 4 * s.n * heads * (s.width // s.heads)))
     else:
+        made += [flat("activations", "activation", inner, s.layers, 4), flat("activations", "activation_slope", inner, s.layers, 10)]
         for outputs, times in ((s.width, 5), (s.hidden, 1)):
             made.append(rows("gradients of biases", "sum_rows", s.n, outputs, times * s.layers, 2))
     return made

@@ -174,6 +174,11 @@ typedef struct {
     void *working;
 } ls_optimizer_args;
 
+/* An algorithm that was chosen at run time for a shape, both as hashes. */
+typedef struct {
+    uint64_t shape, algorithm;
+} ls_device_choice;
+
 struct ls_device {
     const char *name;     /* "cpu" */
     const char *numerics; /* on what equal bits are promised (tensor/numerics.h), of this device */
@@ -189,6 +194,12 @@ struct ls_device {
     ls_status (*synchronize)(ls_device *device);
     /* y = x, `bytes` of them; they may overlap */
     void (*move)(ls_device *device, size_t bytes, const void *x, void *y);
+    /* f32 products by way of tf32 (10 bits of fraction) from now on, or in full again: before the first product, for it is part of
+     * `numerics`. NULL: the device has no tf32. LS_ENOTFOUND: this build has none. */
+    ls_status (*use_tf32)(ls_device *device, bool tf32);
+    /* The algorithms that were chosen so far, `most` of them at most; their number. Equal bits are promised where equal shapes
+     * have equal algorithms. NULL: nothing is chosen. */
+    int64_t (*choices)(const ls_device *device, ls_device_choice *choice, int64_t most);
 
     /* matrix products */
     ls_status (*matmul)(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
@@ -316,20 +327,7 @@ ls_status ls_device_create_cpu(ls_device **device, ls_team *team);
  * LS_ENOTFOUND: no device here, or none in this build. */
 ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number);
 
-/* How the CUDA device multiplies matrices. LIBRARY: cuBLASLt where it has a kernel for the shape, own tiles elsewhere; f32
- * operands are multiplied as f32. TF32: the same, but f32 operands are rounded to 10 bits of fraction for the tensor cores.
- * OWN: own tiles only. To be called before the first product: it changes bits. LS_ENOTFOUND: TF32 without cuBLASLt. */
-typedef enum { LS_CUDA_PRODUCTS_LIBRARY, LS_CUDA_PRODUCTS_TF32, LS_CUDA_PRODUCTS_OWN } ls_cuda_products;
-ls_status ls_device_cuda_products(ls_device *device, ls_cuda_products how);
-/* The CUDA device's numerics id (tensor/numerics.h): "cuda sm_90-132 cublaslt-13.0.2 kernels-1": kind of GPU and number of its
- * multiprocessors, the library (and "-tf32") or "own", own kernels. */
-void ls_device_cuda_numerics(const ls_device *device, char *text, size_t room);
-/* A digest of the algorithms that the library chose so far, whatever the order of the calls: equal on ranks that multiplied
- * the same shapes and were answered alike. */
-uint64_t ls_device_cuda_choices(const ls_device *device);
-/* Another table over the same CUDA device and its memory, whose work goes on a stream of its own, with priority: for
- * what runs beside computation. Freed before `device`. */
-ls_status ls_device_create_cuda_beside(ls_device **beside, ls_device *device);
-/* Of a CUDA device: its number on this machine, and its stream (a cudaStream_t), for those who order work against it. */
-int ls_device_cuda_number(const ls_device *device);
-void *ls_device_cuda_stream(const ls_device *device);
+/* Of the CUDA device. LIBRARY: cuBLASLt where it has a kernel for the shape, own tiles elsewhere; OWN: own tiles only, for
+ * tests. Before the first product. */
+typedef enum { LS_CUDA_PRODUCTS_LIBRARY, LS_CUDA_PRODUCTS_OWN } ls_cuda_products;
+void ls_device_cuda_products(ls_device *device, ls_cuda_products how);

@@ -158,6 +158,7 @@ struct ls_run {
     double *step_sums, *column;   /* [step_width - 1] the sums of the last step; [max grains] scratch */
     uint8_t *stop_votes;     /* [ranks]: bit 0 of told to stop, the others of train/saving.h */
     bool stop;               /* some rank was told to stop */
+    bool compared;           /* ls_run_compare_choices has been called */
     ls_guard guard;
     ls_audit audit;
 };

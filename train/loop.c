@@ -9,6 +9,7 @@
  * What must never happen here: a heap allocation, a result that depends on rank, rank count or time. */
 #include "train/audit.h"
 #include "train/best.h"
+#include "train/choices.h"
 #include "train/ema.h"
 #include "train/guard.h"
 #include "train/metrics.h"
@@ -414,6 +415,9 @@ static ls_status after_step(ls_run *run, const ls_step_metrics *metrics)
         status = evaluate_and_report(run);
     const bool last = run->step == run->steps || run->stop || ls_patience_has_ended(run);
     const bool saves = last || run->improved || ls_saving_is_due(run);
+    if (status == LS_OK && (saves || !run->compared)) /* after the first step of a process it has met its shapes */
+        status = ls_run_compare_choices(run);
+    run->compared = true;
     const int64_t compare = run->config->guard.replicas_every;
     if (status == LS_OK && compare && (saves || due(run->step, compare)))
         status = ls_guard_replicas(run);

@@ -91,6 +91,8 @@ static ls_status open_device(ls_run *run)
     const bool cuda = run->config->run.device == LS_RUN_CUDA;
     ls_status status = cuda ? ls_device_create_cuda(&run->device, run->team, ls_world_node_rank(run->world))
                             : ls_device_create_cpu(&run->device, run->team);
+    if (status == LS_OK && run->config->run.tf32)
+        status = run->device->use_tf32 ? run->device->use_tf32(run->device, true) : ls_fail(LS_ERECIPE, "tf32: true, but device %s has no tf32; say device: cuda, or leave it out", run->device->name);
     status = ls_agree(run->world, status, "opening the device");
     if (status == LS_OK && cuda)
         status = ls_same_everywhere(run->world, run->device->numerics, strlen(run->device->numerics), "the device's numerics id");

@@ -158,16 +158,11 @@ static void add(bench *b)
     b->device->binary(b->device, LS_BINARY_ADD, LS_BF16, &shape, b->on.other.x, b->on.other.y, b->on.other.x);
 }
 
-static void multiply(bench *b)
-{
-    const ls_strides shape = dense(b);
-    b->device->binary(b->device, LS_BINARY_MUL, LS_BF16, &shape, b->on.other.x, b->on.other.y, b->on.other.z);
-}
+static void gated(bench *b) { b->device->gated(b->device, LS_UNARY_SILU, LS_BF16, b->on.other.n, b->on.other.x, b->on.other.y, b->on.other.z); }
 
-static void multiply_slope(bench *b)
+static void gated_backward(bench *b)
 {
-    const ls_strides shape = dense(b);
-    b->device->binary_backward(b->device, LS_BINARY_MUL, LS_BF16, &shape, b->on.other.x, b->on.other.y, b->on.other.z, b->on.other.dx, b->on.other.dy, b->scratch);
+    b->device->gated_backward(b->device, LS_UNARY_SILU, LS_BF16, b->on.other.n, b->on.other.x, b->on.other.y, b->on.other.z, b->on.other.dx, false, b->on.other.dy, false);
 }
 
 static void activation(bench *b) { b->device->unary(b->device, LS_UNARY_GELU_TANH, LS_BF16, b->on.other.n, 0, 0, b->on.other.x, b->on.other.y); }
@@ -250,7 +245,7 @@ static const struct {
 } kinds[] = {
     {"matmul", make_matmul, matmul}, {"matmul_slope", make_matmul_slope, matmul}, {"matmul_weight", make_matmul_weight, matmul}, {"matmul_gelu", make_matmul_gelu, matmul},
     {"attention", make_attention, attention}, {"attention_backward", make_attention, attention_backward}, {"cross_entropy", make_cross_entropy, cross_entropy},
-    {"add", make_flat, add}, {"multiply", make_flat, multiply}, {"multiply_slope", make_flat, multiply_slope}, {"activation", make_flat, activation},
+    {"add", make_flat, add}, {"gated", make_flat, gated}, {"gated_backward", make_flat, gated_backward}, {"activation", make_flat, activation},
     {"activation_slope", make_flat, activation_slope}, {"norm", make_rows, norm}, {"norm_backward", make_rows, norm_backward}, {"sum_rows", make_rows, sum_rows},
     {"rotary", make_rotary, rotary}, {"embedding", make_embedding, embedding}, {"embedding_gradient", make_embedding, embedding_gradient},
     {"adamw", make_optimizer, adamw}, {"squares", make_squares, squares},

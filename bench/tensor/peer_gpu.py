@@ -71,9 +71,13 @@ def add(n):
     return lambda: x.add_(y)
 
 
-def multiply(n):
-    x, y = numbers(n), numbers(n)
-    return lambda: x * y
+def gated(n):
+    gate, x = numbers(n), numbers(n)
+    return lambda: F.silu(gate) * x
+
+
+def gated_backward(n):
+    return backward_of(lambda gate, x: F.silu(gate) * x, numbers(n), numbers(n))
 
 
 def activation(n):
@@ -162,7 +166,7 @@ def main():
             torch.cuda.empty_cache()
 
 
-KINDS = {"matmul", "matmul_gelu", "matmul_slope", "matmul_weight", "attention", "attention_backward", "cross_entropy", "add", "multiply", "activation", "activation_slope",
+KINDS = {"matmul", "matmul_gelu", "matmul_slope", "matmul_weight", "attention", "attention_backward", "cross_entropy", "add", "gated", "gated_backward", "activation", "activation_slope",
          "norm", "norm_backward", "sum_rows", "embedding", "embedding_gradient", "adamw", "squares"}
 
 if __name__ == "__main__":

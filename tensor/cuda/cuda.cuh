@@ -39,6 +39,7 @@ typedef struct ls_cuda {
     char *pinned; /* host memory that copies go through */
     size_t pinned_size, pinned_used;
     ls_cuda_products products;
+    bool tf32;
     struct ls_cuda_library *library; /* NULL until the first product */
     void *list; /* host memory for attention's list of tiles */
     size_t list_room;

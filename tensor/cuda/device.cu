@@ -141,6 +141,7 @@ static void device_free(ls_device *device)
 static void fill_table(ls_device *t)
 {
     t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->synchronize = ls_cuda_synchronize, t->move = move;
+    t->use_tf32 = ls_cuda_use_tf32, t->choices = ls_cuda_choices;
     t->unary = ls_cuda_unary, t->unary_backward = ls_cuda_unary_backward;
     t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;
     t->gated = ls_cuda_gated, t->gated_backward = ls_cuda_gated_backward;
@@ -219,7 +220,7 @@ static ls_status create(ls_device **out, ls_team *team, int number, const ls_cud
         device_free(device);
         return status;
     }
-    ls_device_cuda_numerics(device, cuda->numerics, sizeof cuda->numerics);
+    ls_cuda_name_numerics(cuda);
     device->numerics = cuda->numerics;
     *out = device;
     return LS_OK;

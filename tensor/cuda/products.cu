@@ -1,12 +1,12 @@
 /* Matrix products by cuBLASLt. What decides the bits:
  *   - the algorithm is the library's first heuristic answer for a shape, never timed, kept for the device's life. The answer is
- *     a function of the shape, of the library's version and of the kind of GPU, which are all in the numerics id; the digest
- *     of all answers so far shows whether two ranks were answered alike;
+ *     a function of the shape, of the library's version and of the kind of GPU, which are all in the numerics id; ranks
+ *     compare their answers nevertheless (train/choices.c);
  *   - pointers take no part in it: the heuristic is promised 16 bytes of alignment, and an array that begins elsewhere is
  *     copied to where it does;
  *   - the workspace always has the same size, and a sum that is cut along k is joined in a separate step (no reduction in
  *     place, and none in a narrower type);
- *   - f32 is multiplied as f32; tf32 only where ls_device_cuda_products asked for it.
+ *   - f32 is multiplied as f32; tf32 only where use_tf32 of the table asked for it.
  * The library knows columns, the table rows: C = A B is asked for as C' = B' A', which is the same memory. */
 #include "tensor/cuda/products.cuh"
 
@@ -35,6 +35,7 @@ typedef struct plan {
     cublasLtMatmulDesc_t operation;
     cublasLtMatrixLayout_t a, b, d;
     cublasLtMatmulAlgo_t algorithm;
+    ls_device_choice choice;
     struct plan *next;
 } plan;
 
@@ -42,7 +43,6 @@ struct ls_cuda_library {
     cublasLtHandle_t handle;
     void *workspace;
     plan *bucket[BUCKETS];
-    uint64_t digest;
 };
 
 static bool worked(ls_cuda *cuda, cublasStatus_t status, const char *what)
@@ -184,12 +184,31 @@ static bool describable(const shape *s)
            s->ldb >= (s->trans_b ? s->k : s->n) && s->ldd >= s->n && (s->batch == 1 || (s->stride_a >= 0 && s->stride_b >= 0 && s->stride_d >= s->m * s->ldd));
 }
 
+/* An algorithm by its configuration: the opaque struct may hold more than that. */
+static uint64_t name_of(ls_cuda *cuda, const cublasLtMatmulAlgo_t *algorithm)
+{
+    static const struct {
+        cublasLtMatmulAlgoConfigAttributes_t attribute;
+        size_t bytes;
+    } parts[] = {{CUBLASLT_ALGO_CONFIG_ID, 4},          {CUBLASLT_ALGO_CONFIG_TILE_ID, 4},   {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 4},     {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 4}, {CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4},
+                 {CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4}, {CUBLASLT_ALGO_CONFIG_STAGES_ID, 4}, {CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2}, {CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2}};
+    uint64_t name = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        uint32_t value = 0;
+        size_t written;
+        if (!worked(cuda, cublasLtMatmulAlgoConfigGetAttribute(algorithm, parts[i].attribute, &value, parts[i].bytes, &written), "naming an algorithm"))
+            return 0;
+        name = mix(name, &value, sizeof value);
+    }
+    return name;
+}
+
 static plan *plan_of(ls_cuda *cuda, const ls_cuda_product *product)
 {
     const ls_matmul_args *g = product->args;
     const bool many = g->batch != 1;
     const shape key = {g->batch, g->m, g->n, g->k, g->trans_a, g->trans_b, g->lda, g->ldb, product->ldd, many ? g->stride_a : 0, many ? g->stride_b : 0, many ? product->stride_d : 0,
-                       g->type_ab, product->type_d, product->bias != NULL, g->type_ab == LS_F32 && cuda->products == LS_CUDA_PRODUCTS_TF32};
+                       g->type_ab, product->type_d, product->bias != NULL, g->type_ab == LS_F32 && cuda->tf32};
     if (cuda->products == LS_CUDA_PRODUCTS_OWN || !describable(&key) || !library_of(cuda))
         return NULL;
     const uint64_t hash = mix(0xcbf29ce484222325u, &key, sizeof key);
@@ -212,7 +231,8 @@ static plan *plan_of(ls_cuda *cuda, const ls_cuda_product *product)
     }
     p->next = *first;
     *first = p;
-    cuda->library->digest += mix(hash, &p->algorithm, sizeof p->algorithm); /* a sum: the order of the calls is none of its business */
+    p->choice.shape = hash;
+    p->choice.algorithm = p->refused ? 0 : name_of(cuda, &p->algorithm);
     return p;
 }
 
@@ -279,10 +299,14 @@ static void library_name(char *text, size_t room)
     snprintf(text, room, "cublaslt-%d.%d.%d", (int)(version / 10000), (int)(version / 100 % 100), (int)(version % 100));
 }
 
-extern "C" uint64_t ls_device_cuda_choices(const ls_device *device)
+int64_t ls_cuda_choices(const ls_device *device, ls_device_choice *choice, int64_t most)
 {
     const ls_cuda *cuda = static_cast<const ls_cuda *>(device->self);
-    return cuda->library ? cuda->library->digest : 0;
+    int64_t count = 0;
+    for (int i = 0; cuda->library && i < BUCKETS; i++)
+        for (const plan *p = cuda->library->bucket[i]; p && count < most; p = p->next)
+            choice[count++] = p->choice;
+    return count;
 }
 
 #else /* without the library */
@@ -291,25 +315,33 @@ bool ls_cuda_library_takes(ls_cuda_call &, const ls_cuda_product *) { return fal
 bool ls_cuda_library_product(ls_cuda_call &, const ls_cuda_product *) { return false; }
 void ls_cuda_library_free(ls_cuda *) {}
 static void library_name(char *text, size_t room) { snprintf(text, room, "own"); }
-extern "C" uint64_t ls_device_cuda_choices(const ls_device *) { return 0; }
+int64_t ls_cuda_choices(const ls_device *, ls_device_choice *, int64_t) { return 0; }
 
 #endif
 
-extern "C" ls_status ls_device_cuda_products(ls_device *device, ls_cuda_products how)
+ls_status ls_cuda_use_tf32(ls_device *device, bool tf32)
 {
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
     char name[32];
     library_name(name, sizeof name);
-    if (how == LS_CUDA_PRODUCTS_TF32 && strcmp(name, "own") == 0)
+    if (tf32 && strcmp(name, "own") == 0)
         return ls_fail(LS_ENOTFOUND, "cuda: tf32 products need cuBLASLt, which this build was made without; configure it where libcublasLt and cublasLt.h are");
-    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
-    cuda->products = how;
-    ls_device_cuda_numerics(device, cuda->numerics, sizeof cuda->numerics);
+    cuda->tf32 = tf32;
+    ls_cuda_name_numerics(cuda);
     return LS_OK;
 }
 
-extern "C" void ls_device_cuda_numerics(const ls_device *device, char *text, size_t room)
+extern "C" void ls_device_cuda_products(ls_device *device, ls_cuda_products how)
 {
-    const ls_cuda *cuda = static_cast<const ls_cuda *>(device->self);
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    cuda->products = how;
+    ls_cuda_name_numerics(cuda);
+}
+
+/* "cuda sm_90-132 cublaslt-13.0.2 kernels-1": kind of GPU and number of its multiprocessors, the library (and "-tf32") or "own",
+ * own kernels. */
+void ls_cuda_name_numerics(ls_cuda *cuda)
+{
     int major = 0, minor = 0, multiprocessors = 0;
     char name[32];
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, cuda->number);
@@ -321,6 +353,6 @@ extern "C" void ls_device_cuda_numerics(const ls_device *device, char *text, siz
 #else
     const char *kind = "cuda";
 #endif
-    snprintf(text, room, "%s sm_%d%d-%d %s%s kernels-1", kind, major, minor, multiprocessors, cuda->products == LS_CUDA_PRODUCTS_OWN ? "own" : name,
-             cuda->products == LS_CUDA_PRODUCTS_TF32 ? "-tf32" : "");
+    snprintf(cuda->numerics, sizeof cuda->numerics, "%s sm_%d%d-%d %s%s kernels-1", kind, major, minor, multiprocessors, cuda->products == LS_CUDA_PRODUCTS_OWN ? "own" : name,
+             cuda->tf32 ? "-tf32" : "");
 }

@@ -18,3 +18,7 @@ bool ls_cuda_library_product(ls_cuda_call &call, const ls_cuda_product *product)
 /* Whether it would not be refused, without doing it. */
 bool ls_cuda_library_takes(ls_cuda_call &call, const ls_cuda_product *product);
 void ls_cuda_library_free(ls_cuda *cuda);
+/* Functions of the table, and the text of its numerics id. */
+ls_status ls_cuda_use_tf32(ls_device *device, bool tf32);
+int64_t ls_cuda_choices(const ls_device *device, ls_device_choice *choice, int64_t most);
+void ls_cuda_name_numerics(ls_cuda *cuda);

@@ -17,6 +17,7 @@
 #include <cuda_fp16.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <vector>
 
@@ -380,7 +381,8 @@ static cublasStatus_t describe(problem *p, const operation *o, const layout *a, 
     return s == CUBLAS_STATUS_SUCCESS ? check_epilogue(*p) : s;
 }
 
-/* ---- Algorithms: data[0] names the problem, [1] the workspace, [2..5] the alignments promised for A, B, C and D. */
+/* ---- Algorithms: data[0] names the problem, [1] the workspace, [2..5] the alignments promised for A, B, C and D, [6] is the
+ * algorithm's number: 7, or what CUDAHOST_CUBLASLT_ALGORITHM says. All have the same bits. */
 
 static uint64_t name_of(const problem &p)
 {
@@ -438,7 +440,25 @@ extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle
     data[1] = results[0].workspaceSize;
     for (int i = 0; i < 4; i++)
         data[2 + i] = preference->alignment[i];
+    const char *number = getenv("CUDAHOST_CUBLASLT_ALGORITHM");
+    data[6] = number != nullptr ? (uint64_t)atoi(number) : 7;
     *returned = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+extern "C" cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algorithm,
+                                                               cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                               void *value, size_t bytes, size_t *written)
+{
+    const size_t size = attribute >= CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID ? 2 : 4;
+    if (algorithm == nullptr || value == nullptr || bytes != size)
+        return refuse(CUBLAS_STATUS_INVALID_VALUE,
+                      "cublasLtMatmulAlgoConfigGetAttribute: attribute %d has %zu bytes, not %zu", (int)attribute, size,
+                      bytes);
+    const uint32_t content = attribute == CUBLASLT_ALGO_CONFIG_ID ? (uint32_t)algorithm->data[6] : 0;
+    memcpy(value, &content, size);
+    if (written != nullptr)
+        *written = size;
     return CUBLAS_STATUS_SUCCESS;
 }
 
