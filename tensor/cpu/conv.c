@@ -9,7 +9,8 @@
  * ascending order. Where nothing has to be gathered, conv_padded.c does the same without staging. Bits depend on shapes
  * alone, as tensor/cpu/product.h says.
  *
- * f64 serves gradient checks: plain loops. */
+ * Where bf16 is multiplied in pairs (product.h), a pair is two channels of a tap in the first two products, two positions in the
+ * gradient in w; elsewhere bf16 is widened. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/conv_gather.h"
 
 #include <string.h>
@@ -93,19 +94,20 @@ static int64_t seen(const int64_t source[3], const ls_conv_pass *p, const place 
     return number;
 }
 
-void ls_conv_take(ls_device *device, ls_type type, const void *x, int64_t element, int64_t count, float *floats)
+void ls_conv_take(const ls_conv_gather *g, const void *x, int64_t element, int64_t count, void *to)
 {
+    const int64_t size = ls_conv_size(g);
     if (element < 0)
-        memset(floats, 0, (size_t)count * sizeof *floats);
-    else if (type == LS_F32)
-        memcpy(floats, (const float *)x + element, (size_t)count * sizeof *floats);
+        memset(to, 0, (size_t)(count * size));
+    else if (size == (int64_t)ls_type_size(g->type))
+        memcpy(to, at(x, g->type, element), (size_t)(count * size));
     else
-        ls_cpu_kernels_of(device, type)->widen(count, at(x, type, element), floats);
+        ls_cpu_kernels_of(g->device, g->type)->widen(count, at(x, g->type, element), to);
 }
 
 /* Columns [column, column + count) of the patch of one position. Where the taps of a run are all inside, and no group's
  * channels stand between them, they are one run of memory. */
-static void stage_patch(const ls_conv_gather *g, const place *from, int64_t column, int64_t count, float *a)
+static void stage_patch(const ls_conv_gather *g, const place *from, int64_t column, int64_t count, void *a)
 {
     for (int64_t end = column + count; column < end;) {
         const ls_conv_tap *t = &g->pass.tap[column / g->depth];
@@ -113,17 +115,17 @@ static void stage_patch(const ls_conv_gather *g, const place *from, int64_t colu
         const int64_t last = from->q[2] * g->pass.step[2] + t->offset[2] + t->run - 1;
         const bool whole = number >= 0 && g->depth == g->source_channels && last < g->source[2];
         const int64_t length = least((whole ? t->run : 1) * g->depth - channel, end - column);
-        ls_conv_take(g->device, g->type, g->x, number < 0 ? -1 : number * g->source_channels + g->group * g->depth + channel, length, a);
-        a += length;
+        ls_conv_take(g, g->x, number < 0 ? -1 : number * g->source_channels + g->group * g->depth + channel, length, a);
+        a = (char *)a + length * ls_conv_size(g);
         column += length;
     }
 }
 
-/* Columns [first, first + count) of A for `rows` positions. */
-static void stage(const ls_conv_gather *g, place from, int64_t rows, int64_t first, int64_t count, float *a)
+/* Columns [first, first + count) of A for `rows` positions, `pitch` numbers apart. */
+static void stage(const ls_conv_gather *g, place from, int64_t rows, int64_t first, int64_t count, int64_t pitch, void *a)
 {
     for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from))
-        stage_patch(g, &from, first, count, a + row * count);
+        stage_patch(g, &from, first, count, (char *)a + row * pitch * ls_conv_size(g));
 }
 
 static void find_runs(ls_conv_pass *p)
@@ -143,7 +145,10 @@ void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int
 {
     void *y = (void *)at(g->y, g->type, element), *pre = g->pre ? (void *)at(g->pre, g->type, element) : NULL;
     if (g->accumulate) {
-        ls_conv_take(g->device, g->type, g->y, element, n, row);
+        if (g->type == LS_F32)
+            memcpy(row, y, (size_t)n * sizeof *row);
+        else
+            ls_cpu_kernels_of(g->device, g->type)->widen(n, y, row);
         for (int64_t i = 0; i < n; i++)
             sum[i] = row[i] + sum[i];
     }
@@ -170,11 +175,11 @@ static void gather_tile(void *context, int64_t item)
     place from = place_of(&g->pass, first_position);
     if (!g->k)
         memset(sum, 0, TILE_ROWS * TILE_COLUMNS * sizeof *sum);
-    for (int64_t begin = 0; begin < g->k; begin += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
-        const int64_t count = least(LS_PRODUCT_CHUNK, g->k - begin);
-        stage(g, from, rows, begin, count, a);
+    for (int64_t begin = 0; begin < g->units; begin += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
+        const int64_t count = least(LS_PRODUCT_CHUNK, g->units - begin), unit = g->kernels->unit;
+        stage(g, from, rows, begin * unit, count * unit, count * unit, a);
         for (int64_t j = 0; j < width; j += panel)
-            g->kernels->multiply(rows, count, a, count, 1, g->panels + (first + j) * g->k + begin * panel, panel, sum + j, g->sum_row, begin > 0);
+            g->kernels->multiply(rows, count, a, count, 1, g->panels + (first + j) * g->units + begin * panel, panel, sum + j, g->sum_row, begin > 0);
     }
     for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from)) {
         int64_t number = from.n;
@@ -183,6 +188,13 @@ static void gather_tile(void *context, int64_t item)
         const int64_t channel = g->group * g->width + first;
         ls_conv_finish(g, number * g->result_channels + channel, channel, width, sum + row * g->sum_row, g->row + thread * TILE_COLUMNS);
     }
+}
+
+/* Pairs run along the channels of a tap, so that they can be even: an odd number of bf16 channels is widened. */
+static const ls_product_kernels *kernels_along(ls_device *device, ls_type type, int64_t depth)
+{
+    const ls_numerics level = ((ls_cpu *)device->self)->level;
+    return depth % 2 ? ls_product_kernels_of(level) : ls_product_kernels_for(level, type);
 }
 
 static ls_status take_memory(ls_conv_gather *g, int64_t most_taps, ls_arena *scratch)
@@ -243,12 +255,13 @@ static ls_status conv_f32(ls_device *device, const ls_grid *grid, const void *x,
                           void *y, void *pre, ls_arena *scratch)
 {
     const int64_t taps = product3(grid->window);
-    ls_conv_gather g = {.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
+    ls_conv_gather g = {.device = device, .kernels = kernels_along(device, grid->type, grid->channels / grid->groups), .type = grid->type, .batch = grid->batch,
                 .source_channels = grid->channels, .result_channels = grid->outputs, .depth = grid->channels / grid->groups,
                 .width = grid->outputs / grid->groups, .x = x, .y = y, .pre = pre, .bias = bias, .activation = activation};
     memcpy(g.source, grid->in, sizeof g.source);
     memcpy(g.result, grid->out, sizeof g.result);
     g.k = taps * g.depth;
+    g.units = g.k / g.kernels->unit;
     ls_status status = take_memory(&g, taps, scratch);
     if (status != LS_OK)
         return status;
@@ -256,7 +269,7 @@ static ls_status conv_f32(ls_device *device, const ls_grid *grid, const void *x,
     const int64_t panel = g.kernels->width;
     for (g.group = 0; g.group < grid->groups && status == LS_OK; g.group++) {
         for (int64_t j = 0; j < g.width; j += panel)
-            g.kernels->pack(grid->type, true, g.k, least(panel, g.width - j), at(w, grid->type, (g.group * g.width + j) * g.k), g.k, g.panels + j * g.k);
+            g.kernels->pack(grid->type, true, g.k, least(panel, g.width - j), at(w, grid->type, (g.group * g.width + j) * g.k), g.k, g.panels + j * g.units);
         status = run_pass(&g, scratch);
     }
     return status;
@@ -293,16 +306,17 @@ static void pack_class(ls_conv_gather *g, const ls_grid *grid, const void *w)
 {
     const int64_t panel = g->kernels->width, all = product3(grid->window) * g->width;
     g->k = g->pass.taps * g->depth;
+    g->units = g->k / g->kernels->unit;
     for (int64_t j = 0; j < g->width; j += panel)
         for (int64_t t = 0; t < g->pass.taps; t++)
             g->kernels->pack(grid->type, false, g->depth, least(panel, g->width - j),
                              at(w, grid->type, g->group * g->depth * all + g->pass.tap[t].number * g->width + j), all,
-                             g->panels + j * g->k + t * g->depth * panel);
+                             g->panels + j * g->units + t * (g->depth / g->kernels->unit) * panel);
 }
 
 static ls_status conv_input_f32(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch)
 {
-    ls_conv_gather g = {.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
+    ls_conv_gather g = {.device = device, .kernels = kernels_along(device, grid->type, grid->outputs / grid->groups), .type = grid->type, .batch = grid->batch,
                 .source_channels = grid->outputs, .result_channels = grid->channels, .depth = grid->outputs / grid->groups,
                 .width = grid->channels / grid->groups, .x = dy, .y = dx, .accumulate = accumulate};
     memcpy(g.source, grid->out, sizeof g.source);
@@ -329,25 +343,35 @@ typedef struct {
     int64_t outputs, width; /* all; of one group */
     int64_t items_a_group;
     int64_t block, columns_row, dy_row; /* columns of an item; distances */
-    float *columns, *dy_staged, *sum; /* one for each thread */
+    float *columns, *panels, *dy_staged, *sum; /* one for each thread; panels: of pairs alone */
 } weights;
 
-/* Columns [column, column + n) of the patches of `rows` positions, zeros up to whole panels. */
-static void stage_columns(const weights *w, place from, int64_t rows, int64_t group, int64_t column, int64_t n, float *columns)
+/* Columns [column, column + n) of the patches of `rows` positions, zeros up to whole panels: [rows, columns_row], or of pairs of
+ * positions panels. */
+static void stage_columns(const weights *w, place from, int64_t rows, int64_t group, int64_t column, int64_t n, float *columns, float *panels)
 {
     ls_conv_gather of_group = w->patches;
     of_group.group = group;
-    const int64_t whole = ceil_div(n, of_group.kernels->width) * of_group.kernels->width;
-    for (int64_t row = 0; row < rows; row++, next_place(&of_group.pass, &from), columns += w->columns_row) {
-        stage_patch(&of_group, &from, column, n, columns);
-        memset(columns + n, 0, (size_t)(whole - n) * sizeof *columns);
-    }
+    const int64_t width = of_group.kernels->width, whole = ceil_div(n, width) * width;
+    stage(&of_group, from, rows, column, n, w->columns_row, columns);
+    if (of_group.kernels->unit == 2)
+        for (int64_t j = 0; j < n; j += width)
+            of_group.kernels->pack(LS_BF16, false, rows, least(width, n - j), (uint16_t *)(void *)columns + j, w->columns_row,
+                                   panels + j * ceil_div(rows, 2));
+    else
+        for (int64_t row = 0; row < rows; row++)
+            memset(columns + row * w->columns_row + n, 0, (size_t)(whole - n) * sizeof *columns);
 }
 
-/* dy of `rows` positions, channels [channel, channel + m), as [m / A_ROWS][rows][A_ROWS]: what the kernel reads in turn. */
+/* dy of `rows` positions, channels [channel, channel + m), as [m / A_ROWS][rows][A_ROWS], or half as many pairs of rows: what the kernel
+ * reads in turn. */
 static void stage_dy(const weights *w, int64_t first, int64_t rows, int64_t channel, int64_t m, float *dy)
 {
     const ls_conv_gather *g = &w->patches;
+    if (g->kernels->unit == 2) {
+        g->kernels->pack_strips(LS_BF16, m, rows, at(w->dy, LS_BF16, first * w->outputs + channel), w->outputs, dy);
+        return;
+    }
     float wide[TILE_COLUMNS];
     for (int64_t begin = 0; begin < m; begin += TILE_COLUMNS / A_ROWS * A_ROWS) {
         const int64_t n = least(TILE_COLUMNS / A_ROWS * A_ROWS, m - begin), whole = n / A_ROWS * A_ROWS;
@@ -356,7 +380,7 @@ static void stage_dy(const weights *w, int64_t first, int64_t rows, int64_t chan
             const float *from = (const float *)w->dy + element;
             float *to = dy + begin * rows + row * A_ROWS;
             if (g->type != LS_F32) {
-                ls_conv_take(g->device, g->type, w->dy, element, n, wide);
+                ls_conv_take(g, w->dy, element, n, wide);
                 from = wide;
             }
             for (int64_t o = 0; o < whole; o += A_ROWS)
@@ -374,16 +398,19 @@ static void weight_item(void *context, int64_t item)
     const ls_conv_gather *g = &w->patches;
     const int64_t thread = ls_team_thread_number(), width = g->kernels->width, group = item / w->items_a_group;
     const int64_t block = w->block, column = item % w->items_a_group * block, n = least(block, g->k - column);
-    float *columns = w->columns + thread * LS_PRODUCT_CHUNK * w->columns_row, *dy = w->dy_staged + thread * LS_PRODUCT_CHUNK * w->dy_row;
+    const int64_t unit = g->kernels->unit, chunk = LS_PRODUCT_CHUNK * unit;
+    float *columns = w->columns + thread * LS_PRODUCT_CHUNK * w->columns_row, *panels = w->panels ? w->panels + thread * LS_PRODUCT_CHUNK * block : NULL, *dy = w->dy_staged + thread * LS_PRODUCT_CHUNK * w->dy_row;
     float *sum = w->sum + thread * w->width * block;
-    for (int64_t first = 0; first < g->positions; first += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
-        const int64_t rows = least(LS_PRODUCT_CHUNK, g->positions - first);
-        stage_columns(w, place_of(&g->pass, first), rows, group, column, n, columns);
+    for (int64_t first = 0; first < g->positions; first += chunk) { /* ascending: the order of the chunks' sums */
+        const int64_t rows = least(chunk, g->positions - first), units = ceil_div(rows, unit);
+        stage_columns(w, place_of(&g->pass, first), rows, group, column, n, columns, panels);
         stage_dy(w, first, rows, group * w->width, w->width, dy);
-        for (int64_t j = 0; j < n; j += width)
+        for (int64_t j = 0; j < n; j += width) {
+            const float *b = unit == 2 ? panels + j * units : columns + j;
             for (int64_t o = 0; o < w->width; o += A_ROWS)
-                g->kernels->multiply(least(A_ROWS, w->width - o), rows, dy + o * rows, 1, A_ROWS, columns + j, w->columns_row, sum + o * block + j, block,
-                                     first > 0);
+                g->kernels->multiply(least(A_ROWS, w->width - o), units, dy + o * units, 1, A_ROWS, b, unit == 2 ? width : w->columns_row,
+                                     sum + o * block + j, block, first > 0);
+        }
     }
     for (int64_t o = 0; o < w->width; o++)
         for (int64_t j = 0; j < n; j++)
@@ -395,7 +422,7 @@ static ls_status conv_weight_f32(ls_device *device, const ls_grid *grid, const v
     const int64_t taps = product3(grid->window), threads = ls_team_threads(device->team);
     weights w = {.dy = dy, .dw = dw, .outputs = grid->outputs, .width = grid->outputs / grid->groups};
     ls_conv_gather *g = &w.patches;
-    *g = (ls_conv_gather){.device = device, .kernels = ls_product_kernels_of(((ls_cpu *)device->self)->level), .type = grid->type, .batch = grid->batch,
+    *g = (ls_conv_gather){.device = device, .kernels = ls_product_kernels_for(((ls_cpu *)device->self)->level, grid->type), .type = grid->type, .batch = grid->batch,
                   .source_channels = grid->channels, .depth = grid->channels / grid->groups, .x = x};
     memcpy(g->source, grid->in, sizeof g->source);
     g->k = taps * g->depth;
@@ -415,6 +442,8 @@ static ls_status conv_weight_f32(ls_device *device, const ls_grid *grid, const v
     w.columns_row = block + 16; /* an odd number of cache lines: rows fall into different sets */
     w.dy_row = ceil_div(w.width, A_ROWS) * A_ROWS;
     w.columns = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * w.columns_row * threads);
+    if (g->kernels->unit == 2)
+        w.panels = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * block * threads);
     w.dy_staged = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * w.dy_row * threads);
     w.sum = ls_arena_array(scratch, float, w.width * block * threads);
     const ls_status status = ls_arena_status(scratch);

@@ -1,0 +1,119 @@
+/* bf16 convolutions: in pairs where the processor multiplies them, widened elsewhere. The operators' own tests hold values and
+ * gradients of all types against f64 (operators/grids.c); here is what must be exact. */
+#include "tensor/cpu/cpu.h"
+#include "tests/tensor/numbers.h"
+
+static const ls_grid grids[] = {
+    /* batch, in, out, window, stride, padding, dilation; channels, outputs, groups */
+    {0, 2, {1, 9, 11}, {1, 9, 11}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 16, 40, 1},  /* in place, several taps a run */
+    {0, 3, {1, 8, 32}, {1, 8, 32}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 6, 7, 1},    /* an odd number of outputs */
+    {0, 3, {1, 7, 33}, {1, 7, 33}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 7, 8, 1},    /* of channels and positions */
+    {0, 2, {1, 9, 9}, {1, 9, 9}, {1, 3, 3}, {1, 1, 1}, {0, 2, 2}, {1, 2, 2}, 200, 64, 1},   /* dilated; several chunks of k */
+    {0, 2, {1, 13, 12}, {1, 7, 6}, {1, 3, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}, 64, 34, 1},  /* gathered: a stride */
+    {0, 4, {1, 14, 14}, {1, 14, 14}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}, 48, 36, 1},
+    {0, 2, {1, 8, 8}, {1, 8, 8}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 24, 12, 2},    /* groups */
+    {0, 1, {1, 9, 9}, {1, 4, 4}, {1, 3, 3}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, 9, 9, 9},      /* of one channel */
+    {0, 1, {5, 6, 7}, {5, 6, 7}, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, 8, 10, 1},
+};
+enum { GRIDS = sizeof grids / sizeof *grids };
+
+static int64_t product_of(const int64_t a[3])
+{
+    return a[0] * a[1] * a[2];
+}
+
+/* y, dx and dw of a grid; x, w and dy as given in bf16. */
+typedef struct {
+    void *y, *dx;
+    float *dw;
+    int64_t y_count, x_count, w_count;
+} results;
+
+static results convolve(ls_device *device, ls_arena *scratch, ls_grid grid, ls_type type, bool whole_numbers)
+{
+    results r = {.y_count = grid.batch * product_of(grid.out) * grid.outputs,
+                 .x_count = grid.batch * product_of(grid.in) * grid.channels,
+                 .w_count = grid.outputs * product_of(grid.window) * grid.channels / grid.groups};
+    const int64_t count[] = {r.x_count, r.w_count, r.y_count};
+    void *operand[3];
+    for (int i = 0; i < 3; i++) {
+        uint16_t *narrow = numbers(LS_BF16, count[i], (uint64_t)i + 1, 1.5);
+        for (int64_t j = 0; whole_numbers && j < count[i]; j++)
+            put(LS_BF16, narrow, j, rint(get(LS_BF16, narrow, j)));
+        operand[i] = array_of(type, count[i]);
+        device->cast(device, LS_BF16, type, count[i], narrow, operand[i]);
+        free(narrow);
+    }
+    grid.type = type;
+    r.y = array_of(type, r.y_count), r.dx = array_of(type, r.x_count), r.dw = array_of(LS_F32, r.w_count);
+    cr_assert_eq(device->conv(device, &grid, operand[0], operand[1], NULL, LS_F32, LS_ACT_NONE, r.y, NULL, scratch), LS_OK);
+    cr_assert_eq(device->conv_input(device, &grid, operand[2], operand[1], false, r.dx, scratch), LS_OK);
+    cr_assert_eq(device->conv_weight(device, &grid, operand[0], operand[2], r.dw, scratch), LS_OK);
+    for (int i = 0; i < 3; i++)
+        free(operand[i]);
+    return r;
+}
+
+static void release(results *r)
+{
+    free(r->y), free(r->dx), free(r->dw);
+}
+
+static bool equal_rounded(ls_device *device, int64_t count, const void *narrow, const void *wide)
+{
+    void *rounded = array_of(LS_BF16, count);
+    device->cast(device, LS_F32, LS_BF16, count, wide, rounded);
+    const bool equal = !memcmp(narrow, rounded, (size_t)count * sizeof(uint16_t));
+    free(rounded);
+    return equal;
+}
+
+static void compare(ls_device *device, ls_arena *scratch, bool whole_numbers)
+{
+    for (int i = 0; i < GRIDS; i++) {
+        results bf16 = convolve(device, scratch, grids[i], LS_BF16, whole_numbers), f32 = convolve(device, scratch, grids[i], LS_F32, whole_numbers);
+        cr_expect(equal_rounded(device, bf16.y_count, bf16.y, f32.y), "grid %d: y", i);
+        cr_expect(equal_rounded(device, bf16.x_count, bf16.dx, f32.dx), "grid %d: dx", i);
+        cr_expect_eq(memcmp(bf16.dw, f32.dw, (size_t)f32.w_count * sizeof(float)), 0, "grid %d: dw", i);
+        release(&bf16);
+        release(&f32);
+    }
+}
+
+/* Sums of small whole numbers are exact in f32 in any order and grouping. */
+Test(conv, bf16_of_whole_numbers_is_f32_rounded)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    compare(device, scratch, true);
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
+Test(conv, bf16_is_widened_where_it_is_not_multiplied_in_pairs)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    ls_cpu *cpu = device->self;
+    cpu->level = cpu->level > LS_NUMERICS_AVX512 ? LS_NUMERICS_AVX512 : cpu->level;
+    compare(device, scratch, false);
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
+Test(conv, any_team_gives_the_same_bits)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *one = device_of(1), *three = device_of(3);
+    for (int i = 0; i < GRIDS; i++) {
+        results a = convolve(one, scratch, grids[i], LS_BF16, false), b = convolve(three, scratch, grids[i], LS_BF16, false);
+        cr_expect_eq(memcmp(a.y, b.y, (size_t)a.y_count * sizeof(uint16_t)), 0, "grid %d: y", i);
+        cr_expect_eq(memcmp(a.dx, b.dx, (size_t)a.x_count * sizeof(uint16_t)), 0, "grid %d: dx", i);
+        cr_expect_eq(memcmp(a.dw, b.dw, (size_t)a.w_count * sizeof(float)), 0, "grid %d: dw", i);
+        release(&a);
+        release(&b);
+    }
+    ls_arena_free(scratch);
+    device_done(one);
+    device_done(three);
+}
