@@ -122,16 +122,25 @@ LANES_INLINE const void *opaque(const void *pointer)
     return pointer;
 }
 
+/* With every access checked a copy for each number of rows would take minutes to compile. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ONE_COPY     static __attribute__((noipa))
+#define UNROLL_PARTS _Pragma("GCC unroll 1")
+#else
+#define ONE_COPY     LANES_INLINE
+#define UNROLL_PARTS _Pragma("GCC unroll 2")
+#endif
+
 /* sum[r][g] += what STEP units of k give row r and the g-th LANES columns. Whole lines of w's rows are used up when
  * they are read: rows whose length is a multiple of pages share their place in the first cache. */
 LANES_INLINE void add_step(ls_type type, int m, const float *x, int64_t ldx, const char *w, int64_t row,
                            lanes sum[][GROUPS])
 {
     x = opaque(x);
-#pragma GCC unroll 2
+    UNROLL_PARTS
     for (int g = 0; g < GROUPS; g++) {
         const char *rows = opaque(w + g * LANES * row);
-#pragma GCC unroll 2
+        UNROLL_PARTS
         for (int u = 0; u < STEP; u += LANES) {
             lanes turned[LANES];
             turn(type, rows, row, u, turned);
@@ -160,8 +169,8 @@ LANES_INLINE void add_unit(ls_type type, int m, const float *x, int64_t ldx, con
 /* COLUMNS columns of c. Meanwhile the rows of w behind these, `next` [NULL: none], are asked for: in the order of their
  * addresses, so that the processor's own prefetcher goes along, and into the second cache, as the first bears fewer
  * misses at once. */
-LANES_INLINE void block(ls_type type, int m, int64_t k, const float *x, int64_t ldx, const char *w, int64_t row,
-                        const char *next, float *c, int64_t ldc)
+ONE_COPY void block(ls_type type, int m, int64_t k, const float *x, int64_t ldx, const char *w, int64_t row,
+                    const char *next, float *c, int64_t ldc)
 {
     const int64_t bytes = stored_size(type), ahead = next ? COLUMNS * STEP * bytes : 0;
     for (int64_t first = 0; first < k; first += LS_PRODUCT_CHUNK) {
