@@ -157,6 +157,12 @@ void ls_reducer_close(ls_reducer *r)
     free(r);
 }
 
+void ls_exchange_close(ls_exchange *exchange)
+{
+    if (exchange)
+        exchange->close(exchange);
+}
+
 const char *ls_reducer_describe(const ls_reducer *r)
 {
     return r->description;
