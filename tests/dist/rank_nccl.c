@@ -48,6 +48,16 @@ static void well(ls_status status)
         ls_world_abort(world, ls_status_exit_code(status), ls_fail_sentence());
 }
 
+/* What the reducer takes of the device's memory is in the estimate. */
+static ls_status (*real_allocate)(ls_device *of, size_t bytes, void **block);
+static size_t allocated;
+
+static ls_status count_allocate(ls_device *of, size_t bytes, void **block)
+{
+    allocated += bytes;
+    return real_allocate(of, bytes, block);
+}
+
 /* The linker sends the reducer's calls here. */
 cudaError_t __real_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t __wrap_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
@@ -224,7 +234,10 @@ int main(int count, char **words)
     well(ls_device_create_cuda(&device, NULL, strcmp(word_fault, "shared") == 0 ? 0 : rank));
     well(ls_nccl_open(&exchange, world, device, fast ? LS_NCCL_FAST : LS_NCCL_EXACT));
     const ls_reduce_options options = {.elements = ELEMENTS, .max_grains = GRAINS, .schedule = schedule, .bucket = atoi(words[3]), .exchange = exchange};
+    real_allocate = device->allocate;
+    device->allocate = count_allocate;
     need(ls_reducer_open(&reducer, world, device, &options) == LS_OK, "opening", 0);
+    need(allocated > 0 && allocated <= ls_reduce_memory(&options, ranks), "the estimate of its memory", (int64_t)allocated);
     run(reducer, schedule, fast, seeds);
     if (rank == 0)
         printf("%s\n", ls_reducer_describe(reducer));

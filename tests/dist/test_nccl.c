@@ -20,6 +20,7 @@ Test(nccl, exact_gives_the_tree_on_any_number_of_ranks)
     check(3, "exact block 12288", "block schedule, NCCL 2.28.3, exact sums");
     check(3, "exact round 0 seeds=6", "round schedule, NCCL 2.28.3, exact sums");
     check(4, "exact block 8192", "block schedule, NCCL 2.28.3, exact sums");
+    check(5, "exact block 8192 seeds=1", "block schedule, NCCL 2.28.3, exact sums"); /* ten nodes: in pieces */
 }
 
 Test(nccl, sums_of_a_machine_leave_it_as_one)
