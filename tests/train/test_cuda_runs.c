@@ -72,6 +72,13 @@ Test(cuda_runs, devices_add_exactly_or_fast_or_through_the_host)
     ls_expect(ls_shell("lockstep train sft.yaml batch.reduce=fast"), 2, "batch.reduce: fast is for device: cuda", NULL);
 }
 
+/* Kills a rank of three, and goes on with another number. */
+Test(cuda_runs, prove_shows_it_of_devices_too)
+{
+    ls_expect(ls_shell("$LS_BUILD/tests/lockstep_cudahost prove sft.yaml device=cuda --steps 2 --ranks 1,3 --threads 1 --schedules round"), 0,
+              "killed after step 1", "All 3 trials agree, bit for bit", NULL);
+}
+
 Test(cuda_runs, averages_and_bf16_weights_too)
 {
     char want[64];
