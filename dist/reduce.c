@@ -27,6 +27,8 @@ size_t ls_reduce_memory(const ls_reduce_options *options, int ranks)
     ls_slice(options->elements, 0, ranks, &begin, &slice);
     if (ranks > 1)
         slots = LS_REDUCE_SLOTS * slot_bytes(options->schedule, options->max_grains, bucket_of(options), ranks);
+    if (options->exchange && ranks > 1) /* slots of the device, and room for what others send; `block`: the sum as well */
+        slots += 2 * LS_REDUCE_SLOTS * sizeof(float) * (size_t)bucket_of(options) + sizeof(float) * (size_t)slice;
     if (options->schedule == LS_SCHEDULE_ROUND && ranks > 1)
         return slots + sizeof(float) * (size_t)(slice * ls_counter_places(options->max_grains, true));
     return slots + whole * (size_t)ls_counter_places(each, ranks == 1);
@@ -155,6 +157,12 @@ void ls_reducer_close(ls_reducer *r)
     free(r->chunk_sums);
     free(r->covered);
     free(r);
+}
+
+void ls_exchange_close(ls_exchange *exchange)
+{
+    if (exchange)
+        exchange->close(exchange);
 }
 
 const char *ls_reducer_describe(const ls_reducer *r)

@@ -16,6 +16,7 @@ typedef enum { LS_SCHEDULE_AUTO, LS_SCHEDULE_BLOCK, LS_SCHEDULE_ROUND } ls_sched
 
 /* Another way for sums to travel than this library's own, made by whoever opens the reducer: dist/nccl/nccl.h. */
 typedef struct ls_exchange ls_exchange;
+void ls_exchange_close(ls_exchange *exchange); /* after the reducers that use it; NULL: nothing */
 
 typedef struct {
     int64_t elements;      /* of the flat buffer, a multiple of LS_CHUNK */

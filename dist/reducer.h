@@ -36,6 +36,7 @@ struct ls_exchange {
     /* ls_all_gather_slices; false: not in this memory */
     bool (*reaches)(const ls_exchange *exchange, const void *data);
     ls_status (*gather)(ls_reducer *r, ls_type type, void *data);
+    void (*close)(ls_exchange *exchange);
 };
 
 typedef struct {

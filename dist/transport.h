@@ -1,5 +1,6 @@
 /* Transport: how the segments of a channel travel. One table of functions; a channel holds one or two of them and picks
- * for each peer. A new transport (dist/nccl.c, say) is one file that ends in one table, and one line in channel.c. */
+ * for each peer. A new transport is one file that ends in one table, and one line in channel.c. (NCCL is none:
+ * what it carries need never lie in the host's memory; dist/nccl/.) */
 #pragma once
 #include "dist/channel.h"
 

@@ -186,6 +186,13 @@ struct ls_device {
     ls_team *team;        /* host threads; owned by whoever made the device */
     void (*free)(ls_device *device);
 
+    /* Of a CUDA device, for those who order work of their own against its (dist/nccl/): its number on this machine, its stream (a
+     * cudaStream_t), and another table over the same device and memory, whose work goes on a stream of its own, with
+     * priority; that one is freed first. */
+    int number;
+    void *stream;
+    ls_status (*create_beside)(ls_device *device, ls_device **beside);
+
     /* memory of the device, for flat buffers and arenas */
     ls_status (*allocate)(ls_device *device, size_t bytes, void **block);
     void (*release)(ls_device *device, void *block, size_t bytes);

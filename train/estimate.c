@@ -84,7 +84,7 @@ static memory_parts memory_of(const ls_run *run, ls_schedule schedule)
     const bool adam = config->optimizer.name == LS_OPTIMIZER_ADAMW;
     const size_t share = saved_bytes(run) / (size_t)run->ranks, buffer = (size_t)config->checkpoint.buffer;
     const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = schedule,
-                                       .bucket = config->batch.bucket};
+                                       .bucket = config->batch.bucket, .exchange = run->exchange};
     return (memory_parts){.flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam),
                           .average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks),
                           .activations = ls_tape_memory(run->tape),

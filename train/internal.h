@@ -132,6 +132,7 @@ struct ls_run {
     ls_groups groups;
     ls_flat flat;            /* all parameters but the tables */
     ls_ema ema;
+    ls_exchange *exchange;   /* between devices; NULL: none */
     ls_reducer *reducer;
     struct ls_table *tables; /* train/table.h */
     int table_count;

@@ -56,6 +56,7 @@ static const ls_option batch_rows[] = {
     {"tokens", LS_OPTION_INT, AT(tokens), 0, 0, 1e7, "0", NULL, "positions of a row of text; images have none"},
     {"schedule", LS_OPTION_CHOICE, AT(schedule), LS_OPTION_FREE, 0, 0, "auto", "auto|block|round", "which rank computes which grain; never part of the result"},
     {"bucket", LS_OPTION_INT, AT(bucket), LS_OPTION_FREE, 0, 1e9, "0", NULL, "elements of a reduction bucket; 0: 256 Ki; never part of the result"},
+    {"reduce", LS_OPTION_CHOICE, AT(reduce), LS_OPTION_FREE, 0, 0, "exact", "exact|fast|host", "how devices add gradients: the fixed tree over NCCL; NCCL's own sums, whose bits depend on the ranks; the fixed tree through the host (docs/gpu.md)"},
     {0},
 };
 #undef AT

@@ -7,6 +7,7 @@
 #include "train/task.h"
 
 enum { LS_RUN_CPU, LS_RUN_CUDA };
+enum { LS_SUMS_EXACT, LS_SUMS_FAST, LS_SUMS_HOST };
 typedef struct {
     const char *task;
     const char *run;            /* run folder */
@@ -34,6 +35,7 @@ typedef struct {
     int64_t grain, grains, tokens; /* rows a grain, grains a step, positions a row (text) */
     int schedule;                  /* "auto|block|round" */
     int64_t bucket;                /* elements */
+    int reduce;                    /* "exact|fast|host" */
 } ls_batch_options;
 
 typedef struct {

@@ -10,6 +10,7 @@
 #include "train/table.h"
 
 #include "base/log.h"
+#include "dist/nccl/nccl.h"
 #include "datasets/images.h"
 
 #include <stdio.h>
@@ -99,6 +100,23 @@ static ls_status open_device(ls_run *run)
     return status;
 }
 
+/* Sums of several devices travel from device to device, where the build has NCCL and nobody wants it otherwise. */
+static ls_status open_exchange(ls_run *run)
+{
+    const int sums = run->config->batch.reduce;
+    const bool cuda = run->config->run.device == LS_RUN_CUDA;
+    if (sums == LS_SUMS_FAST && !cuda)
+        return ls_fail(LS_ERECIPE, "batch.reduce: fast is for device: cuda; a CPU's sums are exact always");
+    if (!cuda || run->ranks == 1 || sums == LS_SUMS_HOST)
+        return LS_OK;
+    const ls_status status = ls_nccl_open(&run->exchange, run->world, run->device, sums == LS_SUMS_FAST ? LS_NCCL_FAST : LS_NCCL_EXACT);
+    if (status != LS_ENOTFOUND || sums == LS_SUMS_FAST)
+        return status;
+    if (run->rank == 0)
+        ls_log_write(LS_LOG_WARN, "train", "%s; gradients go through the host: the same bits, but slowly", ls_fail_sentence());
+    return LS_OK;
+}
+
 static ls_status open_numbers(ls_run *run)
 {
     const ls_train_config *config = run->config;
@@ -129,8 +147,11 @@ static ls_status open_numbers(ls_run *run)
     status = choose_schedule(run, run->flat.learning);
     if (status != LS_OK)
         return status;
+    status = open_exchange(run);
+    if (status != LS_OK)
+        return status;
     const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = run->schedule,
-                                       .bucket = config->batch.bucket};
+                                       .bucket = config->batch.bucket, .exchange = run->exchange};
     status = ls_reducer_open(&run->reducer, run->world, run->device, &options);
     return status == LS_OK ? ls_tables_open(run, parameters, tables, compute, second_moment) : status;
 }
@@ -386,6 +407,7 @@ void ls_run_close(ls_run *run)
     ls_profile_close(run->profile, run->world);
     ls_state_free(run->state);
     ls_reducer_close(run->reducer);
+    ls_exchange_close(run->exchange);
     ls_tables_close(run);
     ls_ema_close(&run->ema);
     ls_flat_close(&run->flat);

@@ -18,6 +18,9 @@
 
 #define PHASE "the gradient exchange"
 
+/* What others send of a bucket, at most. Where it is not enough for all their nodes a bucket travels in pieces. */
+enum { ROOM_BUCKETS = LS_REDUCE_SLOTS };
+
 /* ---- opening ---- */
 
 static void find_groups(ls_nccl_buckets *b)
@@ -57,8 +60,9 @@ ls_status ls_nccl_buckets_open(ls_nccl_buckets *b, ls_reducer *r, int (*most)(co
     b->item = calloc((size_t)(near_items > far_items ? near_items : far_items), sizeof *b->item);
     if (!b->item)
         return ls_fail(LS_EMEM, "no memory for an exchange over %d ranks", r->ranks);
-    b->far_room = r->bucket * (largest - 1) * most(r, 1);
-    b->room_elements = b->far_room + r->bucket * (b->groups - 1) * most(r, largest);
+    /* A few buckets; with very many ranks, a chunk of each of their nodes. */
+    const int64_t least = (int64_t)LS_CHUNK * (near_items + far_items);
+    b->room_elements = ROOM_BUCKETS * r->bucket > least ? ROOM_BUCKETS * r->bucket : least;
     if (b->nccl->mode == LS_NCCL_FAST)
         b->room_elements = r->bucket;
     const ls_status status = r->device->allocate(r->device, (size_t)b->room_elements * sizeof(float), (void **)&b->room);
@@ -204,6 +208,23 @@ static ls_status receive_items(const ls_nccl_buckets *b, int items, int64_t coun
     return status;
 }
 
+/* Elements of a piece, by what all ranks know: sums that come from the own group, then those of other groups, find room.
+ * *far: where the latter begin. */
+static int64_t piece_of(const ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t *far)
+{
+    int64_t near = 1, groups = 0;
+    for (int g = 0; g < b->groups; g++) {
+        int64_t nodes = 0;
+        for (int rank = b->group[g].first; rank < b->group[g].first + b->group[g].size; rank++)
+            nodes += plan->nodes[rank].count;
+        near = nodes > near ? nodes : near;
+        groups += b->groups > 1 ? plan->groups[g].count : 0;
+    }
+    const int64_t piece = b->room_elements / (near + groups) / LS_CHUNK * LS_CHUNK;
+    *far = near * piece;
+    return piece;
+}
+
 /* Between the ranks of a group. */
 static ls_status travel_near(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t begin, int64_t count, float *const *mine)
 {
@@ -224,11 +245,10 @@ static ls_status travel_near(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64
 }
 
 /* From each group to the owner. */
-static ls_status travel_far(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t begin, int64_t count)
+static ls_status travel_far(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t begin, int64_t count, float *room)
 {
     const ls_reducer *r = b->reducer;
     const int here = b->group_of[r->rank];
-    float *room = b->room + b->far_room;
     ls_status status = ls_nccl_enter(b->nccl);
     if (status != LS_OK)
         return status;
@@ -260,25 +280,47 @@ static void add_near(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t begin
     }
 }
 
-ls_status ls_nccl_exact(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t begin, int64_t count, float *const *mine,
-                        const ls_counter *counter, float *const *own, float *root)
+/* How the sums of a piece are added by its owners at last: ls_nccl_exact's arguments. */
+typedef struct {
+    const ls_counter *counter;
+    float *const *own;
+    float *root;
+} ending;
+
+static ls_status exchange_piece(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t begin, int64_t count, float *const *mine, const ending *end, float *far)
 {
     const ls_slice_range part = part_of(b->reducer, begin, count, b->reducer->rank);
     ls_status status = travel_near(b, plan, begin, count, mine);
     float *room = b->room;
     if (status == LS_OK && b->groups > 1) {
         add_near(b, plan, begin, count, mine);
-        status = travel_far(b, plan, begin, count);
-        room += b->far_room;
+        status = travel_far(b, plan, begin, count, far);
+        room = far;
     }
     if (status != LS_OK || part.count == 0)
         return status;
     const int items = b->groups > 1 ? list_far(b, plan, part, &room) : list_near(b, plan, begin, part, mine, &room);
-    owned sum = begin_owned(b, part, counter, own, root, items);
+    owned sum = begin_owned(b, part, end->counter, end->own, end->root, items);
     for (int i = 0; i < items; i++)
         push_owned(&sum, b->item[i].node, b->item[i].x);
     end_owned(&sum);
     return LS_OK;
+}
+
+ls_status ls_nccl_exact(ls_nccl_buckets *b, const ls_nccl_plan *plan, int64_t begin, int64_t count, float *const *mine,
+                        const ls_counter *counter, float *const *own, float *root)
+{
+    const ending end = {counter, own, root};
+    int64_t far;
+    const int64_t piece = piece_of(b, plan, &far);
+    ls_status status = LS_OK;
+    for (int64_t at = 0; at < count && status == LS_OK; at += piece) {
+        float *here[LS_COUNTER_DEPTH];
+        for (int k = 0; k < plan->nodes[b->reducer->rank].count; k++)
+            here[k] = mine[k] + at;
+        status = exchange_piece(b, plan, begin + at, count - at < piece ? count - at : piece, here, &end, b->room + far);
+    }
+    return status;
 }
 
 ls_status ls_nccl_fast(ls_nccl_buckets *b, int64_t begin, int64_t count, const float *mine, float *sum, bool first)

@@ -28,8 +28,8 @@ typedef struct {
     ls_nccl_group *group; /* [groups] */
     int *group_of;        /* [ranks] */
     int groups;
-    float *room; /* what others send: [room_elements], of which those from far_room on come from other groups */
-    int64_t room_elements, far_room;
+    float *room; /* what others send: [room_elements] */
+    int64_t room_elements;
     float **at; /* [ranks][LS_COUNTER_DEPTH]: this group's sums for each owner that this rank adds them for */
     ls_nccl_item *item;
 } ls_nccl_buckets;

@@ -33,7 +33,7 @@ static const char *advice_on(ncclResult_t result)
     switch (result) {
     case ncclUnhandledCudaError: return "a call of CUDA failed inside NCCL: NCCL_DEBUG=WARN says which one; a driver older than NCCL's CUDA is the usual reason";
     case ncclSystemError: return "a call of the operating system failed: NCCL_DEBUG=INFO shows the network it chose, NCCL_SOCKET_IFNAME=eth0 (say) chooses another, and /dev/shm must have room";
-    case ncclInvalidUsage: return "two ranks on one device, or ranks whose calls differ: see that each rank of a node has a device of its own (CUDA_VISIBLE_DEVICES)";
+    case ncclInvalidUsage: return "two ranks on one device, or ranks whose calls differ: see that each rank of a node has a device of its own (CUDA_VISIBLE_DEVICES), or say batch.reduce: host";
     case ncclRemoteError: return "another rank ended, or the network did: look at the logs of the other ranks";
     default: return "NCCL_DEBUG=INFO in the environment makes NCCL say more";
     }
@@ -272,12 +272,12 @@ ls_status ls_nccl_wait(ls_nccl *nccl, const char *phase)
 
 static ls_status open_streams(ls_nccl *nccl)
 {
-    nccl->compute = ls_device_cuda_stream(nccl->device);
+    nccl->compute = nccl->device->stream;
     ls_status status = ls_nccl_cuda(nccl, cudaSetDevice(nccl->number), "cudaSetDevice");
     if (status == LS_OK)
-        status = ls_device_create_cuda_beside(&nccl->beside, nccl->device);
+        status = nccl->device->create_beside(nccl->device, &nccl->beside);
     if (status == LS_OK)
-        nccl->stream = ls_device_cuda_stream(nccl->beside);
+        nccl->stream = nccl->beside->stream;
     if (status == LS_OK)
         status = ls_nccl_cuda(nccl, cudaEventCreateWithFlags(&nccl->ready, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     if (status == LS_OK)
@@ -311,38 +311,9 @@ static bool reaches(const ls_exchange *exchange, const void *data)
            (attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged);
 }
 
-ls_status ls_nccl_open(ls_nccl **out, ls_world *world, ls_device *device, ls_nccl_mode mode)
+static void close_communicator(ls_exchange *exchange)
 {
-    *out = NULL;
-    ls_nccl *nccl = calloc(1, sizeof *nccl);
-    if (!nccl)
-        return ls_fail(LS_EMEM, "no memory for a communicator");
-    int version = 0;
-    pthread_mutex_init(&nccl->lock, NULL);
-    nccl->world = world;
-    nccl->device = device;
-    nccl->mode = mode;
-    nccl->number = ls_device_cuda_number(device);
-    if (ncclGetVersion(&version) != ncclSuccess)
-        version = 0;
-    snprintf(nccl->version, sizeof nccl->version, "%d.%d.%d", version / 10000, version / 100 % 100, version % 100);
-    snprintf(nccl->name, sizeof nccl->name, "NCCL %s, %s sums", nccl->version, mode == LS_NCCL_FAST ? "fast" : "exact");
-    nccl->exchange = (ls_exchange){.name = nccl->name, .block = &ls_nccl_block, .round = &ls_nccl_round, .reaches = reaches, .gather = ls_nccl_gather};
-    const ls_status status = join(nccl, open_streams(nccl));
-    if (status != LS_OK) {
-        ls_nccl_close(nccl);
-        return status;
-    }
-    nccl->watch = (ls_job){.phase = "looking after NCCL", .step = look, .alone = true, .lost = world_lost};
-    ls_comm_start(world, &nccl->watch);
-    *out = nccl;
-    return LS_OK;
-}
-
-void ls_nccl_close(ls_nccl *nccl)
-{
-    if (!nccl)
-        return;
+    ls_nccl *nccl = (ls_nccl *)exchange;
     char sentence[LS_SENTENCE_SIZE]; /* why the run ends stays the caller's */
     snprintf(sentence, sizeof sentence, "%s", ls_fail_sentence());
     if (atomic_load(&nccl->watch.running))
@@ -365,17 +336,30 @@ void ls_nccl_close(ls_nccl *nccl)
     ls_fail(LS_OK, "%s", sentence);
 }
 
-const ls_exchange *ls_nccl_exchange(const ls_nccl *nccl)
+ls_status ls_nccl_open(ls_exchange **out, ls_world *world, ls_device *device, ls_nccl_mode mode)
 {
-    return &nccl->exchange;
-}
-
-const char *ls_nccl_version(const ls_nccl *nccl)
-{
-    return nccl->version;
-}
-
-bool ls_nccl_present(void)
-{
-    return true;
+    *out = NULL;
+    ls_nccl *nccl = calloc(1, sizeof *nccl);
+    if (!nccl)
+        return ls_fail(LS_EMEM, "no memory for a communicator");
+    int version = 0;
+    pthread_mutex_init(&nccl->lock, NULL);
+    nccl->world = world;
+    nccl->device = device;
+    nccl->mode = mode;
+    nccl->number = device->number;
+    if (ncclGetVersion(&version) != ncclSuccess)
+        version = 0;
+    snprintf(nccl->version, sizeof nccl->version, "%d.%d.%d", version / 10000, version / 100 % 100, version % 100);
+    snprintf(nccl->name, sizeof nccl->name, "NCCL %s, %s sums", nccl->version, mode == LS_NCCL_FAST ? "fast" : "exact");
+    nccl->exchange = (ls_exchange){.name = nccl->name, .block = &ls_nccl_block, .round = &ls_nccl_round, .reaches = reaches, .gather = ls_nccl_gather, .close = close_communicator};
+    const ls_status status = join(nccl, open_streams(nccl));
+    if (status != LS_OK) {
+        close_communicator(&nccl->exchange);
+        return status;
+    }
+    nccl->watch = (ls_job){.phase = "looking after NCCL", .step = look, .alone = true, .lost = world_lost};
+    ls_comm_start(world, &nccl->watch);
+    *out = &nccl->exchange;
+    return LS_OK;
 }

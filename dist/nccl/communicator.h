@@ -15,6 +15,7 @@
 #include <nccl.h>
 #include <pthread.h>
 
+typedef struct ls_nccl ls_nccl;
 struct ls_nccl {
     ls_exchange exchange; /* points back here: keep it first */
     ls_world *world;

@@ -201,6 +201,13 @@ static ls_status open_device(ls_cuda *cuda, int number)
     return cuda->status == LS_OK ? LS_OK : ls_fail(cuda->status, "%s", cuda->sentence);
 }
 
+static ls_status create(ls_device **out, ls_team *team, int number, const ls_cuda *beside);
+
+static ls_status create_beside(ls_device *device, ls_device **beside)
+{
+    return create(beside, device->team, device->number, static_cast<const ls_cuda *>(device->self));
+}
+
 static ls_status create(ls_device **out, ls_team *team, int number, const ls_cuda *beside)
 {
     *out = NULL;
@@ -222,6 +229,9 @@ static ls_status create(ls_device **out, ls_team *team, int number, const ls_cud
     }
     ls_cuda_name_numerics(cuda);
     device->numerics = cuda->numerics;
+    device->number = cuda->number;
+    device->stream = cuda->stream;
+    device->create_beside = create_beside;
     *out = device;
     return LS_OK;
 }
@@ -229,20 +239,4 @@ static ls_status create(ls_device **out, ls_team *team, int number, const ls_cud
 extern "C" ls_status ls_device_create_cuda(ls_device **out, ls_team *team, int number)
 {
     return create(out, team, number, NULL);
-}
-
-extern "C" ls_status ls_device_create_cuda_beside(ls_device **out, ls_device *device)
-{
-    const ls_cuda *cuda = static_cast<const ls_cuda *>(device->self);
-    return create(out, device->team, cuda->number, cuda);
-}
-
-extern "C" int ls_device_cuda_number(const ls_device *device)
-{
-    return static_cast<const ls_cuda *>(device->self)->number;
-}
-
-extern "C" void *ls_device_cuda_stream(const ls_device *device)
-{
-    return static_cast<const ls_cuda *>(device->self)->stream;
 }

@@ -48,6 +48,16 @@ static void well(ls_status status)
         ls_world_abort(world, ls_status_exit_code(status), ls_fail_sentence());
 }
 
+/* What the reducer takes of the device's memory is in the estimate. */
+static ls_status (*real_allocate)(ls_device *of, size_t bytes, void **block);
+static size_t allocated;
+
+static ls_status count_allocate(ls_device *of, size_t bytes, void **block)
+{
+    allocated += bytes;
+    return real_allocate(of, bytes, block);
+}
+
 /* The linker sends the reducer's calls here. */
 cudaError_t __real_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t __wrap_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
@@ -56,7 +66,7 @@ cudaError_t __wrap_cudaEventQuery(cudaEvent_t event);
 
 cudaError_t __wrap_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
 {
-    const bool computes = stream == (cudaStream_t)ls_device_cuda_stream(device);
+    const bool computes = stream == (cudaStream_t)device->stream;
     return strcmp(word_drop, computes ? "compute" : "communication") == 0 ? cudaSuccess : __real_cudaStreamWaitEvent(stream, event, flags);
 }
 
@@ -219,17 +229,20 @@ int main(int count, char **words)
     world->nodes = machines ? (ranks + machines - 1) / machines : world->nodes;
     const bool fast = strcmp(words[1], "fast") == 0;
     const ls_schedule schedule = strcmp(words[2], "round") == 0 ? LS_SCHEDULE_ROUND : LS_SCHEDULE_BLOCK;
-    ls_nccl *nccl;
+    ls_exchange *exchange;
     ls_reducer *reducer;
     well(ls_device_create_cuda(&device, NULL, strcmp(word_fault, "shared") == 0 ? 0 : rank));
-    well(ls_nccl_open(&nccl, world, device, fast ? LS_NCCL_FAST : LS_NCCL_EXACT));
-    const ls_reduce_options options = {.elements = ELEMENTS, .max_grains = GRAINS, .schedule = schedule, .bucket = atoi(words[3]), .exchange = ls_nccl_exchange(nccl)};
+    well(ls_nccl_open(&exchange, world, device, fast ? LS_NCCL_FAST : LS_NCCL_EXACT));
+    const ls_reduce_options options = {.elements = ELEMENTS, .max_grains = GRAINS, .schedule = schedule, .bucket = atoi(words[3]), .exchange = exchange};
+    real_allocate = device->allocate;
+    device->allocate = count_allocate;
     need(ls_reducer_open(&reducer, world, device, &options) == LS_OK, "opening", 0);
+    need(allocated > 0 && allocated <= ls_reduce_memory(&options, ranks), "the estimate of its memory", (int64_t)allocated);
     run(reducer, schedule, fast, seeds);
     if (rank == 0)
         printf("%s\n", ls_reducer_describe(reducer));
     ls_reducer_close(reducer);
-    ls_nccl_close(nccl);
+    ls_exchange_close(exchange);
     device->free(device);
     ls_world_close(world);
     return 0;

@@ -1,5 +1,7 @@
 /* The reducer over NCCL, on the emulation of CUDA: the tree's bits on any number of ranks and in any order that streams
  * allow, what a missing wait does, and what a user reads when a rank fails. */
+#include "dist/nccl/nccl.h"
+#include "dist/loopback.h"
 #include "mpirun.h"
 
 #include <criterion/criterion.h>
@@ -18,6 +20,7 @@ Test(nccl, exact_gives_the_tree_on_any_number_of_ranks)
     check(3, "exact block 12288", "block schedule, NCCL 2.28.3, exact sums");
     check(3, "exact round 0 seeds=6", "round schedule, NCCL 2.28.3, exact sums");
     check(4, "exact block 8192", "block schedule, NCCL 2.28.3, exact sums");
+    check(5, "exact block 8192 seeds=1", "block schedule, NCCL 2.28.3, exact sums"); /* ten nodes: in pieces */
 }
 
 Test(nccl, sums_of_a_machine_leave_it_as_one)
@@ -75,4 +78,22 @@ Test(nccl, a_rank_that_is_late_or_stopped_is_named)
 Test(nccl, two_ranks_on_one_device_are_told_so)
 {
     check_fault("", "exact block 0 shared", 1, "CUDA device 0, NCCL 2.28.3: ncclCommInitRankConfig: invalid usage");
+}
+
+static ls_status no_device(ls_device *device, ls_device **beside)
+{
+    (void)device, (void)beside;
+    return ls_fail(LS_EIO, "NCCL 2: a device after all, but not for this test");
+}
+
+/* NVIDIA's, as far as it goes where no device is: the module loads, with all that it needs of the program. */
+Test(nccl, a_build_with_nccl_has_the_module)
+{
+    ls_world *world;
+    ls_exchange *exchange;
+    ls_device device = {.create_beside = no_device};
+    cr_assert_eq(ls_loopback_open(&world, 1, &(ls_world_options){.deadline = 10}), LS_OK);
+    cr_expect_neq(ls_nccl_open(&exchange, world, &device, LS_NCCL_EXACT), LS_OK);
+    cr_expect(strstr(ls_fail_sentence(), LS_TEST_NCCL), "%s", ls_fail_sentence());
+    ls_world_close(world);
 }

@@ -45,7 +45,7 @@ Test(cuda_runs, text_has_the_same_bits_on_any_rank_count_and_in_any_order)
     char want[64];
     ls_expect(train("CUDAHOST_CHECK=1", "sft.yaml run=one hash_log=true"), 0, "numerics cuda-emulated", "step 2/2", NULL);
     ls_hash_of("one", want);
-    ls_expect(train("CUDAHOST_SEED=1 mpirun --oversubscribe -n 2", "sft.yaml run=two batch.schedule=round"), 0, NULL);
+    ls_expect(train("CUDAHOST_SEED=1 mpirun --oversubscribe -n 2", "sft.yaml run=two batch.schedule=round"), 0, "round schedule, NCCL 2.28.3, exact sums", NULL);
     same_hash("two", want);
     ls_expect(train("CUDAHOST_SEED=2 mpirun --oversubscribe -n 3", "sft.yaml run=three guard.audit_every=1 guard.replicas_every=1"), 0, NULL);
     same_hash("three", want);
@@ -55,6 +55,28 @@ Test(cuda_runs, text_has_the_same_bits_on_any_rank_count_and_in_any_order)
     same_hash("again", want);
     ls_expect(ls_shell("lockstep train sft.yaml run=cpu"), 0, NULL);
     cr_expect_leq(fabs(ls_metric("cpu", "loss", 2) - ls_metric("one", "loss", 2)), 1e-4, "beside the CPU's %g", ls_metric("cpu", "loss", 2));
+}
+
+Test(cuda_runs, devices_add_exactly_or_fast_or_through_the_host)
+{
+    char want[64], got[64];
+    ls_expect(train("CUDAHOST_SEED=1 mpirun --oversubscribe -n 3", "sft.yaml run=three"), 0, "block schedule, NCCL 2.28.3, exact sums", NULL);
+    ls_hash_of("three", want);
+    ls_expect(train("mpirun --oversubscribe -n 2", "sft.yaml run=host batch.reduce=host"), 0, "block schedule, shared sums", NULL);
+    same_hash("host", want);
+    ls_expect(train("mpirun --oversubscribe -n 3", "sft.yaml run=fast batch.reduce=fast"), 0, "NCCL 2.28.3, fast sums", NULL);
+    ls_hash_of("fast", got);
+    cr_expect_str_neq(got, want, "three ranks' sums around a ring are not the tree's");
+    cr_expect_leq(fabs(ls_metric("fast", "loss", 2) - ls_metric("three", "loss", 2)), 1e-5, "fast");
+    ls_expect(train("CUDAHOST_DEVICES=1 mpirun --oversubscribe -n 2", "sft.yaml run=shared"), 1, "duplicate GPU", "batch.reduce: host", NULL);
+    ls_expect(ls_shell("lockstep train sft.yaml batch.reduce=fast"), 2, "batch.reduce: fast is for device: cuda", NULL);
+}
+
+/* Kills a rank of three, and goes on with another number. */
+Test(cuda_runs, prove_shows_it_of_devices_too)
+{
+    ls_expect(ls_shell("$LS_BUILD/tests/lockstep_cudahost prove sft.yaml device=cuda --steps 2 --ranks 1,3 --threads 1 --schedules round"), 0,
+              "killed after step 1", "All 3 trials agree, bit for bit", NULL);
 }
 
 Test(cuda_runs, averages_and_bf16_weights_too)
