@@ -184,13 +184,11 @@ struct ls_device {
     const char *numerics; /* on what equal bits are promised (tensor/numerics.h), of this device */
     void *self;           /* the device's own */
     ls_team *team;        /* host threads; owned by whoever made the device */
+    int number;           /* of a CUDA device on this machine; else 0 */
+    void *stream;         /* of a CUDA device, a cudaStream_t: for those who order work of their own against its (dist/nccl/) */
     void (*free)(ls_device *device);
-
-    /* Of a CUDA device, for those who order work of their own against its (dist/nccl/): its number on this machine, its stream (a
-     * cudaStream_t), and another table over the same device and memory, whose work goes on a stream of its own, with
-     * priority; that one is freed first. */
-    int number;
-    void *stream;
+    /* Another table over the same CUDA device and memory, whose work goes on a stream of its own, with priority; it is freed
+     * first. NULL: none. */
     ls_status (*create_beside)(ls_device *device, ls_device **beside);
 
     /* memory of the device, for flat buffers and arenas */
