@@ -24,8 +24,8 @@ enum { ALIGN = 64, RED_ZONE = 64 };
  * Below it the last page's rest would be most of the memory. */
 enum { HUGE_FROM = 64 << 20 };
 
-/* Blocks grow with what there is: 1 TiB is 16 MiB and 60 of a quarter more. */
-enum { BLOCKS = 96, LEAST_BLOCK = 16 << 20 };
+/* Blocks grow with what there is: 1 TiB is four of the least and 53 of a quarter more. */
+enum { BLOCKS = 96, LEAST_BLOCK = 2 << 20 };
 
 /* Of reserved pages the one block is all of them. Places (marks, `used`) count through the blocks as if they stood in one
  * row. */

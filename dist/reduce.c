@@ -205,9 +205,7 @@ ls_status ls_reducer_add(ls_reducer *r, int64_t begin, int64_t count, float *gra
                            (long long)(chunk * LS_CHUNK));
         r->covered[chunk] = 1;
     }
-    /* `round` copies gradients on the host at once; `block` leaves them to the device until the step's end. */
-    const ls_status status = r->schedule == &ls_schedule_round ? ls_device_wait(r->device) : LS_OK;
-    return status == LS_OK && count > 0 ? r->schedule->add(r, begin, count, gradient) : status;
+    return count > 0 ? r->schedule->add(r, begin, count, gradient) : LS_OK;
 }
 
 float *ls_reducer_place(const ls_reducer *r, int64_t begin, int64_t count)

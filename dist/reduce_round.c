@@ -170,7 +170,7 @@ static ls_status add(ls_reducer *r, int64_t begin, int64_t count, float *gradien
         if (status != LS_OK)
             return status;
         float *place = o->place[bucket] + (from - bucket * r->bucket);
-        memcpy(place, gradient + (from - begin), (size_t)(to - from) * sizeof(float));
+        r->device->move(r->device, (size_t)(to - from) * sizeof(float), gradient + (from - begin), place);
         memset(place + (to - from), 0, (size_t)padding * sizeof(float));
         complete(o, bucket, (to - from + padding) / LS_CHUNK);
     }

@@ -42,7 +42,7 @@ static float *zeros(ls_device *device, size_t bytes)
 {
     void *own;
     if (device->synchronize)
-        return device->allocate(device, bytes, &own) == LS_OK ? own : NULL;
+        return device->allocate(device, bytes, &own) == LS_OK ? own : NULL; /* which are zeros */
     void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return block == MAP_FAILED ? NULL : block;
 }

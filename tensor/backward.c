@@ -45,7 +45,7 @@ static void give_block(ls_tape *tape, ls_tensor *x, void *block, size_t bytes)
 static void give_grad(ls_tape *tape, ls_tensor *x)
 {
     if (x->grad)
-        give_block(tape, x, x->grad, ls_gradient_bytes(x));
+        give_block(tape, x, ls_has_sparse_rows(x) ? ((ls_row_gradient *)x->grad)->vector : x->grad, ls_gradient_bytes(x));
     x->grad = NULL;
 }
 

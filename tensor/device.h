@@ -194,10 +194,13 @@ struct ls_device {
     /* memory of the device, for flat buffers and arenas */
     ls_status (*allocate)(ls_device *device, size_t bytes, void **block);
     void (*release)(ls_device *device, void *block, size_t bytes);
+    /* The same, but rubbish at first and for the device alone: the host may not touch it, `move` brings it there. For
+     * what lives on a tape. Given back by `release`. */
+    ls_status (*reserve)(ls_device *device, size_t bytes, void **block);
     /* Waits until all that was called has been done, and tells the first error of it; the host may then read results. NULL:
      * every call is done when it returns. */
     ls_status (*synchronize)(ls_device *device);
-    /* y = x, `bytes` of them; they may overlap */
+    /* y = x, `bytes` of them; they may overlap. Where y is the host's it is there when this returns. */
     void (*move)(ls_device *device, size_t bytes, const void *x, void *y);
     /* f32 products by way of tf32 (10 bits of fraction) from now on, or in full again: before the first product, for it is part of
      * `numerics`. NULL: the device has no tf32. LS_ENOTFOUND: this build has none. */

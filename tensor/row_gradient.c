@@ -1,19 +1,10 @@
-/* Gradients of parameters with sparse rows: a list of the rows that were looked up, in one block of the tape's
- * gradients:
- *
- *     | ls_row_gradient | row [count] | vector [count, width] |      each part at a border of 64 bytes
- *
- * The host lists rows and copies old sums, so it waits for a device that may still be at work in the block. Time and memory follow the number of places, never the number of rows that the table has. The sums have the bits of a
+/* Gradients of parameters with sparse rows: a list of the rows that were looked up, which the host makes among the tape's
+ * records, and their vectors [count, width], a block of its gradients. Time and memory follow the number of places, never the number of rows that the table has. The sums have the bits of a
  * dense gradient's, row for row: zeros at first, then the places in ascending order, use by use as backward meets them.
  */
 #include "tensor/tape.h"
 
 #include <string.h>
-
-static size_t at_border(size_t bytes)
-{
-    return (bytes + 63) / 64 * 64;
-}
 
 bool ls_has_sparse_rows(const ls_tensor *x)
 {
@@ -22,8 +13,7 @@ bool ls_has_sparse_rows(const ls_tensor *x)
 
 size_t ls_row_gradient_bytes(const ls_row_gradient *rows, ls_type type)
 {
-    return at_border(sizeof *rows) + at_border((size_t)rows->count * sizeof *rows->row) +
-           (size_t)(rows->count * rows->width) * ls_type_size(type);
+    return (size_t)(rows->count * rows->width) * ls_type_size(type);
 }
 
 /* Scratch of one call, the host's. */
@@ -95,27 +85,23 @@ static void list_rows(listing *l)
     }
 }
 
-/* The block of the sums so far: old ones where they now belong, zeros elsewhere. NULL: no memory, raised. */
+/* The sums so far: old ones where they now belong, zeros elsewhere. NULL: no memory, raised. */
 static ls_row_gradient *begin_sums(const listing *l, ls_tape *tape, ls_type type)
 {
-    const ls_row_gradient head = {.count = l->count, .width = l->old->width};
-    char *block = ls_tape_take_gradient(tape, ls_row_gradient_bytes(&head, type));
-    if (!block)
+    ls_device *device = tape->device;
+    ls_row_gradient *sums = ls_tape_take(tape, tape->records, sizeof *sums);
+    int32_t *row = ls_tape_take(tape, tape->records, (size_t)l->count * sizeof *row);
+    if (!sums || !row)
         return NULL;
-    char *vector = block + at_border(sizeof head) + at_border((size_t)l->count * sizeof *l->row);
-    tape->device->fill(tape->device, type, head.count * head.width, 0, vector);
-    if (ls_tape_wait(tape) != LS_OK)
-        return NULL;
-    ls_row_gradient *sums = (ls_row_gradient *)(void *)block;
-    int32_t *row = (int32_t *)(void *)(block + at_border(sizeof head));
     memcpy(row, l->row, (size_t)l->count * sizeof *row);
-    *sums = head;
-    sums->row = row;
-    sums->vector = vector;
-    const size_t bytes = (size_t)head.width * ls_type_size(type);
+    *sums = (ls_row_gradient){.count = l->count, .width = l->old->width, .row = row};
+    sums->vector = ls_tape_take_gradient(tape, ls_row_gradient_bytes(sums, type));
+    if (!sums->vector)
+        return NULL;
+    device->fill(device, type, sums->count * sums->width, 0, sums->vector);
+    const size_t bytes = (size_t)sums->width * ls_type_size(type);
     for (int64_t j = 0; j < l->old->count; j++)
-        memcpy((char *)sums->vector + (size_t)l->old_slot[j] * bytes, (char *)l->old->vector + (size_t)j * bytes,
-               bytes);
+        device->move(device, bytes, (char *)l->old->vector + (size_t)j * bytes, (char *)sums->vector + (size_t)l->old_slot[j] * bytes);
     return sums;
 }
 
@@ -140,7 +126,7 @@ void ls_gradient_rows(ls_node *node, int input, int64_t n, const int32_t *index,
         device->scatter_add_rows(device, type, x->grad_type, n, none.width, l.count, l.slot, dy, sums->vector,
                                  tape->activations);
         if (x->grad)
-            ls_pool_give(&tape->pool, x->grad, ls_gradient_bytes(x));
+            ls_pool_give(&tape->pool, ((ls_row_gradient *)x->grad)->vector, ls_gradient_bytes(x));
         x->grad = sums;
     }
     ls_tape_release(tape, mark);

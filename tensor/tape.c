@@ -30,7 +30,7 @@ static void forget(ls_tape *tape)
 
 static ls_status take_blocks(void *device, size_t bytes, void **block)
 {
-    return ((ls_device *)device)->allocate(device, bytes, block);
+    return ((ls_device *)device)->reserve(device, bytes, block);
 }
 
 static void give_blocks(void *device, void *block, size_t bytes)
@@ -150,6 +150,30 @@ ls_status ls_tape_wait(ls_tape *tape)
     if (status != LS_OK)
         keep_first(tape, status);
     return ls_tape_status(tape);
+}
+
+const void *ls_tape_read_bytes(ls_tape *tape, const void *data, size_t bytes)
+{
+    ls_device *device = tape->device;
+    if (ls_tape_status(tape) != LS_OK || !device->synchronize)
+        return tape->status == LS_OK ? data : NULL;
+    void *copy = ls_tape_take(tape, tape->host, bytes);
+    if (copy)
+        device->move(device, bytes, data, copy);
+    return copy && ls_tape_wait(tape) == LS_OK ? copy : NULL;
+}
+
+const void *ls_tape_read(ls_tape *tape, const ls_tensor *x)
+{
+    return ls_tape_read_bytes(tape, x->data, (size_t)x->count * ls_type_size(x->type));
+}
+
+double ls_tape_number(ls_tape *tape, const ls_tensor *x)
+{
+    const void *data = ls_tape_read_bytes(tape, x->data, ls_type_size(x->type));
+    if (!data)
+        return 0;
+    return x->type == LS_F64 ? *(const double *)data : (double)*(const float *)data;
 }
 
 ls_tape_mark ls_tape_marked(const ls_tape *tape)

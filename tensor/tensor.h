@@ -90,8 +90,15 @@ void ls_tape_places(ls_tape *tape, ls_gradient_place place, void *context);
 void ls_tape_fold(ls_tape *tape, int64_t grain, int64_t grains);
 ls_status ls_tape_status(const ls_tape *tape); /* LS_OK or the first error, its sentence set again for this thread */
 ls_status ls_tape_raise(ls_tape *tape, ls_status code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Waits until the device has computed all of it, and then as above: results may be read by the host now. */
+/* Waits until the device has computed all of it, and then as above. Results are read by ls_tape_read. */
 ls_status ls_tape_wait(ls_tape *tape);
+/* What stands in a tensor of the tape, for the host; waits. On the CPU the tensor's own memory, else a copy in the arena. NULL: an
+ * error, which is on the tape. */
+const void *ls_tape_read(ls_tape *tape, const ls_tensor *x);
+/* The first number of one that is f32 or f64; 0 after an error. */
+double ls_tape_number(ls_tape *tape, const ls_tensor *x);
+/* The same of any memory of the device: a gradient given to `ready`, what an operator saved. */
+const void *ls_tape_read_bytes(ls_tape *tape, const void *data, size_t bytes);
 ls_arena *ls_tape_arena(ls_tape *tape); /* the host's memory, for arrays that it makes */
 ls_device *ls_tape_device(ls_tape *tape);
 /* The next random operator's stream: {seed, slot, step, purpose, operator number of this forward pass}. */

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "tensor/ops.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,15 +79,17 @@ void ls_audit_grain(ls_run *run, int64_t number)
 void ls_audit_hash(ls_run *run, const ls_parameter *parameter, const void *gradient)
 {
     const uint64_t seed = LS_HASH_SEED + 2 * (uint64_t)parameter->number;
-    if (!run->audit.hashing || ls_tape_wait(run->tape) != LS_OK) /* the tape keeps the error */
+    if (!run->audit.hashing)
         return;
-    if (!parameter->sparse_rows) {
-        run->audit.mine += ls_hash_numbers(LS_F32, gradient, parameter->count, seed);
-        return;
-    }
-    const ls_row_gradient *rows = gradient;
-    run->audit.mine += ls_hash_bytes(rows->row, (size_t)rows->count * sizeof *rows->row, seed);
-    run->audit.mine += ls_hash_numbers(LS_F32, rows->vector, rows->count * rows->width, seed + 1);
+    const ls_tape_mark mark = ls_tape_marked(run->tape);
+    const ls_row_gradient *rows = parameter->sparse_rows ? gradient : NULL;
+    const int64_t count = rows ? rows->count * rows->width : parameter->count;
+    const float *numbers = ls_tape_read_bytes(run->tape, rows ? rows->vector : gradient, (size_t)count * sizeof *numbers);
+    if (numbers && rows)
+        run->audit.mine += ls_hash_bytes(rows->row, (size_t)rows->count * sizeof *rows->row, seed);
+    if (numbers) /* else the tape keeps the error */
+        run->audit.mine += ls_hash_numbers(LS_F32, numbers, count, rows ? seed + 1 : seed);
+    ls_tape_release(run->tape, mark);
 }
 
 void ls_audit_loss(ls_run *run, double loss)
@@ -135,7 +138,7 @@ static ls_status compute(ls_run *run, int64_t rows, int64_t grains, double denom
     ls_backward(run->tape, sum, 1.0 / denominator, hash_gradient, run);
     status = ls_tape_wait(run->tape);
     if (status == LS_OK)
-        ls_audit_loss(run, (double)*(const float *)sum->data);
+        ls_audit_loss(run, ls_tape_number(run->tape, sum));
     audit->hashing = false;
     *hash = audit->mine;
     return status;

@@ -43,7 +43,7 @@ static ls_status evaluate_grain(ls_run *run, ls_grain_memory *memory, int64_t nu
                                           : task->grain_loss(run->task, run->tape, &grain);
     ls_no_grad_end(run->tape);
     status = ls_tape_wait(run->tape);
-    numbers[LOSS] = status == LS_OK ? (double)*(const float *)sum->data : 0;
+    numbers[LOSS] = ls_tape_number(run->tape, sum);
     numbers[COUNTED] = (double)grain.counted;
     return status;
 }

@@ -1,6 +1,8 @@
 /* See table.h. */
 #include "train/table.h"
 
+#include "tensor/ops.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,10 +141,15 @@ ls_status ls_tables_begin(ls_run *run, int64_t grains)
 
 ls_status ls_tables_add(ls_run *run, const ls_parameter *parameter, const ls_row_gradient *gradient)
 {
-    const ls_status status = ls_device_wait(run->device); /* rows are copied on the host */
-    if (status != LS_OK)
-        return status;
-    return ls_row_reducer_add(run->tables[parameter - run->tables[0].flat.parameters].reducer, gradient);
+    ls_row_reducer *reducer = run->tables[parameter - run->tables[0].flat.parameters].reducer;
+    if (!run->device->synchronize)
+        return ls_row_reducer_add(reducer, gradient);
+    const ls_tape_mark mark = ls_tape_marked(run->tape);
+    ls_row_gradient here = *gradient; /* the sums of rows are the host's */
+    here.vector = (void *)(uintptr_t)ls_tape_read_bytes(run->tape, gradient->vector, (size_t)(here.count * here.width) * sizeof(float));
+    const ls_status status = here.vector ? ls_row_reducer_add(reducer, &here) : ls_tape_status(run->tape);
+    ls_tape_release(run->tape, mark);
+    return status;
 }
 
 ls_status ls_tables_grain_end(ls_run *run)

@@ -235,7 +235,7 @@ static ls_status forward(ls_engine *e)
         if (e->drawing_count < e->piece_rows)
             hidden = ls_gather(e->tape, hidden, e->drawing_count, e->at);
         ls_tensor *logits = ls_linear(e->tape, hidden, ls_transformer_head(e->model, e->tape), NULL, LS_ACT_NONE);
-        e->logits = ls_cast(e->tape, logits, LS_F32)->data;
+        e->logits = ls_tape_read(e->tape, ls_cast(e->tape, logits, LS_F32));
     }
     ls_no_grad_end(e->tape);
     e->work.steps++;

@@ -220,7 +220,7 @@ static ls_status forward(ls_lud_decoder *d, int64_t pieces)
     ls_tensor *hidden = ls_transformer_extend(d->model, d->tape, d->cache, pieces, d->pieces);
     hidden = ls_gather(d->tape, hidden, d->predictions, d->at);
     ls_tensor *logits = ls_linear(d->tape, hidden, ls_transformer_head(d->model, d->tape), NULL, LS_ACT_NONE);
-    d->logits = ls_cast(d->tape, logits, LS_F32)->data;
+    d->logits = ls_tape_read(d->tape, ls_cast(d->tape, logits, LS_F32));
     ls_no_grad_end(d->tape);
     d->work.forwards++;
     if (ls_tape_wait(d->tape) == LS_OK)

@@ -103,7 +103,7 @@ static void cpu_move(ls_device *device, size_t bytes, const void *x, void *y)
 }
 
 static const ls_device table = {
-    .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release, .move = cpu_move,
+    .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release, .reserve = cpu_allocate, .move = cpu_move,
 
     .unary = ls_cpu_unary, .unary_backward = ls_cpu_unary_backward,
     .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,

@@ -61,19 +61,18 @@ bool ls_cuda_shared(ls_cuda *cuda, const void *kernel, size_t bytes, const char 
 
 /* ---- memory ---- */
 
-/* Managed memory: zeros that take no room until they are written, and that the host can read once the device is done. */
-static ls_status allocate(ls_device *device, size_t bytes, void **block)
+/* From cudaMallocManaged, zeros, or cudaMalloc. */
+static ls_status take(ls_cuda *cuda, size_t bytes, bool managed, void **block)
 {
-    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
     const size_t size = bytes ? bytes : 1;
     void *memory = NULL;
     *block = NULL;
     if (cuda->owned == LS_CUDA_RANGES)
         return ls_fail(LS_EMEM, "cuda: more than %d blocks of memory", LS_CUDA_RANGES);
-    cudaError_t error = cudaMallocManaged(&memory, size, cudaMemAttachGlobal);
-    if (error == cudaSuccess)
+    cudaError_t error = managed ? cudaMallocManaged(&memory, size, cudaMemAttachGlobal) : cudaMalloc(&memory, size);
+    if (error == cudaSuccess && managed)
         error = cudaMemsetAsync(memory, 0, size, cuda->stream);
-    if (error == cudaSuccess)
+    if (error == cudaSuccess && managed)
         error = cudaStreamSynchronize(cuda->stream); /* the host may write there at once */
     if (error != cudaSuccess) {
         size_t left = 0, all = 0;
@@ -86,6 +85,16 @@ static ls_status allocate(ls_device *device, size_t bytes, void **block)
     cuda->own[cuda->owned++].end = static_cast<char *>(memory) + size;
     *block = memory;
     return LS_OK;
+}
+
+static ls_status allocate(ls_device *device, size_t bytes, void **block)
+{
+    return take(static_cast<ls_cuda *>(device->self), bytes, true, block);
+}
+
+static ls_status reserve(ls_device *device, size_t bytes, void **block)
+{
+    return take(static_cast<ls_cuda *>(device->self), bytes, false, block);
 }
 
 static void release(ls_device *device, void *block, size_t bytes)
@@ -140,7 +149,7 @@ static void device_free(ls_device *device)
 
 static void fill_table(ls_device *t)
 {
-    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->synchronize = ls_cuda_synchronize, t->move = move;
+    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->reserve = reserve, t->synchronize = ls_cuda_synchronize, t->move = move;
     t->use_tf32 = ls_cuda_use_tf32, t->choices = ls_cuda_choices;
     t->unary = ls_cuda_unary, t->unary_backward = ls_cuda_unary_backward;
     t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;

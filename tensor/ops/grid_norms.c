@@ -53,10 +53,9 @@ static ls_status run_norm(ls_node *node, ls_device *device, bool given, double *
                               gain ? gain->data : NULL, bias ? bias->data : NULL, node->out[0]->data, stats, ls_tape_arena(node->tape));
 }
 
-/* Of a running statistic, on the host. */
-static double number_of(const ls_tensor *x, int64_t i)
+static double number_of(ls_type type, const void *data, int64_t i)
 {
-    return x->type == LS_F64 ? ((const double *)x->data)[i] : (double)((const float *)x->data)[i];
+    return type == LS_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
 }
 
 static ls_status norm_forward(ls_node *node, ls_device *device)
@@ -68,12 +67,12 @@ static ls_status norm_forward(ls_node *node, ls_device *device)
     if (!stats)
         return LS_EMEM;
     node->saved[SAVED_STATS] = stats;
-    const ls_status status = running ? ls_tape_wait(node->tape) : LS_OK; /* the statistics may have just been gathered */
-    if (status != LS_OK)
-        return status;
+    const void *mean = running ? ls_tape_read(node->tape, node->in[3]) : NULL, *variance = running ? ls_tape_read(node->tape, node->in[4]) : NULL;
+    if (running && (!mean || !variance))
+        return ls_tape_status(node->tape);
     for (int64_t c = 0; running && c < at->groups; c++) {
-        stats[2 * c] = number_of(node->in[3], c);
-        stats[2 * c + 1] = number_of(node->in[4], c);
+        stats[2 * c] = number_of(node->in[3]->type, mean, c);
+        stats[2 * c + 1] = number_of(node->in[4]->type, variance, c);
     }
     return run_norm(node, device, running, stats);
 }
@@ -82,7 +81,7 @@ static ls_status norm_forward(ls_node *node, ls_device *device)
 static ls_status add_statistics(ls_node *node, ls_device *device)
 {
     const norm_attributes *at = node->attributes;
-    const double *stats = node->saved[SAVED_STATS], n = (double)at->rows;
+    const double n = (double)at->rows, *stats = NULL;
     ls_status status = LS_OK;
     for (int which = 0; which < 2 && status == LS_OK; which++) {
         ls_tensor *running = node->in[3 + which];
@@ -91,7 +90,9 @@ static ls_status add_statistics(ls_node *node, ls_device *device)
         void *terms = to ? ls_node_take_host(node, (size_t)at->groups * ls_type_size(type)) : NULL;
         if (!to)
             continue;
-        status = terms ? ls_tape_wait(node->tape) : LS_EMEM;
+        if (!stats)
+            stats = ls_tape_read_bytes(node->tape, node->saved[SAVED_STATS], (size_t)at->groups * 2 * sizeof *stats);
+        status = !terms ? LS_EMEM : stats ? LS_OK : ls_tape_status(node->tape);
         for (int64_t c = 0; status == LS_OK && c < at->groups; c++) {
             const double own = at->fold * (which ? stats[2 * c + 1] * (n > 1 ? n / (n - 1) : 1) : stats[2 * c]);
             if (type == LS_F64)

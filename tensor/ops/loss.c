@@ -215,13 +215,13 @@ static ls_status groups_backward(ls_node *node, ls_device *device)
     float *weights = ls_arena_array(ls_tape_arena(node->tape), float, rows);
     if (!weights)
         return LS_EMEM;
-    const ls_status computed = ls_tape_wait(node->tape); /* the gradient is read here */
-    if (computed != LS_OK)
-        return computed;
+    const void *grad = ls_tape_read_bytes(node->tape, y->grad, (size_t)at->groups * ls_type_size(y->type));
+    if (!grad)
+        return ls_tape_status(node->tape);
     for (int64_t r = 0; r < rows; r++)
         weights[r] = at->labels[r] < 0   ? 0
-                     : y->type == LS_F64 ? (float)((double *)y->grad)[at->group[r]]
-                                         : ((float *)y->grad)[at->group[r]];
+                     : y->type == LS_F64 ? (float)((const double *)grad)[at->group[r]]
+                                         : ((const float *)grad)[at->group[r]];
     const ls_status status = compute_late(node, device, at->labels, weights);
     return status == LS_OK ? give(node, device, 1) : status;
 }

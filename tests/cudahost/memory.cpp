@@ -212,11 +212,11 @@ static void set_valid(const char *address, size_t bytes, bool valid)
             valid ? (uint16_t)(bytes - done < memory_grain ? bytes - done : memory_grain) : (uint16_t)0;
 }
 
-/* First fit among freed blocks, once the range is used up. */
-static char *reuse(size_t span, bool managed)
+/* First fit among freed blocks of at most `most`. */
+static char *reuse(size_t span, size_t most, bool managed)
 {
     for (auto it = blocks.begin(); it != blocks.end(); ++it)
-        if (it->second.freed && it->second.managed == managed && it->second.span >= span)
+        if (it->second.freed && it->second.managed == managed && it->second.span >= span && it->second.span <= most)
             return it->first;
     return nullptr;
 }
@@ -236,7 +236,8 @@ static char *fresh_addresses(size_t span, bool managed)
 
 cudaError_t memory_allocate(void **pointer, size_t bytes, bool managed)
 {
-    static const size_t large = 16 << 20;
+    /* Fresh addresses show who uses a block after its end; but opening and closing them all takes time, at each launch. */
+    static const size_t large = 16 << 20, plenty = 64 << 20;
     memory_init();
     if (pointer == nullptr)
         return cudaErrorInvalidValue;
@@ -246,13 +247,15 @@ cudaError_t memory_allocate(void **pointer, size_t bytes, bool managed)
     if (bytes > capacity || used > capacity - bytes)
         return cudaErrorMemoryAllocation;
     size_t span = round_up(bytes) + memory_grain;
-    char *address = fresh_addresses(span, managed);
-    if (address == nullptr) {
-        address = reuse(span, managed);
-        if (address == nullptr)
-            return cudaErrorMemoryAllocation;
+    char *address = !managed && top > plenty ? reuse(span, 2 * span, managed) : nullptr;
+    if (address == nullptr)
+        address = fresh_addresses(span, managed);
+    if (address == nullptr)
+        address = reuse(span, SIZE_MAX, managed);
+    if (address == nullptr)
+        return cudaErrorMemoryAllocation;
+    if (blocks.count(address))
         span = blocks[address].span;
-    }
     used += bytes;
     blocks[address] = block{bytes, span, false, managed, bytes >= large, ++serial};
     set_valid(address, bytes, true);

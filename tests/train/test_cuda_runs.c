@@ -79,7 +79,7 @@ Test(cuda_runs, prove_shows_it_of_devices_too)
               "killed after step 1", "All 3 trials agree, bit for bit", NULL);
 }
 
-Test(cuda_runs, averages_and_bf16_weights_too)
+Test(cuda_runs, averages_bf16_weights_and_sparse_rows_too)
 {
     char want[64];
     const char *more = "precision=bf16 ema.decay=0.9 optimizer.groups='[{match: embedding/*, frozen: true}]'";
@@ -90,6 +90,10 @@ Test(cuda_runs, averages_and_bf16_weights_too)
     ls_hash_of("one", want);
     ls_expect(train("CUDAHOST_SEED=4 mpirun --oversubscribe -n 3", three), 0, NULL);
     same_hash("three", want);
+    ls_expect(train("", "sft.yaml run=rows model.tied=false model.sparse_embedding=true ema.decay=0.9 guard.audit_every=1"), 0, NULL);
+    ls_hash_of("rows", want);
+    ls_expect(train("CUDAHOST_SEED=8 mpirun --oversubscribe -n 2", "sft.yaml run=rows2 model.tied=false model.sparse_embedding=true ema.decay=0.9"), 0, NULL);
+    same_hash("rows2", want);
 }
 
 Test(cuda_runs, a_killed_run_goes_on_and_checkpoints_cross_devices)
@@ -145,15 +149,16 @@ Test(cuda_runs, rollouts_are_drawn_on_the_device)
     same_hash("two", want);
 }
 
-/* A planted fault: the host reads the gradient of the loss, and the loss, before the device has made them. */
+/* A planted fault: the host gathers and saves weights before the device has made them. */
 Test(cuda_runs, a_wait_that_is_missing_shows)
 {
     char want[64], got[64];
-    ls_expect(train("", "sft.yaml run=whole max_steps=1 data.eval="), 0, NULL);
+    const char *run = "mpirun --oversubscribe -n 2 $LS_BUILD/tests/train_forgetful_lockstep train sft.yaml data.eval= device=cuda";
+    ls_expect(train("", "sft.yaml run=whole data.eval="), 0, NULL);
     ls_hash_of("whole", want);
-    ls_expect(ls_shell("$LS_BUILD/tests/train_forgetful_lockstep train sft.yaml run=same max_steps=1 data.eval= device=cuda"), 0, NULL);
+    ls_expect(ls_shell("%s run=same", run), 0, NULL);
     same_hash("same", want);
-    ls_expect(ls_shell("LS_TEST_FORGET=1 $LS_BUILD/tests/train_forgetful_lockstep train sft.yaml run=wrong max_steps=1 data.eval= device=cuda"), 0, NULL);
+    ls_expect(ls_shell("LS_TEST_FORGET=1 %s run=wrong", run), 0, NULL);
     ls_hash_of("wrong", got);
     cr_expect_str_neq(got, want);
 }

@@ -87,8 +87,9 @@ static ls_tensor *classify_evaluate(void *self, ls_tape *tape, const ls_grain *g
     if (grain->mixed_labels)
         ls_tape_raise(tape, LS_EARG, "held-out images were mixed: augmentation is for data.train alone");
     ls_tensor *logits = task->net->logits(task->model, tape, grain->rows, grain->pixels);
-    if (ls_tape_wait(tape) == LS_OK)
-        ls_confusion_count(task->classes, grain->rows, logits->data, grain->labels, sums);
+    const void *read = ls_tape_read(tape, logits);
+    if (read)
+        ls_confusion_count(task->classes, grain->rows, read, grain->labels, sums);
     return ls_classifier_loss(tape, logits, &(ls_classifier_targets){.labels = grain->labels});
 }
 

@@ -142,9 +142,10 @@ static ls_tensor *loss_and_sums(dpo *task, ls_tape *tape, const ls_grain *grain,
     ls_tensor *reference = costs_of(task->reference, tape, grain, &texts);
     ls_no_grad_end(tape);
     ls_tensor *cost = costs_of(task->policy, tape, grain, &texts);
-    if (ls_tape_wait(tape) != LS_OK)
+    const float *costs = ls_tape_read(tape, cost), *references = ls_tape_read(tape, reference);
+    if (!costs || !references)
         return cost;
-    count(task, texts.count, cost->data, reference->data, tokens, sums);
+    count(task, texts.count, costs, references, tokens, sums);
     ls_tensor *ratio = ls_sub(tape, reference, cost); /* lp - lp_ref, [2p] */
     if (task->options.average) {
         float *share = ls_arena_array(ls_tape_arena(tape), float, texts.count);

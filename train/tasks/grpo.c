@@ -181,11 +181,12 @@ static ls_tensor *grpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
     const grpo_options *o = &task->options;
     memset(task->sums, 0, sizeof task->sums);
     ls_tensor *cost = ls_policy_costs(&task->rollout, task->networks.policy, tape, &task->rollout.batch, NULL, false);
-    if (ls_tape_wait(tape) == LS_OK) {
+    const float *costs = ls_tape_read(tape, cost);
+    if (costs) {
         ls_policy_count_rows(&task->step, task->sums);
         for (int64_t i = 0; i < grain->rows; i++)
             task->sums[FLAT] += (double)task->flat[task->step.row[i]];
-        ls_policy_count_tokens(&task->step, cost->data, o->clip_low, o->clip_high, task->networks.reference,
+        ls_policy_count_tokens(&task->step, costs, o->clip_low, o->clip_high, task->networks.reference,
                                task->sums);
     }
     const ls_policy_terms terms = {.old = task->step.old,

@@ -260,10 +260,8 @@ static void count_right(lud *task, ls_tape *tape, const ls_lud_rows *laid, ls_te
         return;
     ls_tensor *logits =
         ls_linear(tape, ls_gather(tape, hidden, slots, at), ls_transformer_head(task->model, tape), NULL, LS_ACT_NONE);
-    const float *logit = ls_cast(tape, logits, LS_F32)->data;
-    if (ls_tape_wait(tape) != LS_OK)
-        return;
-    for (int64_t s = 0; s < slots; s++, logit += V) {
+    const float *logit = ls_tape_read(tape, ls_cast(tape, logits, LS_F32));
+    for (int64_t s = 0; s < slots && logit; s++, logit += V) {
         int64_t best = 0;
         for (int64_t v = 1; v < V; v++)
             best = logit[v] > logit[best] ? v : best;

@@ -274,9 +274,10 @@ static ls_tensor *ppo_loss(void *self, ls_tape *tape, const ls_grain *grain)
     memset(task->sums, 0, sizeof task->sums);
     ls_tensor *cost =
         ls_policy_costs(&task->rollout, task->networks.policy, tape, &task->rollout.batch, &value, o->value_stop);
-    if (ls_tape_wait(tape) == LS_OK) {
+    const float *costs = ls_tape_read(tape, cost);
+    if (costs) {
         ls_policy_count_rows(&task->step, task->sums);
-        ls_policy_count_tokens(&task->step, cost->data, o->clip_low, o->clip_high, task->networks.reference,
+        ls_policy_count_tokens(&task->step, costs, o->clip_low, o->clip_high, task->networks.reference,
                                task->sums);
         count_values(task, grain);
     }

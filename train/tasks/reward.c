@@ -116,8 +116,9 @@ static ls_tensor *loss_and_sums(const reward *task, ls_tape *tape, const ls_grai
 {
     const ls_texts texts = ls_texts_of(tape, grain);
     ls_tensor *r = scores_of(task, tape, grain, &texts);
-    if (ls_tape_wait(tape) == LS_OK)
-        count(task, r->data, &texts, sums);
+    const float *scores = ls_tape_read(tape, r);
+    if (scores)
+        count(task, scores, &texts, sums);
     return loss_of(task, tape, r, &texts);
 }
 

@@ -82,16 +82,17 @@ static ls_status measure_rows(ls_rollout *r, ls_transformer *model, int64_t firs
     ls_tensor *value = NULL;
     const ls_tensor *costs = ls_policy_costs(r, model, tape, b, values ? &value : NULL, false);
     ls_no_grad_end(tape);
-    const ls_status status = ls_tape_wait(tape);
+    const float *cost = ls_tape_read(tape, costs), *own = values && cost ? ls_tape_read(tape, value) : NULL;
+    const ls_status status = ls_tape_status(tape);
     for (int64_t i = 0; i < b->rows && status == LS_OK; i++) {
         float *logp = ls_rollout_logp(r, ls_rollout_record_at(r, r->work->mine, first + i)),
               *to = logp + (reference ? r->tokens : 0);
         for (int64_t t = 0; t < b->tokens; t++) {
             const int64_t cell = i * b->tokens + t;
             const bool counts = b->labels[cell] >= 0;
-            to[t] = counts ? -((const float *)costs->data)[cell] : 0;
+            to[t] = counts ? -cost[cell] : 0;
             if (values)
-                logp[2 * r->tokens + t] = counts ? ((const float *)value->data)[cell] : 0;
+                logp[2 * r->tokens + t] = counts ? own[cell] : 0;
         }
     }
     return status;
@@ -109,9 +110,10 @@ static ls_status score_rows(ls_rollout *r, int64_t first)
     ls_tape *tape = begin_looking(r);
     const ls_tensor *scores = ls_reward_scores(&n->judge, tape, &rows, b->rows, r->work->last);
     ls_no_grad_end(tape);
-    const ls_status status = ls_tape_wait(tape);
+    const float *read = ls_tape_read(tape, scores);
+    const ls_status status = ls_tape_status(tape);
     for (int64_t i = 0; i < b->rows && status == LS_OK; i++) {
-        const double score = ((double)((const float *)scores->data)[i] - n->judge_mean) / n->judge_deviation;
+        const double score = ((double)read[i] - n->judge_mean) / n->judge_deviation;
         ls_rollout_record_at(r, r->work->mine, first + i)->score = (float)(score < -most  ? -most
                                                                            : score > most ? most
                                                                                           : score);
