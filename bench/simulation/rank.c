@@ -169,8 +169,15 @@ static void chunk_squares(ls_device *device, int64_t n, const float *x, double *
     }
 }
 
+static void move(ls_device *unused, size_t bytes, const void *x, void *y)
+{
+    (void)unused;
+    if (bytes)
+        memmove(y, x, bytes);
+}
+
 static ls_device device = {
-    .name = "simulated", .allocate = allocate, .release = release, .carry = carry, .chunk_squares = chunk_squares};
+    .name = "simulated", .allocate = allocate, .release = release, .move = move, .carry = carry, .chunk_squares = chunk_squares};
 
 /* ---- what the communication loop does to bytes takes time ---- */
 

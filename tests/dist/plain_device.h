@@ -40,11 +40,19 @@ static void plain_chunk_squares(ls_device *device, int64_t n, const float *x, do
     }
 }
 
+static void plain_move(ls_device *device, size_t bytes, const void *x, void *y)
+{
+    (void)device;
+    if (bytes)
+        memmove(y, x, bytes);
+}
+
 static ls_device plain_device(void)
 {
     return (ls_device){.name = "plain",
                        .allocate = plain_allocate,
                        .release = plain_release,
+                       .move = plain_move,
                        .carry = plain_carry,
                        .chunk_squares = plain_chunk_squares};
 }
