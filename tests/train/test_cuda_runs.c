@@ -150,10 +150,11 @@ Test(cuda_runs, rollouts_are_drawn_on_the_device)
 }
 
 /* A planted fault: the host gathers and saves weights before the device has made them. */
+/* Sums through the host, which then touches what the device has not written. */
 Test(cuda_runs, a_wait_that_is_missing_shows)
 {
     char want[64], got[64];
-    const char *run = "mpirun --oversubscribe -n 2 $LS_BUILD/tests/train_forgetful_lockstep train sft.yaml data.eval= device=cuda";
+    const char *run = "mpirun --oversubscribe -n 2 $LS_BUILD/tests/train_forgetful_lockstep train sft.yaml data.eval= device=cuda batch.reduce=host";
     ls_expect(train("", "sft.yaml run=whole data.eval="), 0, NULL);
     ls_hash_of("whole", want);
     ls_expect(ls_shell("%s run=same", run), 0, NULL);
