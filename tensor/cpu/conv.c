@@ -23,13 +23,6 @@ enum {
     A_ROWS = 6,        /* that the kernel takes at once */
 };
 
-static const ls_unary activations[] = {
-    [LS_ACT_RELU] = LS_UNARY_RELU,
-    [LS_ACT_GELU] = LS_UNARY_GELU,
-    [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
-    [LS_ACT_SILU] = LS_UNARY_SILU,
-};
-
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -162,7 +155,7 @@ void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int
     else
         kernels->narrow(n, sum, rounded);
     if (g->activation != LS_ACT_NONE)
-        kernels->unary(activations[g->activation], n, 0, 0, rounded, y);
+        kernels->unary(ls_activation_function(g->activation), n, 0, 0, rounded, y);
 }
 
 static void gather_tile(void *context, int64_t item)
@@ -496,7 +489,7 @@ static void conv_f64(ls_device *device, const ls_grid *grid, const double *x, co
         sums[i] = bias ? bias[i % grid->outputs] : 0;
     walk(&(plain){.grid = grid, .x = x, .w = w, .y = sums});
     if (activation != LS_ACT_NONE)
-        device->unary(device, activations[activation], LS_F64, count, 0, 0, sums, y);
+        device->unary(device, ls_activation_function(activation), LS_F64, count, 0, 0, sums, y);
 }
 
 /* ---- the device's functions ---- */

@@ -55,13 +55,6 @@ typedef struct {
     int64_t k, ldx, ldw, columns; /* of an item */
 } few_rows;
 
-static const ls_unary activations[] = {
-    [LS_ACT_RELU] = LS_UNARY_RELU,
-    [LS_ACT_GELU] = LS_UNARY_GELU,
-    [LS_ACT_GELU_TANH] = LS_UNARY_GELU_TANH,
-    [LS_ACT_SILU] = LS_UNARY_SILU,
-};
-
 /* Bias, rounding and activation of one row's columns, in this order, as every product (matmul.c). */
 static void finish(const few_rows *f, int64_t row, int64_t j, int64_t n, float *sum)
 {
@@ -73,7 +66,7 @@ static void finish(const few_rows *f, int64_t row, int64_t j, int64_t n, float *
             sum[i] += f->bias[j + i];
     f->device->cast(f->device, LS_F32, x->type_c, n, sum, rounded);
     if (x->activation != LS_ACT_NONE)
-        f->device->unary(f->device, activations[x->activation], x->type_c, n, 0, 0, rounded, c);
+        f->device->unary(f->device, ls_activation_function(x->activation), x->type_c, n, 0, 0, rounded, c);
     else if (pre)
         memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
 }
