@@ -152,7 +152,8 @@ void *ls_arena_take(ls_arena *arena, size_t bytes)
 {
     size_t size = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 #if defined(__SANITIZE_ADDRESS__)
-    size += RED_ZONE;
+    if (!arena->in_blocks) /* blocks may lie in a device's memory, which nobody poisons */
+        size += RED_ZONE;
 #endif
     if (size < bytes || size > arena->reserved - arena->used || (arena->in_blocks && !find_room(arena, size)))
         return refuse(arena, bytes);
