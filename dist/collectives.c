@@ -27,12 +27,20 @@ typedef struct {
     size_t room;         /* bytes a piece carries */
     int64_t first, pieces, posted, taken;
     int looking; /* at which rank's piece */
+    int partner; /* the one rank it goes to and comes from, own rank: nobody; ALL: everybody */
 } gather;
+
+enum { ALL = -1 };
 
 static size_t piece_size(const gather *g, int rank, int64_t piece)
 {
     size_t begin = (size_t)piece * g->room, bytes = g->bytes[rank];
     return begin >= bytes ? 0 : bytes - begin < g->room ? bytes - begin : g->room;
+}
+
+static bool reaches(const gather *g, int rank)
+{
+    return g->partner == ALL || g->partner == rank;
 }
 
 /* The first piece always travels, so that a barrier waits and headers are compared. */
@@ -46,6 +54,10 @@ static void place(const gather *g, const ls_world *world, int rank, int64_t piec
     size_t begin = (size_t)piece * g->room, bytes = piece_size(g, rank, piece);
     if (bytes == 0)
         return;
+    if (g->partner != ALL) {
+        memcpy(g->all + begin, data, bytes);
+        return;
+    }
     if (g->unit == 0) {
         for (int before = 0; before < rank; before++)
             begin += g->bytes[before];
@@ -69,7 +81,7 @@ static ls_status post_piece(gather *g, ls_world *world)
             memcpy(slot + sizeof g->header, g->mine + (size_t)g->posted * g->room, bytes);
     }
     for (int rank = 0; rank < world->ranks; rank++)
-        world->segments[rank] = (ls_segment){0, any ? bytes + sizeof g->header : 0};
+        world->segments[rank] = (ls_segment){0, any && reaches(g, rank) ? bytes + sizeof g->header : 0};
     g->posted++;
     return ls_channel_post(world->channel, s, world->segments);
 }
@@ -92,7 +104,7 @@ static ls_status take_piece(gather *g, ls_world *world, bool *moved, bool *whole
     *whole = false;
     for (; g->looking < world->ranks; g->looking++) {
         int rank = g->looking;
-        if (!has_piece(g, rank, g->taken))
+        if (!has_piece(g, rank, g->taken) || !reaches(g, rank))
             continue;
         const void *data = NULL;
         size_t bytes;
@@ -136,8 +148,8 @@ static int gather_awaits(const ls_job *job, const ls_world *world)
     return g->taken < g->posted ? g->looking : ls_channel_reader(world->channel, g->first + g->posted);
 }
 
-static ls_status run_gather(ls_world *world, const void *mine, void *all, const size_t *bytes, size_t unit,
-                            const char *phase)
+static ls_status run_gather_with(ls_world *world, int partner, const void *mine, void *all, const size_t *bytes, size_t unit,
+                                 const char *phase)
 {
     size_t room = ls_channel_slot_bytes(world->channel) - sizeof(header), most = 0;
     if (unit > room)
@@ -150,11 +162,17 @@ static ls_status run_gather(ls_world *world, const void *mine, void *all, const 
                 .all = all,
                 .bytes = bytes,
                 .unit = unit,
+                .partner = partner,
                 .room = unit ? room / unit * unit : room,
                 .first = ls_channel_next(world->channel)};
     snprintf(g.header.phase, sizeof g.header.phase, "%s", phase);
     g.pieces = most == 0 ? 1 : (int64_t)((most + g.room - 1) / g.room);
     return ls_comm_do(world, &g.job);
+}
+
+static ls_status run_gather(ls_world *world, const void *mine, void *all, const size_t *bytes, size_t unit, const char *phase)
+{
+    return run_gather_with(world, ALL, mine, all, bytes, unit, phase);
 }
 
 ls_status ls_all_gather_varying(ls_world *world, const void *mine, void *all, const size_t *bytes, const char *phase)
@@ -185,6 +203,13 @@ ls_status ls_broadcast(ls_world *world, void *data, size_t bytes, int root, cons
 ls_status ls_all_gather_bytes(ls_world *world, const void *mine, size_t bytes, void *all, const char *phase)
 {
     return run_gather(world, mine, all, equal_sizes(world, bytes), 0, phase);
+}
+
+ls_status ls_swap(ls_world *world, int partner, const void *mine, void *theirs, size_t bytes, const char *phase)
+{
+    if (partner < 0 || partner >= world->ranks)
+        return ls_fail(LS_EARG, "%s: swap with rank %d of %d", phase, partner, world->ranks);
+    return run_gather_with(world, partner, mine, theirs, equal_sizes(world, bytes), 0, phase);
 }
 
 ls_status ls_grain_values(ls_world *world, ls_schedule schedule, int64_t grains, const void *mine, size_t bytes,

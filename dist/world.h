@@ -49,6 +49,9 @@ ls_status ls_broadcast(ls_world *world, void *data, size_t bytes, int root, cons
 ls_status ls_all_gather_bytes(ls_world *world, const void *mine, size_t bytes, void *all, const char *phase);
 /* Each rank brings its own number of bytes; counts[ranks] must be known everywhere. */
 ls_status ls_all_gather_varying(ls_world *world, const void *mine, void *all, const size_t *bytes, const char *phase);
+/* Each rank and its partner give each other `bytes`, all pairs at once; theirs [bytes] may not overlap mine. A rank that is its own
+ * partner sits out, `theirs` is then mine. Every rank calls it, with the same number of bytes. */
+ls_status ls_swap(ls_world *world, int partner, const void *mine, void *theirs, size_t bytes, const char *phase);
 /* Same status everywhere: the worst one's sentence from the lowest rank that brought it. For "did all of you manage?"
  */
 ls_status ls_agree(ls_world *world, ls_status mine, const char *phase);

@@ -50,8 +50,21 @@ typedef struct {
 void ls_doctor_judge_pace(const ls_doctor_pace *pace, int ranks, ls_finding *finding);
 ls_status ls_doctor_compute(ls_doctor *doctor);
 
+/* Rates between nodes, or between the ranks of one node: GB/s. */
+enum { LS_DOCTOR_NAME = 64 };
+typedef struct {
+    bool nodes;                          /* the players are nodes */
+    int players;                         /* two at least */
+    const double *pair;                  /* [players * players], symmetric: what the two exchange each way at once */
+    const char (*name)[LS_DOCTOR_NAME];  /* [players] */
+    double copy, reduce;                 /* copying in memory, a rank; adding a gradient over all ranks */
+    double link;                         /* what the fastest port says of itself; 0: unknown */
+} ls_doctor_rates;
+void ls_doctor_judge_rates(const ls_doctor_rates *rates, ls_finding *finding);
+int ls_doctor_opponent(int players, int round, int player);
+
 ls_status ls_doctor_library(ls_doctor *doctor); /* one MPI, one lockstep, one numerics id */
-ls_status ls_doctor_network(ls_doctor *doctor); /* memory, each rank's sending, the reduction */
+ls_status ls_doctor_network(ls_doctor *doctor); /* memory, each pair's exchange, the reduction */
 ls_status ls_doctor_disk(ls_doctor *doctor, const ls_train_needs *needs); /* needs NULL: unknown */
 ls_status ls_doctor_clock(ls_doctor *doctor);
 ls_status ls_doctor_memory(ls_doctor *doctor, const ls_train_needs *needs);

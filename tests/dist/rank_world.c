@@ -30,7 +30,7 @@ static void collectives(void)
     need(ls_all_gather_bytes(world, &rank, sizeof rank, all, "numbers") == LS_OK, "gather");
     for (int k = 0; k < ranks; k++)
         need(all[k] == k, "gathered number");
-    char *big = malloc(MOST), *parts = malloc((size_t)ranks * MOST);
+    char *big = malloc(MOST), *parts = malloc((size_t)ranks * MOST + 1);
     for (size_t k = 0; k < MOST; k++)
         big[k] = rank == ranks - 1 ? (char)(k * 7 % 251) : 0;
     need(ls_broadcast(world, big, MOST, ranks - 1, "broadcast") == LS_OK, "broadcast");
@@ -44,6 +44,14 @@ static void collectives(void)
     for (int k = 0; k < ranks; before += bytes[k++])
         for (size_t i = 0; i < bytes[k]; i++)
             need(parts[before + i] == (char)(k + 1), "gathered part");
+    for (int round = 0; round < ranks; round++) { /* who is its own partner sits out */
+        const int partner = (ranks + round - rank) % ranks;
+        memset(parts, 0, MOST + 1);
+        need(ls_swap(world, partner, big, parts, MOST, "swap") == LS_OK, "swap");
+        for (size_t i = 0; i < MOST; i++)
+            need(parts[i] == (char)(partner + 1), "swapped byte");
+        need(parts[MOST] == 0, "end of what is swapped");
+    }
     for (int turn = 0; turn < 100; turn++)
         need(ls_barrier(world, "turn") == LS_OK, "barrier");
     free(big);

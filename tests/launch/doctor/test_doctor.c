@@ -30,7 +30,7 @@ Test(doctor, says_one_line_a_check_and_needs_nothing_to_be_wrong)
         cr_assert_eq(fixture_count(line), 1, "%s: %s", parts[i], text);
     }
     cr_assert(strstr(text, "ok    mpi       Open MPI v") && strstr(text, "ok    recipe    "), "%s", text);
-    cr_assert(strstr(text, " MiB for checkpoints"), "%s", text);
+    cr_assert(strstr(text, " MiB for checkpoints") || strstr(text, "saving will be slow"), "%s", text);
     cr_assert_eq(fixture_run("test ! -e $FOLDER/run && test -z \"$(ls -A $FOLDER | grep doctor)\""), 0, "it leaves nothing behind");
 }
 
@@ -80,8 +80,11 @@ Test(doctor, finds_a_throttled_rank)
                                  "wait $child\n"
                                  "E\n"
                                  "chmod +x $FOLDER/throttled; " MPIRUN "2 $FOLDER/throttled $LOCKSTEP doctor --folder $FOLDER");
-    expect_failure(code, "fail  compute ", "rank 1 on ");
-    cr_assert(strstr(strstr(text, "fail  compute "), "held by a quota (cgroup cpu.max), stopped now and then"), "%s", text);
+    /* a machine that does other work slows the other rank too, and then it is a warning */
+    const char *line = strstr(text, "fail  compute ");
+    cr_assert_eq(code, line ? 1 : 0, "%s", text);
+    line = line ? line : strstr(text, "warn  compute ");
+    cr_assert(line && strstr(line, "   rank 1 on ") && strstr(line, "held by a quota (cgroup cpu.max), stopped now and then"), "%s", text);
 }
 
 Test(doctor, finds_a_foreign_mpi)

@@ -85,3 +85,60 @@ Test(judge, the_worst_finding_is_the_one_that_is_told)
     ls_doctor_find(&f, LS_DOCTOR_FAIL, "fourth");
     cr_assert_str_eq(f.text, "fourth");
 }
+
+/* Three nodes or four, all pairs at 10 GB/s but those that `slow` says. */
+static ls_finding judge_network(int players, double link, double (*rate)(int, int))
+{
+    static const char name[][LS_DOCTOR_NAME] = {"n1", "n2", "n3", "n4"};
+    double pair[16] = {0};
+    for (int p = 0; p < players; p++)
+        for (int q = 0; q < players; q++)
+            pair[p * players + q] = p == q ? 0 : rate(p < q ? p : q, p < q ? q : p);
+    ls_finding finding = {0};
+    ls_doctor_judge_rates(&(ls_doctor_rates){.nodes = true, .players = players, .pair = pair, .name = name, .copy = 9, .reduce = 2, .link = link}, &finding);
+    return finding;
+}
+
+static double even(int p, int q)
+{
+    return 10 + 0.1 * (p + q);
+}
+
+static double third_is_slow(int p, int q)
+{
+    return p == 2 || q == 2 ? 1 : 10;
+}
+
+static double one_pair_is_slow(int p, int q)
+{
+    return p == 1 && q == 3 ? 1 : 10;
+}
+
+Test(judge, a_slow_node_is_told_from_a_slow_pair)
+{
+    ls_finding f = judge_network(4, 12.5, even);
+    cr_assert(f.level == LS_DOCTOR_OK && strstr(f.text, "nodes exchange in pairs at 10.1 to 10.5 each way (the link says 12.5)"), "%s", f.text);
+    f = judge_network(3, 12.5, third_is_slow);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "n3 exchanges at 1 GB/s at most, with whomever; others at 10"), "%s", f.text);
+    f = judge_network(4, 12.5, one_pair_is_slow);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "n2 and n4 exchange at 1 GB/s, each of them faster with others (up to 10)"), "%s", f.text);
+    f = judge_network(2, 125, even);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "nodes exchange at 10.1 GB/s at most where the fastest link says 125"), "%s", f.text);
+}
+
+Test(judge, each_meets_each_once)
+{
+    for (int players = 2; players < 12; players++) {
+        int met[12][12] = {0};
+        for (int round = 0; round < players + players % 2 - 1; round++)
+            for (int p = 0; p < players; p++) {
+                const int other = ls_doctor_opponent(players, round, p);
+                cr_assert(other >= 0 && other < players);
+                cr_assert_eq(ls_doctor_opponent(players, round, other), p, "%d of %d in round %d", p, players, round);
+                met[p][other]++;
+            }
+        for (int p = 0; p < players; p++)
+            for (int q = 0; q < players; q++)
+                cr_assert_eq(met[p][q], p != q || players % 2, "%d and %d of %d", p, q, players);
+    }
+}
