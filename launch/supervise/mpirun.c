@@ -16,11 +16,13 @@
 
 #define ALONE_SECONDS 10.0
 #define SPEAK_SECONDS 3.0 /* after a deadline, for the ranks to tell of it themselves */
+#define ABORT_SECONDS 20.0 /* after a rank said why it ends the job; it takes Open MPI two or three when it reaches all hosts */
 
 typedef struct {
     char text[4096]; /* the line that is being received */
     size_t length;
     bool own;        /* the kept words are a rank's, not mpirun's about it */
+    double abort;    /* when a rank was first heard to end the job; 0: none was */
     ls_mpirun_end *end;
 } listener;
 
@@ -111,6 +113,8 @@ static void hear_line(listener *l)
     l->text[l->length] = '\0';
     l->length = 0;
     const char *from_world = strstr(l->text, world);
+    if (from_world && !l->abort)
+        l->abort = ls_process_clock();
     if (from_world)
         keep(l, from_world + sizeof world - 1, true);
     else if (!strncmp(l->text, train, sizeof train - 1))
@@ -138,8 +142,8 @@ static bool listen_to(listener *l, int errors)
     return bytes < 0;
 }
 
-/* What no rank can tell. Open MPI's mpirun can stand for ever when its ranks are killed while they start; and it waits for ever
- * for a rank that was stopped when the others had ended already. */
+/* What no rank can tell. Open MPI's mpirun can stand for ever when its ranks are killed while they start; it waits for ever for a
+ * rank that was stopped when the others had ended already, and for a host that its network no longer reaches. */
 typedef struct {
     bool had;     /* it has had children that lived */
     double alone; /* since when it has none; 0: it has some */
@@ -165,6 +169,10 @@ static void look_after(const ls_supervisor *supervisor, lookout *watch, pid_t mp
     }
     if (supervisor->all_here && watch->had && watch->alone && now - watch->alone > ALONE_SECONDS && !kill(mpirun, SIGKILL))
         snprintf(words, sizeof words, "mpirun stood still for %g s after all of its ranks had ended", ALONE_SECONDS);
+    if (l->abort && now - l->abort > ABORT_SECONDS && !kill(mpirun, SIGKILL)) {
+        snprintf(words, sizeof words, "mpirun stood still for %g s after a rank had ended the job; does it reach all hosts?", ABORT_SECONDS);
+        l->abort = 0;
+    }
     const double most = supervisor->deadline + SPEAK_SECONDS;
     if (supervisor->deadline > 0 && watch->stopped && now - watch->since > most && !kill(watch->stopped, SIGKILL)) {
         snprintf(words, sizeof words, "rank %d was stopped (process %d; a signal, or a debugger) for %g s, and no other rank waited for it; it is ended",
