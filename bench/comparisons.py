@@ -67,6 +67,9 @@ COMPARISONS = [
      "ours": "{bench}/models_bench_generate f32 batch=1 tokens=32 threads={threads} turns=1 && {bench}/models_bench_generate bf16 batch=1 tokens=32 threads={threads} turns=1",
      "peers": {"PyTorch": "{python} bench/models/peer_generate.py f32 1 --tokens 32 --turns 1 && {python} bench/models/peer_generate.py bf16 1 --tokens 32 --turns 1"},
      "targets": {"": ">= 2"}},
+    {"title": "Rollout", "about": "Iterations of task grpo from random weights (bench/train/bench_rollout.py): drawing, judging and measuring of 16 rows of the GPT-2 shape with 14 blocks (100M), and of "
+     "128 rows, 32 at once, of a small one. The share is processor time over time x threads; a thread that spins for work, 50 us at most, counts as busy.",
+     "ours": "bench/train/bench_rollout.py --threads {threads}", "targets": {"busy": ">= 85 %"}},
     {"title": "Ranks and threads", "about": "The same recipe (12M Llama shape, 4 grains of 2 x 256) as 1 rank x 2 threads, 2 x 1, and 4 x 2, which is four times what the cores can do at once. "
      "Ratios of steps/s.",
      "ours": "bench/dist/bench_layouts.sh bench/train/llama-12m.yaml 1 batch.grain=2 batch.grains=4 max_steps=4",

@@ -4,6 +4,7 @@
 #include "launch/arguments.h"
 #include "launch/command.h"
 #include "launch/draw.h"
+#include "launch/lud_sweep.h"
 #include "datasets/utf8.h"
 #include "models/generate/generate.h"
 
@@ -19,12 +20,12 @@ typedef struct {
     ls_draw_options draw; /* path: the file of prompts */
     int threads;
     bool ids, averaged, json;
-    bool by_lud, temperature_set; /* --decode lud */
+    bool by_lud, temperature_set, sweep; /* --decode lud */
     ls_lud_decoding lud;
     ls_lud_work work;
 } arguments;
 
-enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_EMA, KEY_THREADS, KEY_TEMPLATE, KEY_SAMPLES, KEY_BATCH, KEY_STOP, KEY_JSONL, KEY_FIELD, KEY_DECODE, KEY_WINDOW, KEY_THRESHOLD, KEY_POLICY, KEY_GATE, KEY_REPEATS, KEY_VERIFY };
+enum { KEY_TEMPERATURE = 256, KEY_TOP_P, KEY_TOP_K, KEY_SEED, KEY_IDS, KEY_EMA, KEY_THREADS, KEY_TEMPLATE, KEY_SAMPLES, KEY_BATCH, KEY_STOP, KEY_JSONL, KEY_FIELD, KEY_DECODE, KEY_WINDOW, KEY_THRESHOLD, KEY_POLICY, KEY_GATE, KEY_REPEATS, KEY_VERIFY, KEY_SWEEP };
 static const struct argp_option options[] = {
     {"prompt", 'p', "TEXT", 0, "Begin with TEXT (nothing)", 0},
     {"prompts", 'f', "FILE", 0, "One prompt a line of FILE; of a .jsonl file one object a line", 0},
@@ -48,6 +49,7 @@ static const struct argp_option options[] = {
     {"first-gate", KEY_GATE, NULL, 0, "lud: take none early when the first token itself is not sure enough", 0},
     {"repeats", KEY_REPEATS, NULL, 0, "lud: let a token be taken early that equals the one before it", 0},
     {"verify", KEY_VERIFY, NULL, 0, "lud: check what was taken early in the next pass: the text is greedy decoding's", 0},
+    {"sweep", KEY_SWEEP, NULL, 0, "lud: decode the prompts of FILE plainly, then by windows up to --window and thresholds 0.5 to 0.99; a table, and FOLDER/lud.jsonl (or --out) for `lockstep report`", 0},
     {"ema", KEY_EMA, NULL, 0, "Take the averaged weights (ema.decay)", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads of a rank (OMP_NUM_THREADS, else all cores)", 0},
     {0},
@@ -101,9 +103,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_GATE: given->lud.first_gate = true; return 0;
     case KEY_REPEATS: given->lud.repeats = true; return 0;
     case KEY_VERIFY: given->lud.verify = true; return 0;
+    case KEY_SWEEP: given->sweep = true; return 0;
     case ARGP_KEY_END:
         if (given->by_lud && given->draw.how.temperature > 0 && given->temperature_set)
             argp_error(state, "--decode lud is greedy: the tokens of a pass are not drawn from their joint distribution; leave out --temperature");
+        if (given->sweep && (!given->by_lud || !given->draw.path || given->lud.window < 2))
+            argp_error(state, "--sweep compares windows and thresholds of --decode lud on the prompts of a file; give --prompts FILE and a --window above 1 too");
         if (given->prompt && given->draw.path)
             argp_error(state, "--prompt and --prompts exclude each other");
         if (!given->draw.path && (given->out || given->json || given->draw.samples > 1))
@@ -306,6 +311,15 @@ static ls_status draw_all(ls_world *world, arguments *given, const ls_model_fold
     return status;
 }
 
+static ls_status sweep(ls_world *world, arguments *given, const ls_model_folder *folder)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/lud.jsonl", given->from.folder) >= (int)sizeof path)
+        return ls_fail(LS_EARG, "%s: the name is too long", given->from.folder);
+    given->draw.template = given->template_name ? &given->template : NULL;
+    return ls_lud_sweep(world, folder, &given->draw, &given->lud, given->out ? given->out : path);
+}
+
 /* A prompt is put as the model was trained, unless the user says otherwise; no prompt at all is no question. */
 static ls_status choose_template(arguments *given, const ls_model_folder *folder)
 {
@@ -368,7 +382,9 @@ static ls_status draw(ls_world *world, arguments *given)
         given->draw.work = &given->work;
     }
     status = ls_agree(world, status, "opening the model");
-    if (!status && given->draw.path)
+    if (!status && given->sweep)
+        status = sweep(world, given, &folder);
+    else if (!status && given->draw.path)
         status = draw_all(world, given, &folder);
     else if (!status && ls_world_rank(world) == 0)
         status = stream_one(given, &folder);

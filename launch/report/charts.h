@@ -25,6 +25,12 @@ ls_report_chart *ls_report_charts(const ls_report_run *runs, int count, int *cha
  * the greatest and the first that is no number, so that no spike is lost. Returns how many. limit >= 8. */
 int64_t ls_report_thin(const ls_report_series *series, int64_t limit, int64_t *at);
 void ls_report_svg(FILE *out, const ls_report_chart *chart, const ls_report_run *runs, int count);
+/* A still chart of points whose x is no step, one line after the other: a sweep. Nothing but axes are drawn of no points. */
+typedef struct {
+    const double *x, *y; /* x ascends; y NaN: a gap */
+    int count, colour, dash;
+} ls_report_line;
+void ls_report_plot(FILE *out, const ls_report_line *lines, int count, const char *words);
 /* One object: title and series, each with label, colour, dash, steps and values. */
 void ls_report_chart_json(FILE *out, const ls_report_chart *chart, const ls_report_run *runs, int count);
 /* "loss", or "run: loss" where there are several runs. */

@@ -160,6 +160,29 @@ static ls_status read_samples(ls_report_run *run)
     return status;
 }
 
+/* A sweep has some dozens of lines; what is beyond is not the sweep's. */
+static ls_status read_sweep(ls_report_run *run)
+{
+    enum { MOST_LINES = 256 };
+    char path[4096], *line = NULL;
+    size_t room = 0;
+    snprintf(path, sizeof path, "%s/lud.jsonl", run->path);
+    FILE *in = fopen(path, "rb");
+    if (!in)
+        return errno == ENOENT ? LS_OK : ls_fail(LS_EIO, "%s: cannot read (%s)", path, strerror(errno));
+    run->sweep = json_array();
+    ls_status status = run->sweep ? LS_OK : no_memory(run);
+    for (ssize_t got; status == LS_OK && json_array_size(run->sweep) < MOST_LINES && (got = getline(&line, &room, in)) > 0;) {
+        json_t *object = json_loadb(line, (size_t)got, 0, NULL);
+        if (json_is_object(object) && json_array_append(run->sweep, object))
+            status = no_memory(run);
+        json_decref(object);
+    }
+    fclose(in);
+    free(line);
+    return status;
+}
+
 /* ---- checkpoints and state ---- */
 
 static void find_checkpoints(ls_report_run *run)
@@ -285,6 +308,8 @@ ls_status ls_report_read(ls_report_run *run, const char *path)
     if (status == LS_OK)
         status = read_samples(run);
     if (status == LS_OK)
+        status = read_sweep(run);
+    if (status == LS_OK)
         status = read_text(run, "confusion.txt", &run->confusion);
     if (status == LS_OK)
         status = read_text(run, "profile/table.txt", &run->profile);
@@ -328,6 +353,7 @@ void ls_report_free(ls_report_run *run)
         free(run->setting[i].value);
     }
     json_decref(run->samples);
+    json_decref(run->sweep);
     char *const texts[] = {run->path,     run->name,   run->task_line, run->data_line,
                            run->machines, run->recipe, run->confusion, run->profile};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

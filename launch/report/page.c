@@ -81,10 +81,13 @@ static void write_top(const page *p, int64_t now)
         ls_html_text(p->out, p->runs[0].path);
         fputs("</code>", p->out);
     }
-    fputs("</p>\n<nav aria-label=\"parts of this page\"><a href=\"#curves\">curves</a> <a href=\"#events\">events</a> "
-          "<a href=\"#time\">time</a> "
-          "<a href=\"#figures\">figures</a> ",
-          p->out);
+    fputs("</p>\n<nav aria-label=\"parts of this page\"><a href=\"#curves\">curves</a> ", p->out);
+    for (int r = 0; r < p->count; r++)
+        if (json_array_size(p->runs[r].sweep)) {
+            fputs("<a href=\"#lud\">lexical units</a> ", p->out);
+            break;
+        }
+    fputs("<a href=\"#events\">events</a> <a href=\"#time\">time</a> <a href=\"#figures\">figures</a> ", p->out);
     for (int r = 0; r < p->count; r++)
         if (p->runs[r].samples) {
             fputs("<a href=\"#samples\">samples</a> ", p->out);
@@ -200,6 +203,7 @@ ls_status ls_report_page(FILE *out, const ls_report_run *runs, int count, int64_
     for (int r = 0; r < count; r++)
         write_state(&p, &runs[r], r);
     write_charts(&p);
+    ls_report_sweep(out, runs, count);
     ls_report_events(out, runs, count);
     ls_report_times(out, runs, count);
     ls_report_samples(out, runs, count);

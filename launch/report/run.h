@@ -75,6 +75,7 @@ typedef struct {
     /* the rest */
     json_t *samples; /* array of the objects of samples.jsonl; NULL: none kept */
     int64_t samples_left_out;
+    json_t *sweep;   /* array of the objects of lud.jsonl; NULL: none */
     char *confusion, *profile; /* tables a task or the profiler left, as text; NULL: none */
     char last_checkpoint[64], best_checkpoint[64];
     int checkpoints;

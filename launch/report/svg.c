@@ -1,6 +1,7 @@
 /* A chart as SVG: axes with round numbers, one path a series. Colours come from the page's style (light, dark, paper).
  */
 #include "launch/report/charts.h"
+#include "launch/report/html.h"
 
 #include <math.h>
 
@@ -65,16 +66,9 @@ static void find_steps(window *w, const ls_report_run *runs, int count)
         }
 }
 
-static bool find_values(window *w, const ls_report_chart *chart, const ls_report_run *runs, int count)
+/* Room above and below the values; false: there is none that is finite. */
+static bool widen(window *w)
 {
-    w->y0 = INFINITY;
-    w->y1 = -INFINITY;
-    for (int r = 0; r < count; r++)
-        for (int k = 0; k < chart->keys; k++) {
-            const ls_report_series *series = ls_report_find(&runs[r], chart->key[k]);
-            w->y0 = fmin(w->y0, ls_report_least(series, NULL)); /* fmin and fmax pass by NaN */
-            w->y1 = fmax(w->y1, ls_report_greatest(series, NULL));
-        }
     if (w->y0 > w->y1)
         return false;
     const double range = w->y1 - w->y0, least = 1e-300; /* below it quotients are no longer exact */
@@ -85,7 +79,21 @@ static bool find_values(window *w, const ls_report_chart *chart, const ls_report
     return isfinite(w->y1 - w->y0);
 }
 
-static void draw_axes(FILE *out, const window *w)
+static bool find_values(window *w, const ls_report_chart *chart, const ls_report_run *runs, int count)
+{
+    w->y0 = INFINITY;
+    w->y1 = -INFINITY;
+    for (int r = 0; r < count; r++)
+        for (int k = 0; k < chart->keys; k++) {
+            const ls_report_series *series = ls_report_find(&runs[r], chart->key[k]);
+            w->y0 = fmin(w->y0, ls_report_least(series, NULL)); /* fmin and fmax pass by NaN */
+            w->y1 = fmax(w->y1, ls_report_greatest(series, NULL));
+        }
+    return widen(w);
+}
+
+/* x in whole steps at least, or in what fits. */
+static void draw_axes(FILE *out, const window *w, bool steps)
 {
     char text[32];
     double distance = round_distance(w->y1 - w->y0, TICKS);
@@ -97,9 +105,9 @@ static void draw_axes(FILE *out, const window *w)
         fprintf(out, "<path class=\"rule\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
                 LEFT, place_y(w, y), WIDTH - RIGHT, LEFT - 6, place_y(w, y) + 4, text);
     }
-    distance = fmax(1, round_distance(w->x1 - w->x0, TICKS));
+    distance = fmax(steps ? 1 : 0, round_distance(w->x1 - w->x0, TICKS));
     for (int i = 0; i < MOST_TICKS; i++) {
-        const double x = (ceil(w->x0 / distance) + i) * distance;
+        const double x = (ceil(w->x0 / distance - 1e-9) + i) * distance;
         if (!(x <= w->x1 * (1 + 1e-9)))
             break;
         tick_text(x, distance, text);
@@ -139,7 +147,7 @@ void ls_report_svg(FILE *out, const ls_report_chart *chart, const ls_report_run 
     ls_report_chart_words(out, chart, runs, count);
     fputs("\">", out);
     if (find_values(&w, chart, runs, count)) {
-        draw_axes(out, &w);
+        draw_axes(out, &w, true);
         for (int r = 0; r < count; r++)
             for (int k = 0; k < chart->keys; k++) {
                 const ls_report_series *series = ls_report_find(&runs[r], chart->key[k]);
@@ -148,6 +156,42 @@ void ls_report_svg(FILE *out, const ls_report_chart *chart, const ls_report_run 
             }
     } else {
         fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">no finite value</text>", WIDTH / 2, HEIGHT / 2);
+    }
+    fputs("</svg>\n", out);
+}
+
+void ls_report_plot(FILE *out, const ls_report_line *lines, int count, const char *words)
+{
+    window w = {INFINITY, -INFINITY, INFINITY, -INFINITY};
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < lines[i].count; k++) {
+            w.x0 = fmin(w.x0, lines[i].x[k]);
+            w.x1 = fmax(w.x1, lines[i].x[k]);
+            w.y0 = fmin(w.y0, lines[i].y[k]);
+            w.y1 = fmax(w.y1, lines[i].y[k]);
+        }
+    if (!(w.x1 > w.x0))
+        w.x0 -= 0.5, w.x1 += 0.5; /* one place: in the middle */
+    fprintf(out, "<svg class=\"still\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", WIDTH, HEIGHT);
+    ls_html_text(out, words);
+    fputs("\">", out);
+    if (widen(&w)) {
+        draw_axes(out, &w, false);
+        for (int i = 0; i < count; i++) {
+            const ls_report_line *line = &lines[i];
+            bool pen_up = true;
+            fprintf(out, "<path class=\"line c%d d%d\" d=\"", line->colour, line->dash);
+            for (int k = 0; k < line->count; k++) {
+                if (!isnan(line->y[k]))
+                    fprintf(out, "%c%.1f %.1f", pen_up ? 'M' : 'L', place_x(&w, line->x[k]), place_y(&w, line->y[k]));
+                pen_up = isnan(line->y[k]);
+            }
+            fputs("\"/>", out);
+            for (int k = 0; k < line->count; k++)
+                if (!isnan(line->y[k]))
+                    fprintf(out, "<circle class=\"dot c%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"2.2\"/>", line->colour, place_x(&w, line->x[k]),
+                            place_y(&w, line->y[k]));
+        }
     }
     fputs("</svg>\n", out);
 }

@@ -12,6 +12,8 @@ void ls_report_comparison(FILE *out, const ls_report_run *runs, int count);
 void ls_report_events(FILE *out, const ls_report_run *runs, int count);
 void ls_report_times(FILE *out, const ls_report_run *runs, int count);
 void ls_report_samples(FILE *out, const ls_report_run *runs, int count);
+/* Of lud.jsonl, where a run has one. */
+void ls_report_sweep(FILE *out, const ls_report_run *runs, int count);
 void ls_report_figures(FILE *out, const ls_report_chart *chart, int charts, const ls_report_run *runs, int count);
 void ls_report_machine(FILE *out, const ls_report_run *runs, int count);
 void ls_report_recipe(FILE *out, const ls_report_run *runs, int count);

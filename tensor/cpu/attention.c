@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ENOUGH_WORK = 1 << 17 }; /* visible pairs times width worth waking a team */
+enum { ENOUGH_WORK = 1 << 17 }; /* multiply-adds of scores worth waking a team */
 
 typedef struct {
     ls_attention_plan plan;
@@ -116,6 +116,19 @@ static void attend_tile(void *context, int64_t item)
     write_tile(plan, tile, head_group, &room);
 }
 
+/* Multiply-adds of the scores as they are computed, in whole panels: a decoding row's one query costs a panel of them. */
+static double work_of(const ls_attention_plan *plan)
+{
+    const ls_attention_args *x = plan->args;
+    double scores = 0;
+    for (int64_t i = 0; i < plan->tile_count; i++) {
+        const ls_query_tile *tile = &plan->tiles[i];
+        int64_t keys = x->mask ? x->keys : tile->key_end - tile->key_begin;
+        scores += (double)ls_attention_lanes(plan, tile) * (double)keys;
+    }
+    return scores * (double)(x->heads / plan->tile_heads) * (double)x->width;
+}
+
 static ls_status attend(ls_device *device, const ls_attention_args *args, ls_arena *scratch)
 {
     forward f;
@@ -128,8 +141,7 @@ static ls_status attend(ls_device *device, const ls_attention_args *args, ls_are
     if (status != LS_OK)
         return status;
     int64_t items = f.plan.tile_count * (args->heads / f.plan.tile_heads);
-    double work = (double)(args->batch * args->heads) * (double)(args->queries * args->keys) * (double)args->width;
-    if (work >= ENOUGH_WORK)
+    if (work_of(&f.plan) >= ENOUGH_WORK)
         ls_team_run(device->team, items, attend_tile, &f);
     else
         for (int64_t item = 0; item < items; item++)

@@ -1,6 +1,8 @@
 /* Attention of new positions over keys and values that were kept: ls_paged_attention in ops.h. */
 #include "tensor/ops/shapes.h"
 
+enum { ENOUGH_WORK = 1 << 12 }; /* new numbers of keys worth waking a team: each row's go to a place of their own, far apart */
+
 typedef struct {
     const ls_pages *pages;
     double pairs; /* visible query-key pairs, a head */
@@ -105,9 +107,14 @@ static ls_status paged_forward(ls_node *node, ls_device *device)
     const ls_pages *p = at->pages;
     const ls_tape_mark mark = ls_tape_marked(node->tape);
     storing store = {device, p, k, node->in[2]};
-    for (int64_t i = 0; i < p->spans && !device->synchronize; i++)
-        store_span(&store, i);
-    ls_status status = device->synchronize ? store_pages(node, device, p) : LS_OK;
+    ls_status status = LS_OK;
+    if (device->synchronize)
+        status = store_pages(node, device, p);
+    else if (k->count >= ENOUGH_WORK)
+        ls_team_run(device->team, p->spans, store_span, &store);
+    else
+        for (int64_t i = 0; i < p->spans; i++)
+            store_span(&store, i);
     if (status != LS_OK)
         return status;
     const ls_attention_args args = {

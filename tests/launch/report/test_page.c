@@ -126,6 +126,42 @@ Test(page, every_key_has_a_curve_with_its_numbers)
     ls_report_free(&run);
 }
 
+/* Two windows of three thresholds: a line each in every chart, and each number in the table. */
+Test(page, a_sweep_of_lexical_unit_decoding_is_drawn)
+{
+    ls_report_run run;
+    write_metrics(3);
+    run_read(&run);
+    char *without = run_page(&run, 1);
+    ls_report_free(&run);
+    run_file("lud.jsonl", "{\"prompts\": \"d<ev>.jsonl\", \"rows\": 40, \"window\": 1, \"threshold\": null, \"tokens\": 500, \"passes\": 500, \"same\": 40, \"seconds\": 2}\n"
+                          "{\"window\": 2, \"threshold\": 0.5, \"rows\": 40, \"tokens\": 500, \"passes\": 400, \"same\": 10, \"seconds\": 1.6}\n"
+                          "{\"window\": 2, \"threshold\": 0.7, \"rows\": 40, \"tokens\": 500, \"passes\": 420, \"same\": 30, \"seconds\": 1.7}\n"
+                          "{\"window\": 2, \"threshold\": 0.9, \"rows\": 40, \"tokens\": 500, \"passes\": 450, \"same\": 39, \"seconds\": 1.8}\n"
+                          "{\"window\": 4, \"threshold\": 0.5, \"rows\": 40, \"tokens\": 500, \"passes\": 200, \"same\": 5, \"seconds\": 0}\n"
+                          "{\"window\": \"4\", \"threshold\": [], \"rows\": -1, \"tokens\": 1e999}\nno JSON\n"
+                          "{\"window\": 4, \"threshold\": 0.9, \"rows\": 40, \"tokens\": 500, \"passes\": 250, \"same\": 50, \"seconds\": 1}\n");
+    run_read(&run);
+    char *page = run_page(&run, 1);
+    cr_expect_null(strstr(without, "id=\"lud\""));
+    char *lud = strstr(page, "<section id=\"lud\">");
+    cr_assert_not_null(lud);
+    *strstr(lud, "</section>") = '\0';
+    cr_expect(strstr(page, "href=\"#lud\""));
+    cr_expect_eq(count_of(lud, "<svg class=\"still\""), 3);
+    cr_expect(strstr(lud, "40 answers to d&lt;ev&gt;.jsonl"), "prompts are text from outside");
+    cr_expect(strstr(lud, "<tr><td>2</td><td>0.5</td><td>1.25</td><td>25</td><td>312.5</td><td>1.25</td><td>no</td></tr>"), "%.3000s", lud);
+    cr_expect(strstr(lud, "<tr><td>4</td><td>0.5</td><td>2.5</td><td>12.5</td><td>-</td><td>-</td>"), "no time, no rate");
+    cr_expect(strstr(lud, "<tr><td>4</td><td>0.9</td><td>2</td><td>-</td><td>500</td><td>2</td>"), "more rows as plain than there are: no share");
+    const char *first = strstr(lud, "<path class=\"line c0 d0\" d=\"M");
+    cr_assert_not_null(first);
+    cr_expect(strstr(lud, "class=\"line c1 d0\""));
+    cr_expect(!strstr(lud, "nan") && !strstr(lud, "inf"));
+    free(page);
+    free(without);
+    ls_report_free(&run);
+}
+
 Test(page, nothing_from_outside_gets_into_the_markup)
 {
     static const char evil[] = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&";
