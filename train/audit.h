@@ -9,8 +9,9 @@
  *                           grain is computed twice by it.
  *
  * What is found out is which rank and node computes wrongly. With guard.on_fault: stop the run then ends with exit code
- * 75 and without a checkpoint, because weights since the last one may be wrong; with repeat the whole step is computed
- * and audited again, and only a rank that is wrong again ends the run.
+ * 75 and without a checkpoint, because weights since the last one may be wrong. With repeat the whole step is computed
+ * again, and all grains of that rank by another as well: none of its bits is taken on trust, and only a rank that is wrong
+ * again ends the run.
  *
  * The audited grain's second gradient is hashed and thrown away: audits do not change a result. The price is one grain
  * every guard.audit_every steps, and the hashing of one. */
@@ -21,9 +22,9 @@ ls_status ls_audit_open(ls_run *run);
 void ls_audit_close(ls_run *run);
 /* Before the grains of a step of `grains` grains: sets who is audited by whom in it, if anybody is. */
 void ls_audit_begin(ls_run *run, int64_t grains);
-/* Before grain `number` is computed: should its gradients be hashed? Then they go to ls_audit_hash, and the loss to
+/* Before grain `number` of the step's is computed: should its gradients be hashed? Then they go to ls_audit_hash, and the loss to
  * ls_audit_loss. */
-void ls_audit_grain(ls_run *run, int64_t number);
+void ls_audit_grain(ls_run *run, int64_t number, int64_t grains);
 void ls_audit_hash(ls_run *run, const ls_parameter *parameter, const void *gradient);
 void ls_audit_loss(ls_run *run, double loss);
 /* After the step's sums, before they are used. *again: a rank was found wrong, and the step is to be computed again.

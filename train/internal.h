@@ -110,10 +110,12 @@ typedef struct {
 /* train/audit.h */
 typedef struct {
     int owner, auditor, voter;      /* of the step; owner -1: no audit, voter -1: none */
-    int64_t grain;
-    bool hashing;                   /* what is computed now is the audited grain */
-    uint64_t mine, *all;            /* this rank's hash of it; [ranks] */
-    int64_t repeats;                /* of this step */
+    int64_t first, count;           /* of the owner's grains, those that are audited: one, or all of a suspect's */
+    int64_t grain;                  /* the one that is looked at */
+    uint64_t *into;                 /* where the hash of the grain that is computed now goes; NULL: it is not audited */
+    uint64_t mine, *all;            /* this rank's hash of it so far; [ranks] */
+    uint64_t *hash;                 /* the owner's of those `count`, as it computed them in the step */
+    int suspect;                    /* the rank for which this step is repeated; -1: it is not */
     ls_grain_memory memory;         /* for a grain of another rank */
     bool memory_made;
 } ls_audit;

@@ -142,7 +142,7 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, d
     ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
     ls_tape_fold(run->tape, grain->number, grains);
     ls_tape_places(run->tape, gradient_place, run);
-    ls_audit_grain(run, grain->number);
+    ls_audit_grain(run, grain->number, grains);
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     note(run, "forward", begin);
     begin = ls_run_phase(run, "backward");

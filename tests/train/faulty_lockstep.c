@@ -4,6 +4,7 @@
  *     nan       the loss of the step's last grain is not finite
  *     product   one bit of one matrix product of each grain is flipped
  *     once      the same, but only once
+ *     moves     the same, in the first and in the fourth grain that the rank computes: another one when the step is repeated
  *     copy      one bit of the working weights is flipped after the step
  *     spike     the loss is 50 times as large in a grain that begins with sample FIRST (LAST is not used)
  *     hang      the main thread waits for ever
@@ -31,6 +32,7 @@ static const ls_task *original;        /* of the run's task */
 static const ls_task *const *all_tasks; /* as they were */
 static int64_t step = -1;
 static bool armed; /* the next product is the wrong one */
+static int moves;  /* grains since the fault began */
 
 static bool is_faulty(const char *kind)
 {
@@ -54,6 +56,10 @@ static ls_tensor *grain_loss(void *self, ls_tape *tape, const ls_grain *grain)
     if (is_faulty("lazy"))
         sleep(1);
     armed = is_faulty("product") || is_faulty("once");
+    if (is_faulty("moves")) {
+        armed = moves == 0 || moves == 3;
+        moves++;
+    }
     if (is_faulty("once"))
         fault.kind[0] = '\0';
     const int64_t begin = ls_trace_clock();

@@ -58,6 +58,14 @@ Test(audit, what_was_wrong_once_is_computed_again_and_leaves_no_trace)
     ls_expect(ls_shell(MPIRUN(3) "$FAULTY train tiny.yaml run=lasting guard.audit_every=1 guard.on_fault=repeat"), 75, "the step is computed again", "computes wrongly", NULL);
 }
 
+/* Rank 0 has two grains a step: the first is wrong, and when the step is repeated the second. */
+Test(audit, every_grain_of_a_suspect_is_audited)
+{
+    setenv("LS_FAULT", "moves 0 1 1", 1);
+    ls_expect(ls_shell(MPIRUN(3) "$FAULTY train tiny.yaml guard.audit_every=2 guard.on_fault=repeat"), 75, "computed grain 0 wrongly; the step is computed again",
+              "rank 0 (", "the gradient of grain 1", NULL);
+}
+
 Test(audit, two_ranks_and_one_find_what_does_not_last)
 {
     setenv("LS_FAULT", "once 1 1 1", 1);
