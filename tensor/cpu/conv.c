@@ -134,22 +134,17 @@ static void find_runs(ls_conv_pass *p)
 
 /* ---- finished sums ---- */
 
-void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int64_t n, float *sum, float *row)
+void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int64_t n, float *sum)
 {
-    void *y = (void *)at(g->y, g->type, element), *pre = g->pre ? (void *)at(g->pre, g->type, element) : NULL;
-    if (g->accumulate) {
-        if (g->type == LS_F32)
-            memcpy(row, y, (size_t)n * sizeof *row);
-        else
-            ls_cpu_kernels_of(g->device, g->type)->widen(n, y, row);
-        for (int64_t i = 0; i < n; i++)
-            sum[i] = row[i] + sum[i];
+    void *y = (void *)at(g->y, g->type, element), *rounded = g->pre ? (void *)at(g->pre, g->type, element) : y;
+    const ls_kernels *kernels = ls_cpu_kernels_of(g->device, g->type);
+    if (g->accumulate) { /* only gradients do, which have neither bias nor activation */
+        kernels->add_real(n, sum, y);
+        return;
     }
     if (g->bias)
         for (int64_t i = 0; i < n; i++)
             sum[i] += g->bias[first + i];
-    void *rounded = pre ? pre : y;
-    const ls_kernels *kernels = ls_cpu_kernels_of(g->device, g->type);
     if (g->type == LS_F32)
         memcpy(rounded, sum, (size_t)n * sizeof *sum);
     else
@@ -172,14 +167,15 @@ static void gather_tile(void *context, int64_t item)
         const int64_t count = least(LS_PRODUCT_CHUNK, g->units - begin), unit = g->kernels->unit;
         stage(g, from, rows, begin * unit, count * unit, count * unit, a);
         for (int64_t j = 0; j < width; j += panel)
-            g->kernels->multiply(rows, count, a, count, 1, g->panels + (first + j) * g->units + begin * panel, panel, sum + j, g->sum_row, begin > 0);
+            (width - j > panel / 2 ? g->kernels->multiply : g->kernels->multiply_half)(
+                rows, count, a, count, 1, g->panels + (first + j) * g->units + begin * panel, panel, sum + j, g->sum_row, begin > 0);
     }
     for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from)) {
         int64_t number = from.n;
         for (int axis = 0; axis < 3; axis++)
             number = number * g->result[axis] + from.q[axis] * g->pass.out_step[axis] + g->pass.out_offset[axis];
         const int64_t channel = g->group * g->width + first;
-        ls_conv_finish(g, number * g->result_channels + channel, channel, width, sum + row * g->sum_row, g->row + thread * TILE_COLUMNS);
+        ls_conv_finish(g, number * g->result_channels + channel, channel, width, sum + row * g->sum_row);
     }
 }
 
@@ -195,7 +191,6 @@ static ls_status take_memory(ls_conv_gather *g, int64_t most_taps, ls_arena *scr
     const int64_t threads = ls_team_threads(g->device->team);
     g->staged = ls_arena_array(scratch, float, TILE_ROWS * LS_PRODUCT_CHUNK * threads);
     g->sum = ls_arena_array(scratch, float, TILE_ROWS * TILE_COLUMNS * threads);
-    g->row = ls_arena_array(scratch, float, TILE_COLUMNS * threads);
     g->sum_row = least(TILE_COLUMNS, ceil_div(g->width, g->kernels->width) * g->kernels->width);
     g->panels = ls_arena_array(scratch, float, most_taps * g->depth * (g->width + LS_PRODUCT_MAX_WIDTH));
     g->pass.tap = ls_arena_array(scratch, ls_conv_tap, most_taps);
@@ -401,8 +396,8 @@ static void weight_item(void *context, int64_t item)
         for (int64_t j = 0; j < n; j += width) {
             const float *b = unit == 2 ? panels + j * units : columns + j;
             for (int64_t o = 0; o < w->width; o += A_ROWS)
-                g->kernels->multiply(least(A_ROWS, w->width - o), units, dy + o * units, 1, A_ROWS, b, unit == 2 ? width : w->columns_row,
-                                     sum + o * block + j, block, first > 0);
+                g->kernels->multiply_runs(least(A_ROWS, w->width - o), n - j, 1, &(ls_product_run){.k = units}, dy + o * units, 1, A_ROWS, b,
+                                          unit == 2 ? width : w->columns_row, sum + o * block + j, block, first > 0);
         }
     }
     for (int64_t o = 0; o < w->width; o++)

@@ -37,7 +37,7 @@ typedef struct {
     ls_activation activation;
     float *panels;   /* [ceil(width / panel)][units][panel] */
     int64_t sum_row; /* floats from one row of `sum` to the next: no more than needed, so that it stays in cache */
-    float *staged, *sum, *row; /* one for each thread: [96, chunk], [96, 512], [512] */
+    float *staged, *sum; /* one for each thread: [96, chunk], [96, 512] */
 } ls_conv_gather;
 
 /* Bytes of a number in front of the kernels: of f32, or of bf16 where they multiply pairs. */
@@ -49,8 +49,8 @@ static inline int64_t ls_conv_size(const ls_conv_gather *g)
 /* to = x[element, element + count) as the kernels read numbers; element < 0: zeros. */
 void ls_conv_take(const ls_conv_gather *g, const void *x, int64_t element, int64_t count, void *to);
 /* The sums of n channels of one position, from element of the result and channel `first` on: what is there, bias,
- * rounding, activation, as finish_row of matmul.c. row: room for n floats. */
-void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int64_t n, float *sum, float *row);
+ * rounding, activation, as finish_row of matmul.c. Without a bias n may run over several positions. */
+void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int64_t n, float *sum);
 
 /* ---- conv_padded.c ---- */
 

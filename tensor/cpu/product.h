@@ -31,6 +31,11 @@ typedef struct {
     int64_t rows, row, lines, next;
 } ls_product_ahead;
 
+/* A piece of k whose rows of B lie `b` floats from where B begins. */
+typedef struct {
+    int64_t b, k;
+} ls_product_run;
+
 typedef struct {
     int width; /* columns of a panel: two native vectors */
     int rows;  /* of a strip: what stays in registers */
@@ -42,7 +47,13 @@ typedef struct {
     /* c[i * ldc + j] = (add ? c + sum : sum), i < m, j < width; a[i * a_row + p * a_k], b[p * b_row + j], p < k. */
     void (*multiply)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
                      float *c, int64_t ldc, bool add);
-    /* The same with a's strips of `rows` rows a_strip apart, and b a panel. `ahead` [may be NULL] moves on. */
+    /* The same of columns j < width / 2. */
+    void (*multiply_half)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                          float *c, int64_t ldc, bool add);
+    /* The same of m <= rows, and of columns j < width / 2 where n <= width / 2, else j < width; k in `runs` pieces, which a has one behind the other. */
+    void (*multiply_runs)(int64_t m, int64_t n, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b,
+                          int64_t b_row, float *c, int64_t ldc, bool add);
+    /* multiply with a's strips of `rows` rows a_strip apart, and b a panel. `ahead` [may be NULL] moves on. */
     void (*multiply_strips)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
                             const float *b, float *c, int64_t ldc, bool add, ls_product_ahead *ahead);
     /* to[(i / rows * k + p) * rows + i % rows] = a[p, i] as f32, i < m, p < k: strips of a matrix that is stored with its

@@ -1,5 +1,5 @@
-/* bf16 convolutions: in pairs where the processor multiplies them, widened elsewhere. The operators' own tests hold values and
- * gradients of all types against f64 (operators/grids.c); here is what must be exact. */
+/* Convolutions where they must be exact: sums of whole numbers, whatever the path, and bf16 in pairs or widened. The operators' own
+ * tests hold values and gradients of all types against f64 (operators/grids.c). */
 #include "tensor/cpu/cpu.h"
 #include "tests/tensor/numbers.h"
 
@@ -14,6 +14,11 @@ static const ls_grid grids[] = {
     {0, 2, {1, 8, 8}, {1, 8, 8}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 24, 12, 2},    /* groups */
     {0, 1, {1, 9, 9}, {1, 4, 4}, {1, 3, 3}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, 9, 9, 9},      /* of one channel */
     {0, 1, {5, 6, 7}, {5, 6, 7}, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, 8, 10, 1},
+    {0, 2, {1, 40, 33}, {1, 40, 33}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 16, 16, 1},   /* several bands of an image */
+    {0, 3, {1, 3, 230}, {1, 3, 230}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 16, 32, 1},   /* rows longer than a tile */
+    {0, 1, {1, 1, 700}, {1, 1, 700}, {1, 1, 5}, {1, 1, 1}, {0, 0, 2}, {1, 1, 1}, 18, 48, 1},   /* of one axis */
+    {0, 5, {1, 4, 3}, {1, 4, 3}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 12, 4, 1},        /* hardly more than margins */
+    {0, 2, {1, 10, 10}, {1, 10, 10}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 3, 16, 1},    /* gathered: few channels */
 };
 enum { GRIDS = sizeof grids / sizeof *grids };
 
@@ -24,8 +29,7 @@ static int64_t product_of(const int64_t a[3])
 
 /* y, dx and dw of a grid; x, w and dy as given in bf16. */
 typedef struct {
-    void *y, *dx;
-    float *dw;
+    void *y, *dx, *dw; /* dw: f32, or f64 of f64 */
     int64_t y_count, x_count, w_count;
 } results;
 
@@ -45,7 +49,7 @@ static results convolve(ls_device *device, ls_arena *scratch, ls_grid grid, ls_t
         free(narrow);
     }
     grid.type = type;
-    r.y = array_of(type, r.y_count), r.dx = array_of(type, r.x_count), r.dw = array_of(LS_F32, r.w_count);
+    r.y = array_of(type, r.y_count), r.dx = array_of(type, r.x_count), r.dw = array_of(type == LS_F64 ? LS_F64 : LS_F32, r.w_count);
     cr_assert_eq(device->conv(device, &grid, operand[0], operand[1], NULL, LS_F32, LS_ACT_NONE, r.y, NULL, scratch), LS_OK);
     cr_assert_eq(device->conv_input(device, &grid, operand[2], operand[1], false, r.dx, scratch), LS_OK);
     cr_assert_eq(device->conv_weight(device, &grid, operand[0], operand[2], r.dw, scratch), LS_OK);
@@ -80,6 +84,38 @@ static void compare(ls_device *device, ls_arena *scratch, bool whole_numbers)
     }
 }
 
+static void expect_equal(const char *what, int grid, ls_type type, int64_t count, const void *got, const void *f64)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (get(type, got, i) != get(LS_F64, f64, i)) {
+            cr_expect(false, "grid %d: %s[%lld] is %g, not %g", grid, what, (long long)i, get(type, got, i), get(LS_F64, f64, i));
+            return;
+        }
+}
+
+/* Of every level, against the plain loops of f64. */
+Test(conv, whole_numbers_are_exact_in_f32)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    ls_cpu *cpu = device->self;
+    const ls_numerics best = cpu->level;
+    for (int i = 0; i < GRIDS; i++) {
+        results f64 = convolve(device, scratch, grids[i], LS_F64, true);
+        for (cpu->level = LS_NUMERICS_GENERIC; cpu->level <= best; cpu->level++) {
+            results f32 = convolve(device, scratch, grids[i], LS_F32, true);
+            expect_equal("y", i, LS_F32, f32.y_count, f32.y, f64.y);
+            expect_equal("dx", i, LS_F32, f32.x_count, f32.dx, f64.dx);
+            expect_equal("dw", i, LS_F32, f32.w_count, f32.dw, f64.dw);
+            release(&f32);
+        }
+        cpu->level = best;
+        release(&f64);
+    }
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
 /* Sums of small whole numbers are exact in f32 in any order and grouping. */
 Test(conv, bf16_of_whole_numbers_is_f32_rounded)
 {
@@ -105,14 +141,15 @@ Test(conv, any_team_gives_the_same_bits)
 {
     ls_arena *scratch = scratch_arena();
     ls_device *one = device_of(1), *three = device_of(3);
-    for (int i = 0; i < GRIDS; i++) {
-        results a = convolve(one, scratch, grids[i], LS_BF16, false), b = convolve(three, scratch, grids[i], LS_BF16, false);
-        cr_expect_eq(memcmp(a.y, b.y, (size_t)a.y_count * sizeof(uint16_t)), 0, "grid %d: y", i);
-        cr_expect_eq(memcmp(a.dx, b.dx, (size_t)a.x_count * sizeof(uint16_t)), 0, "grid %d: dx", i);
-        cr_expect_eq(memcmp(a.dw, b.dw, (size_t)a.w_count * sizeof(float)), 0, "grid %d: dw", i);
-        release(&a);
-        release(&b);
-    }
+    for (int i = 0; i < GRIDS; i++)
+        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+            results a = convolve(one, scratch, grids[i], type, false), b = convolve(three, scratch, grids[i], type, false);
+            cr_expect_eq(memcmp(a.y, b.y, (size_t)a.y_count * ls_type_size(type)), 0, "grid %d: y", i);
+            cr_expect_eq(memcmp(a.dx, b.dx, (size_t)a.x_count * ls_type_size(type)), 0, "grid %d: dx", i);
+            cr_expect_eq(memcmp(a.dw, b.dw, (size_t)a.w_count * sizeof(float)), 0, "grid %d: dw", i);
+            release(&a);
+            release(&b);
+        }
     ls_arena_free(scratch);
     device_done(one);
     device_done(three);

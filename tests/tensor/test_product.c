@@ -45,6 +45,42 @@ Test(product, each_element_is_one_chain_in_ascending_k_on_every_level)
     free(a), free(b);
 }
 
+/* Half as wide, and k in pieces whose rows of B lie apart: no other bits, and nothing written beside. */
+Test(product, half_a_panel_and_pieces_of_k_are_the_same_chains)
+{
+    enum { PIECES = 3 };
+    float *a = numbers(LS_F32, ROWS * K, 1, 1), *b = numbers(LS_F32, K * WIDTH, 2, 1), whole[ROWS * WIDTH], c[ROWS * WIDTH], packed[K * WIDTH];
+    for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++) {
+        const ls_product_kernels *kernels = ls_product_kernels_of(level);
+        for (int64_t m = 1; m <= ROWS; m++) {
+            const int64_t k = 10 + m, half = kernels->width / 2;
+            for (int i = 0; i < ROWS * WIDTH; i++)
+                whole[i] = c[i] = 7;
+            kernels->multiply(m, k, a, K, 1, b, WIDTH, whole, WIDTH, m % 2);
+            kernels->multiply_half(m, k, a, K, 1, b, WIDTH, c, WIDTH, m % 2);
+            for (int64_t i = 0; i < ROWS * WIDTH; i++) {
+                const float want = i % WIDTH < half ? whole[i] : 7;
+                cr_assert_eq(memcmp(&c[i], &want, sizeof want), 0, "level %d, m %d: %d", level, (int)m, (int)i);
+            }
+            /* b's first rows, then from the twentieth, then from the thirtieth on */
+            const ls_product_run run[PIECES] = {{0, 3}, {20 * WIDTH, 1}, {30 * WIDTH, k - 4}};
+            for (int64_t p = 0; p < k; p++)
+                memcpy(packed + p * WIDTH, b + (p < 3 ? p : p < 4 ? 20 : 26 + p) * WIDTH, WIDTH * sizeof *b);
+            for (int narrow = 0; narrow < 2 && m <= kernels->rows; narrow++) {
+                for (int i = 0; i < ROWS * WIDTH; i++)
+                    whole[i] = c[i] = 7;
+                kernels->multiply(m, k, a, K, 1, packed, WIDTH, whole, WIDTH, true);
+                kernels->multiply_runs(m, narrow ? half : half + 1, PIECES, run, a, K, 1, b, WIDTH, c, WIDTH, true);
+                for (int64_t i = 0; i < ROWS * WIDTH; i++) {
+                    const float want = i % WIDTH < (narrow ? half : kernels->width) ? whole[i] : 7;
+                    cr_assert_eq(memcmp(&c[i], &want, sizeof want), 0, "level %d, m %d, narrow %d: %d", level, (int)m, narrow, (int)i);
+                }
+            }
+        }
+    }
+    free(a), free(b);
+}
+
 /* A unit is a pair: the second number's product is added first, each rounded. */
 static float chain_of_pairs(int64_t k, const uint16_t *a, const uint16_t *b, int64_t ldb)
 {

@@ -1,36 +1,43 @@
 /* The register kernel of tensor/cpu/product.h: 6 rows by two vectors of C stay in registers (Goto & van de Geijn 2008),
- * 12 of AVX2's 16. Compiled once a level, and once more for pairs of bf16 numbers (LS_PAIRS). */
+ * 12 of AVX2's 16, or 12 rows by one where C is no wider. Compiled once a level, and once more for pairs of bf16 numbers
+ * (LS_PAIRS). */
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/level/lanes.h"
 
-enum { ROWS = 6, WIDTH = 2 * LANES };
+enum { ROWS = 6, HALF_ROWS = 12, WIDTH = 2 * LANES };
 _Static_assert((int)WIDTH <= (int)LS_PRODUCT_MAX_WIDTH, "callers size their tiles by LS_PRODUCT_MAX_WIDTH");
 
-/* One block of `rows` <= 6 rows; rows is a constant at each call, so that all of `sum` lives in registers. */
-LANES_INLINE void block(int rows, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
-                        float *c, int64_t ldc, bool add)
+/* One block of `rows` rows by `vectors`, both constants at each call, so that all of `sum` lives in registers. In k there are
+ * `runs` pieces, b's each begin where their run says. */
+LANES_INLINE void block(int rows, int vectors, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b,
+                        int64_t b_row, float *c, int64_t ldc, bool add)
 {
-    lanes sum[ROWS][2];
-#pragma GCC unroll 6
+    lanes sum[HALF_ROWS][2];
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
         sum[i][0] = sum[i][1] = (lanes){0};
-    for (int64_t p = 0; p < k; p++) {
-        lanes b0 = lanes_load(b), b1 = lanes_load(b + LANES);
-#pragma GCC unroll 6
-        for (int i = 0; i < rows; i++) {
-            lanes x = lanes_all(a[i * a_row]);
-            sum[i][0] = lanes_add_product(x, b0, sum[i][0]);
-            sum[i][1] = lanes_add_product(x, b1, sum[i][1]);
+    for (int64_t r = 0; r < runs; r++) {
+        const float *from = b + run[r].b;
+        for (int64_t p = 0; p < run[r].k; p++) {
+            lanes b0 = lanes_load(from), b1 = vectors == 2 ? lanes_load(from + LANES) : b0;
+#pragma GCC unroll 12
+            for (int i = 0; i < rows; i++) {
+                lanes x = lanes_all(a[i * a_row]);
+                sum[i][0] = lanes_add_product(x, b0, sum[i][0]);
+                if (vectors == 2)
+                    sum[i][1] = lanes_add_product(x, b1, sum[i][1]);
+            }
+            a += a_k;
+            from += b_row;
         }
-        a += a_k;
-        b += b_row;
     }
-#pragma GCC unroll 6
-    for (int i = 0; i < rows; i++) {
-        float *to = c + i * ldc;
-        lanes_store(to, add ? lanes_load(to) + sum[i][0] : sum[i][0]);
-        lanes_store(to + LANES, add ? lanes_load(to + LANES) + sum[i][1] : sum[i][1]);
-    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            float *to = c + i * ldc + v * LANES;
+            lanes_store(to, add ? lanes_load(to) + sum[i][v] : sum[i][v]);
+        }
 }
 
 /* Brings the lines that `ahead` names into the second cache, and moves it on. */
@@ -42,38 +49,88 @@ LANES_INLINE void touch(ls_product_ahead *ahead)
     ahead->at += ahead->next;
 }
 
-LANES_INLINE void strips(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
-                         const float *b, int64_t b_row, float *c, int64_t ldc, bool add, ls_product_ahead *ahead)
+/* Any number of rows up to six. */
+static void some_rows(int64_t m, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                      float *c, int64_t ldc, bool add)
 {
-    int64_t i = 0;
-    for (; i + ROWS <= m; i += ROWS, a += a_strip) {
-        for (int r = 0; r < ROWS; r++)
-            __builtin_prefetch(c + (i + r) * ldc, 1, 3); /* to be written when the sums are there */
-        if (ahead)
-            touch(ahead);
-        block(ROWS, k, a, a_row, a_k, b, b_row, c + i * ldc, ldc, add);
-    }
-    c += i * ldc;
-    switch (m - i) {
-    case 5: block(5, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
-    case 4: block(4, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
-    case 3: block(3, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
-    case 2: block(2, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
-    case 1: block(1, k, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    switch (m) {
+    case 6: block(6, 2, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 5: block(5, 2, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 4: block(4, 2, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 3: block(3, 2, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 2: block(2, 2, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 1: block(1, 2, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
     default: break;
     }
+}
+
+/* Up to twelve, of one vector. */
+static void some_half_rows(int64_t m, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                           float *c, int64_t ldc, bool add)
+{
+    switch (m) {
+    case 12: block(12, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 11: block(11, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 10: block(10, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 9: block(9, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 8: block(8, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 7: block(7, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 6: block(6, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 5: block(5, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 4: block(4, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 3: block(3, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 2: block(2, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    case 1: block(1, 1, runs, run, a, a_row, a_k, b, b_row, c, ldc, add); break;
+    default: break;
+    }
+}
+
+/* Rows of the next block, of `left`: whole ones, and in the end two of about the same, as a block of one or two rows waits for its sums. */
+LANES_INLINE int64_t next_rows(int64_t left, int64_t most)
+{
+    return left >= 2 * most || left == most ? most : left > most ? (left + 1) / 2 : left;
 }
 
 static void multiply(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
                      float *c, int64_t ldc, bool add)
 {
-    strips(m, k, a, a_row, a_k, ROWS * a_row, b, b_row, c, ldc, add, NULL);
+    const ls_product_run all = {.k = k};
+    for (int64_t rows; m > 0; m -= rows, a += rows * a_row, c += rows * ldc) {
+        rows = next_rows(m, ROWS);
+        for (int r = 0; r < rows; r++)
+            __builtin_prefetch(c + r * ldc, 1, 3); /* to be written when the sums are there */
+        some_rows(rows, 1, &all, a, a_row, a_k, b, b_row, c, ldc, add);
+    }
+}
+
+static void multiply_half(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_row,
+                          float *c, int64_t ldc, bool add)
+{
+    const ls_product_run all = {.k = k};
+    for (int64_t rows; m > 0; m -= rows, a += rows * a_row, c += rows * ldc) {
+        rows = next_rows(m, HALF_ROWS);
+        some_half_rows(rows, 1, &all, a, a_row, a_k, b, b_row, c, ldc, add);
+    }
+}
+
+static void multiply_runs(int64_t m, int64_t n, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b,
+                          int64_t b_row, float *c, int64_t ldc, bool add)
+{
+    (n > LANES ? some_rows : some_half_rows)(m, runs, run, a, a_row, a_k, b, b_row, c, ldc, add);
 }
 
 static void multiply_strips(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
                             const float *b, float *c, int64_t ldc, bool add, ls_product_ahead *ahead)
 {
-    strips(m, k, a, a_row, a_k, a_strip, b, WIDTH, c, ldc, add, ahead);
+    const ls_product_run all = {.k = k};
+    for (; m >= ROWS; m -= ROWS, a += a_strip, c += ROWS * ldc) {
+        for (int r = 0; r < ROWS; r++)
+            __builtin_prefetch(c + r * ldc, 1, 3);
+        if (ahead)
+            touch(ahead);
+        some_rows(ROWS, 1, &all, a, a_row, a_k, b, WIDTH, c, ldc, add);
+    }
+    some_rows(m, 1, &all, a, a_row, a_k, b, WIDTH, c, ldc, add);
 }
 
 #if LANES >= 8
@@ -128,6 +185,8 @@ const ls_product_kernels level_symbol(ls_product_kernels) = {
     .pack = pack,
     .pack_strips = pack_strips,
     .multiply = multiply,
+    .multiply_half = multiply_half,
+    .multiply_runs = multiply_runs,
     .multiply_strips = multiply_strips,
     .turn = turn,
 #if defined(LS_PAIRS)
