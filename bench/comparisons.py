@@ -18,13 +18,15 @@ def image_peers(shape):
     return {"PyTorch eager": command, "channels last": command + " --channels-last", "PyTorch compiled": command + " --compile"}
 
 
-def generation(precision, batch, *peers):
-    sides = {"PyTorch loop": "", "transformers": " --transformers"}
-    return {"title": f"Generation with the 124M GPT-2 shape, {precision}, batch {batch}",
-            "about": "Greedy, a prompt of 16 tokens and 64 new ones a row; ours counts prompts in. PyTorch: a loop over a key/value cache, or transformers' own generate().",
-            "ours": f"{{bench}}/models_bench_generate {precision} batch={batch} threads={{threads}}",
-            "peers": {side: f"{{python}} bench/models/peer_generate.py {precision} {batch}{sides[side]}" for side in peers},
-            "targets": {"generate": ">= 2"} if batch == 1 else {}}
+def generation(precision, batch, peer, target=""):
+    name, command = {"transformers": ("transformers' generate() in PyTorch", "{python} bench/models/peer_generate.py %s %d --transformers"),
+                     "PyTorch loop": ("a loop over a preallocated key/value cache in PyTorch", "{python} bench/models/peer_generate.py %s %d"),
+                     "llama.cpp": ("llama.cpp (PyPI's llama-cpp-python; bench/models/llama_cpp.sh), built for this processor, its key/value cache f16 as it comes, ours f32",
+                                   "{python} bench/models/peer_llama.py %s %d --threads {threads}")}[peer]
+    return {"title": f"Generation with the 124M GPT-2 shape beside {peer}, {precision}, batch {batch}",
+            "about": f"Greedy, a prompt of 16 tokens and 64 new ones a row; rates count prompts' time in. The peer: {name}.",
+            "ours": f"{{bench}}/models_bench_generate {precision} batch={batch} threads={{threads}}", "peers": {peer: command % (precision, batch)},
+            "targets": {"generate": target} if target else {}}
 
 
 TEXT = ("A training step (forward, backward, clipping, AdamW) as the loop takes it, with loader and metrics; PyTorch with fused attention and AdamW, "
@@ -82,6 +84,9 @@ COMPARISONS = [
      "ours": "mpirun --bind-to core -n 2 {bench}/dist_bench_price 4 2 && mpirun --bind-to core -n 2 {bench}/dist_bench_price 8 1", "targets": {"price": "<= 1.05"}},
     {"title": "Start", "about": "From mpirun to the begin of step 1 of the 12M Llama shape, two ranks.",
      "ours": "bench/dist/bench_start.sh bench/train/llama-12m.yaml 2 1 batch.grain=2 batch.grains=4", "targets": {"first step": "<= 1 s"}},
-    generation("f32", 1, "transformers"),
+    generation("f32", 1, "transformers", ">= 2"),
+    generation("bf16", 1, "transformers", ">= 2"),
+    generation("f32", 16, "transformers"),
     generation("f32", 16, "PyTorch loop"),
+    *[generation(precision, batch, "llama.cpp", ">= 0.8") for precision in ("f32", "bf16") for batch in (1, 16)],
 ]
