@@ -16,7 +16,7 @@ static void begin(void)
     setenv("FAULTY", path, 1);
 }
 
-TestSuite(guard, .init = begin, .fini = ls_fixture_end, .timeout = 150);
+TestSuite(guard, .init = begin, .fini = ls_fixture_end, .timeout = 300);
 
 #define MPIRUN(ranks) "mpirun --oversubscribe --bind-to none -n " #ranks " "
 
