@@ -18,8 +18,10 @@
 enum {
     TILE_ROWS = LS_CONV_TILE_ROWS,
     TILE_COLUMNS = LS_CONV_TILE_COLUMNS,
-    WEIGHT_PANELS = 9, /* of dw in one item, at most: dy is staged once an item */
+    WEIGHT_PANELS = 9,   /* of dw in one item, at most */
+    DY_BYTES = 4 << 20,  /* of dy that is staged at a time */
     ENOUGH_ITEMS = 6,
+    ENOUGH_WEIGHTS = 1 << 15, /* to pack, worth waking a team */
     A_ROWS = 6,        /* that the kernel takes at once */
 };
 
@@ -114,11 +116,76 @@ static void stage_patch(const ls_conv_gather *g, const place *from, int64_t colu
     }
 }
 
+/* Columns that lie side by side in the source, where it is seen: of one tap, or of several of a run. */
+typedef struct {
+    const ls_conv_tap *tap;
+    int64_t column, count, taps;
+    int64_t from; /* where they begin, from a position's origin in the source: numbers */
+} piece;
+
+enum { MOST_PIECES = 64 };
+
+/* Pieces of columns [column, column + count) in order; 0: there are more than MOST_PIECES. */
+static int pieces_of(const ls_conv_gather *g, int64_t column, int64_t count, piece *p)
+{
+    int pieces = 0;
+    for (int64_t end = column + count; column < end; pieces++) {
+        if (pieces == MOST_PIECES)
+            return 0;
+        const ls_conv_tap *t = &g->pass.tap[column / g->depth];
+        const int64_t channel = column % g->depth, run = g->depth == g->source_channels ? t->run : 1, length = least(run * g->depth - channel, end - column);
+        const int64_t distance = (t->offset[0] * g->source[1] + t->offset[1]) * g->source[2] + t->offset[2];
+        p[pieces] = (piece){.tap = t, .column = column, .count = length, .taps = ceil_div(channel + length, g->depth),
+                            .from = distance * g->source_channels + g->group * g->depth + channel};
+        column += length;
+    }
+    return pieces;
+}
+
+/* As ls_conv_take: few numbers without a call. */
+static inline void take_few(const ls_conv_gather *g, int64_t element, int64_t count, void *to)
+{
+    if (g->type != LS_F32 || count > 32) {
+        ls_conv_take(g, g->x, element, count, to);
+        return;
+    }
+    const float *from = (const float *)g->x + element;
+    float *floats = to;
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        memcpy(floats + i, from + i, 4 * sizeof *floats);
+    for (; i < count; i++)
+        floats[i] = from[i];
+}
+
+static inline bool within(int64_t i, int64_t end)
+{
+    return (uint64_t)i < (uint64_t)end;
+}
+
 /* Columns [first, first + count) of A for `rows` positions, `pitch` numbers apart. */
 static void stage(const ls_conv_gather *g, place from, int64_t rows, int64_t first, int64_t count, int64_t pitch, void *a)
 {
-    for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from))
-        stage_patch(g, &from, first, count, (char *)a + row * pitch * ls_conv_size(g));
+    const int64_t size = ls_conv_size(g), *source = g->source, *step = g->pass.step;
+    piece p[MOST_PIECES];
+    const int pieces = pieces_of(g, first, count, p);
+    for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from)) {
+        char *to = (char *)a + row * pitch * size;
+        const int64_t i0 = from.q[0] * step[0], i1 = from.q[1] * step[1], i2 = from.q[2] * step[2];
+        const int64_t origin = (((from.n * source[0] + i0) * source[1] + i1) * source[2] + i2) * g->source_channels;
+        if (!pieces)
+            stage_patch(g, &from, first, count, to);
+        for (int i = 0; i < pieces; to += p[i++].count * size) {
+            const int64_t *offset = p[i].tap->offset, near = i2 + offset[2], far = near + p[i].taps - 1;
+            const bool sees = within(i0 + offset[0], source[0]) && within(i1 + offset[1], source[1]);
+            if (sees && near >= 0 && far < source[2])
+                take_few(g, origin + p[i].from, p[i].count, to);
+            else if (sees && p[i].taps > 1)
+                stage_patch(g, &from, p[i].column, p[i].count, to);
+            else
+                memset(to, 0, (size_t)(p[i].count * size));
+        }
+    }
 }
 
 static void find_runs(ls_conv_pass *p)
@@ -166,9 +233,16 @@ static void gather_tile(void *context, int64_t item)
     for (int64_t begin = 0; begin < g->units; begin += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
         const int64_t count = least(LS_PRODUCT_CHUNK, g->units - begin), unit = g->kernels->unit;
         stage(g, from, rows, begin * unit, count * unit, count * unit, a);
-        for (int64_t j = 0; j < width; j += panel)
-            (width - j > panel / 2 ? g->kernels->multiply : g->kernels->multiply_half)(
-                rows, count, a, count, 1, g->panels + (first + j) * g->units + begin * panel, panel, sum + j, g->sum_row, begin > 0);
+        for (int64_t j = 0; j < width; j += panel) {
+            const float *b = g->panels + (first + j) * g->units + begin * panel;
+            if (width - j <= panel / 2) {
+                g->kernels->multiply_half(rows, count, a, count, 1, b, panel, sum + j, g->sum_row, begin > 0);
+                continue;
+            }
+            const int64_t bytes = count * panel * (int64_t)sizeof *b / (TILE_ROWS / A_ROWS); /* a strip's part of the panel behind this one */
+            ls_product_ahead ahead = {.at = (const char *)(b + g->units * panel), .rows = 1, .lines = ceil_div(bytes, 64), .next = bytes};
+            g->kernels->multiply_strips(rows, count, a, count, 1, A_ROWS * count, b, sum + j, g->sum_row, begin > 0, &ahead);
+        }
     }
     for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from)) {
         int64_t number = from.n;
@@ -239,6 +313,33 @@ static void all_taps(const ls_grid *grid, ls_conv_pass *p)
     forward_pass(grid, p);
 }
 
+/* Which weights are packed. */
+typedef struct {
+    ls_conv_gather *g;
+    const ls_grid *grid;
+    const void *w;
+} packing;
+
+/* A team for many weights only: each item is a panel. */
+static void pack_panels(packing *p, ls_team_item pack)
+{
+    const int64_t panels = ceil_div(p->g->width, p->g->kernels->width);
+    if (p->g->k * p->g->width >= ENOUGH_WEIGHTS)
+        ls_team_run(p->g->device->team, panels, pack, p);
+    else
+        for (int64_t item = 0; item < panels; item++)
+            pack(p, item);
+}
+
+/* B of a group in forward: rows (tap, channel), columns outputs. */
+static void pack_panel(void *context, int64_t item)
+{
+    const packing *p = context;
+    const ls_conv_gather *g = p->g;
+    const int64_t panel = g->kernels->width, j = item * panel;
+    g->kernels->pack(p->grid->type, true, g->k, least(panel, g->width - j), at(p->w, p->grid->type, (g->group * g->width + j) * g->k), g->k, g->panels + j * g->units);
+}
+
 static ls_status conv_f32(ls_device *device, const ls_grid *grid, const void *x, const void *w, const float *bias, ls_activation activation,
                           void *y, void *pre, ls_arena *scratch)
 {
@@ -254,10 +355,9 @@ static ls_status conv_f32(ls_device *device, const ls_grid *grid, const void *x,
     if (status != LS_OK)
         return status;
     all_taps(grid, &g.pass);
-    const int64_t panel = g.kernels->width;
+    packing p = {&g, grid, w};
     for (g.group = 0; g.group < grid->groups && status == LS_OK; g.group++) {
-        for (int64_t j = 0; j < g.width; j += panel)
-            g.kernels->pack(grid->type, true, g.k, least(panel, g.width - j), at(w, grid->type, (g.group * g.width + j) * g.k), g.k, g.panels + j * g.units);
+        pack_panels(&p, pack_panel);
         status = run_pass(&g, scratch);
     }
     return status;
@@ -289,17 +389,16 @@ static void taps_of_class(const ls_grid *grid, const int64_t rest[3], ls_conv_pa
     }
 }
 
-/* B of a class: rows (tap, output), columns channels. */
-static void pack_class(ls_conv_gather *g, const ls_grid *grid, const void *w)
+/* Of a class: rows (tap, output), columns channels. */
+static void pack_panel_of_class(void *context, int64_t item)
 {
-    const int64_t panel = g->kernels->width, all = product3(grid->window) * g->width;
-    g->k = g->pass.taps * g->depth;
-    g->units = g->k / g->kernels->unit;
-    for (int64_t j = 0; j < g->width; j += panel)
-        for (int64_t t = 0; t < g->pass.taps; t++)
-            g->kernels->pack(grid->type, false, g->depth, least(panel, g->width - j),
-                             at(w, grid->type, g->group * g->depth * all + g->pass.tap[t].number * g->width + j), all,
-                             g->panels + j * g->units + t * (g->depth / g->kernels->unit) * panel);
+    const packing *p = context;
+    const ls_conv_gather *g = p->g;
+    const int64_t panel = g->kernels->width, all = product3(p->grid->window) * g->width, j = item * panel;
+    for (int64_t t = 0; t < g->pass.taps; t++)
+        g->kernels->pack(p->grid->type, false, g->depth, least(panel, g->width - j),
+                         at(p->w, p->grid->type, g->group * g->depth * all + g->pass.tap[t].number * g->width + j), all,
+                         g->panels + j * g->units + t * (g->depth / g->kernels->unit) * panel);
 }
 
 static ls_status conv_input_f32(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *scratch)
@@ -310,13 +409,16 @@ static ls_status conv_input_f32(ls_device *device, const ls_grid *grid, const vo
     memcpy(g.source, grid->out, sizeof g.source);
     memcpy(g.result, grid->in, sizeof g.result);
     ls_status status = take_memory(&g, product3(grid->window), scratch);
+    packing p = {&g, grid, w};
     int64_t rest[3];
     for (g.group = 0; g.group < grid->groups; g.group++)
         for (rest[0] = 0; rest[0] < grid->stride[0]; rest[0]++)
             for (rest[1] = 0; rest[1] < grid->stride[1]; rest[1]++)
                 for (rest[2] = 0; rest[2] < grid->stride[2] && status == LS_OK; rest[2]++) {
                     taps_of_class(grid, rest, &g.pass);
-                    pack_class(&g, grid, w);
+                    g.k = g.pass.taps * g.depth;
+                    g.units = g.k / g.kernels->unit;
+                    pack_panels(&p, pack_panel_of_class);
                     status = run_pass(&g, scratch);
                 }
     return status;
@@ -329,9 +431,11 @@ typedef struct {
     const void *dy;
     float *dw;
     int64_t outputs, width; /* all; of one group */
-    int64_t items_a_group;
+    int64_t groups, items_a_group;
     int64_t block, columns_row, dy_row; /* columns of an item; distances */
-    float *columns, *panels, *dy_staged, *sum; /* one for each thread; panels: of pairs alone */
+    int64_t first, end;                 /* positions whose dy is staged: as many chunks as DY_BYTES hold */
+    float *columns, *panels;            /* one for each thread; panels: of pairs alone */
+    float *dy_staged, *sum;             /* one for each chunk and group; one for each item */
 } weights;
 
 /* Columns [column, column + n) of the patches of `rows` positions, zeros up to whole panels: [rows, columns_row], or of pairs of
@@ -379,7 +483,19 @@ static void stage_dy(const weights *w, int64_t first, int64_t rows, int64_t chan
     }
 }
 
-/* dw of some panels of columns, for all outputs of a group. */
+static float *staged_dy(const weights *w, int64_t chunk, int64_t group)
+{
+    return w->dy_staged + (chunk * w->groups + group) * LS_PRODUCT_CHUNK * w->dy_row;
+}
+
+static void stage_dy_item(void *context, int64_t item)
+{
+    const weights *w = context;
+    const int64_t group = item % w->groups, chunk = item / w->groups, rows = LS_PRODUCT_CHUNK * w->patches.kernels->unit, first = w->first + chunk * rows;
+    stage_dy(w, first, least(rows, w->end - first), group * w->width, w->width, staged_dy(w, chunk, group));
+}
+
+/* The sums of some panels of columns go on over the staged positions, for all outputs of a group; the last ones end in dw. */
 static void weight_item(void *context, int64_t item)
 {
     const weights *w = context;
@@ -387,12 +503,12 @@ static void weight_item(void *context, int64_t item)
     const int64_t thread = ls_team_thread_number(), width = g->kernels->width, group = item / w->items_a_group;
     const int64_t block = w->block, column = item % w->items_a_group * block, n = least(block, g->k - column);
     const int64_t unit = g->kernels->unit, chunk = LS_PRODUCT_CHUNK * unit;
-    float *columns = w->columns + thread * LS_PRODUCT_CHUNK * w->columns_row, *panels = w->panels ? w->panels + thread * LS_PRODUCT_CHUNK * block : NULL, *dy = w->dy_staged + thread * LS_PRODUCT_CHUNK * w->dy_row;
-    float *sum = w->sum + thread * w->width * block;
-    for (int64_t first = 0; first < g->positions; first += chunk) { /* ascending: the order of the chunks' sums */
-        const int64_t rows = least(chunk, g->positions - first), units = ceil_div(rows, unit);
+    float *columns = w->columns + thread * LS_PRODUCT_CHUNK * w->columns_row, *panels = w->panels ? w->panels + thread * LS_PRODUCT_CHUNK * block : NULL;
+    float *sum = w->sum + item * w->width * block;
+    for (int64_t first = w->first; first < w->end; first += chunk) { /* ascending: the order of the chunks' sums */
+        const int64_t rows = least(chunk, w->end - first), units = ceil_div(rows, unit);
+        const float *dy = staged_dy(w, (first - w->first) / chunk, group);
         stage_columns(w, place_of(&g->pass, first), rows, group, column, n, columns, panels);
-        stage_dy(w, first, rows, group * w->width, w->width, dy);
         for (int64_t j = 0; j < n; j += width) {
             const float *b = unit == 2 ? panels + j * units : columns + j;
             for (int64_t o = 0; o < w->width; o += A_ROWS)
@@ -400,7 +516,7 @@ static void weight_item(void *context, int64_t item)
                                           unit == 2 ? width : w->columns_row, sum + o * block + j, block, first > 0);
         }
     }
-    for (int64_t o = 0; o < w->width; o++)
+    for (int64_t o = 0; o < w->width && w->end == g->positions; o++)
         for (int64_t j = 0; j < n; j++)
             w->dw[(group * w->width + o) * g->k + column + j] += sum[o * block + j];
 }
@@ -408,7 +524,7 @@ static void weight_item(void *context, int64_t item)
 static ls_status conv_weight_f32(ls_device *device, const ls_grid *grid, const void *x, const void *dy, float *dw, ls_arena *scratch)
 {
     const int64_t taps = product3(grid->window), threads = ls_team_threads(device->team);
-    weights w = {.dy = dy, .dw = dw, .outputs = grid->outputs, .width = grid->outputs / grid->groups};
+    weights w = {.dy = dy, .dw = dw, .outputs = grid->outputs, .width = grid->outputs / grid->groups, .groups = grid->groups};
     ls_conv_gather *g = &w.patches;
     *g = (ls_conv_gather){.device = device, .kernels = ls_product_kernels_for(((ls_cpu *)device->self)->level, grid->type), .type = grid->type, .batch = grid->batch,
                   .source_channels = grid->channels, .depth = grid->channels / grid->groups, .x = x};
@@ -432,14 +548,19 @@ static ls_status conv_weight_f32(ls_device *device, const ls_grid *grid, const v
     w.columns = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * w.columns_row * threads);
     if (g->kernels->unit == 2)
         w.panels = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * block * threads);
-    w.dy_staged = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * w.dy_row * threads);
-    w.sum = ls_arena_array(scratch, float, w.width * block * threads);
+    g->positions = g->batch * product3(g->pass.q);
+    const int64_t chunk = LS_PRODUCT_CHUNK * g->kernels->unit, all = ceil_div(g->positions, chunk), chunk_bytes = w.groups * w.dy_row * LS_PRODUCT_CHUNK * (int64_t)sizeof(float);
+    const int64_t chunks = least(all, DY_BYTES / chunk_bytes > 1 ? DY_BYTES / chunk_bytes : 1), items = w.groups * w.items_a_group;
+    w.dy_staged = ls_arena_array(scratch, float, chunks * w.groups * LS_PRODUCT_CHUNK * w.dy_row);
+    w.sum = ls_arena_array(scratch, float, items * w.width * block);
     const ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;
-    g->positions = g->batch * product3(g->pass.q);
-    if (g->positions)
-        ls_team_run(device->team, grid->groups * w.items_a_group, weight_item, &w);
+    for (w.first = 0; w.first < g->positions; w.first = w.end) {
+        w.end = least(w.first + chunks * chunk, g->positions);
+        ls_team_run(device->team, ceil_div(w.end - w.first, chunk) * w.groups, stage_dy_item, &w);
+        ls_team_run(device->team, items, weight_item, &w);
+    }
     return LS_OK;
 }
 
