@@ -271,6 +271,9 @@ struct ls_device {
     ls_status (*attention_backward)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
     ls_status (*cross_entropy)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
+    /* *sum = the sum over rows of weights[r] losses[r] in f64, on a CPU in ascending order; rows with label < 0 or weight 0 are left
+     * out. labels, weights NULL: all rows count, with 1. Types f32 or f64. */
+    void (*sum_losses)(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
     double (*element_loss)(ls_device *device, const ls_element_loss_args *args);
     void (*element_loss_backward)(ls_device *device, const ls_element_loss_args *args);
     void (*row_loss)(ls_device *device, const ls_row_loss_args *args);

@@ -200,6 +200,7 @@ void ls_cuda_add_to(ls_device *device, ls_type type, int64_t n, const void *x, v
 void ls_cuda_fill(ls_device *device, ls_type type, int64_t n, double value, void *y);
 void ls_cuda_gumbel(ls_device *device, ls_type type, int64_t n, double scale, const ls_random *stream, uint64_t first, const void *x, void *y);
 void ls_cuda_dropout(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
+void ls_cuda_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
 double ls_cuda_element_loss(ls_device *device, const ls_element_loss_args *args);
 void ls_cuda_element_loss_backward(ls_device *device, const ls_element_loss_args *args);
 void ls_cuda_row_loss(ls_device *device, const ls_row_loss_args *args);

@@ -168,6 +168,7 @@ static void fill_table(ls_device *t)
     t->matmul = ls_cuda_matmul;
     t->attention = ls_cuda_attention, t->attention_backward = ls_cuda_attention_backward;
     t->cross_entropy = ls_cuda_cross_entropy;
+    t->sum_losses = ls_cuda_sum_losses;
     t->element_loss = ls_cuda_element_loss, t->element_loss_backward = ls_cuda_element_loss_backward;
     t->row_loss = ls_cuda_row_loss, t->row_loss_backward = ls_cuda_row_loss_backward;
     t->cosine = ls_cuda_cosine, t->cosine_backward = ls_cuda_cosine_backward;

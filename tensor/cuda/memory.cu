@@ -88,16 +88,18 @@ void ls_cuda_copy_in(ls_cuda *cuda, void *to, const void *host, size_t bytes)
     }
 }
 
-/* Waits: the host's array is whole when this returns. */
+/* Waits: the host's array is whole when this returns. Once, where it fits beside the pieces that may not have been read yet. */
 void ls_cuda_copy_out(ls_cuda *cuda, void *host, const void *from, size_t bytes)
 {
     for (size_t at = 0, n; at < bytes && cuda->status == LS_OK; at += n) {
         n = bytes - at < cuda->pinned_size ? bytes - at : cuda->pinned_size;
-        ls_cuda_wait(cuda); /* pinned memory is free again */
-        ls_cuda_failed(cuda, cudaMemcpyAsync(cuda->pinned, static_cast<const char *>(from) + at, n, cudaMemcpyDeviceToHost, cuda->stream), "copying from the device");
+        if (n > cuda->pinned_size - cuda->pinned_used)
+            ls_cuda_wait(cuda); /* pinned memory is free again */
+        char *piece = cuda->pinned + cuda->pinned_used;
+        ls_cuda_failed(cuda, cudaMemcpyAsync(piece, static_cast<const char *>(from) + at, n, cudaMemcpyDeviceToHost, cuda->stream), "copying from the device");
         ls_cuda_wait(cuda);
         if (cuda->status == LS_OK)
-            memcpy(static_cast<char *>(host) + at, cuda->pinned, n);
+            memcpy(static_cast<char *>(host) + at, piece, n);
     }
 }
 
