@@ -202,6 +202,9 @@ struct ls_device {
     ls_status (*synchronize)(ls_device *device);
     /* y = x, `bytes` of them; they may overlap. Where y is the host's it is there when this returns. */
     void (*move)(ls_device *device, size_t bytes, const void *x, void *y);
+    /* The same to the host's `y`, from any one thread at a time, beside what is queued and without waiting for it: x was waited for,
+     * and nothing that is queued changes it. NULL: every call is done when it returns, and memcpy will do. */
+    ls_status (*read_beside)(ls_device *device, size_t bytes, const void *x, void *y);
     /* f32 products by way of tf32 (10 bits of fraction) from now on, or in full again: before the first product, for it is part of
      * `numerics`. NULL: the device has no tf32. LS_ENOTFOUND: this build has none. */
     ls_status (*use_tf32)(ls_device *device, bool tf32);

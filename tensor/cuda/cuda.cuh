@@ -38,6 +38,8 @@ typedef struct ls_cuda {
     ls_cuda_scratch scratch;
     char *pinned; /* host memory that copies go through */
     size_t pinned_size, pinned_used;
+    cudaStream_t reading; /* of read_beside, and the pinned memory that it goes through; NULL until the first */
+    char *reading_pinned;
     ls_cuda_products products;
     bool tf32;
     struct ls_cuda_library *library; /* NULL until the first product */
@@ -57,6 +59,8 @@ void *ls_cuda_scratch_take(ls_cuda *cuda, size_t bytes);
 void ls_cuda_scratch_free(ls_cuda *cuda);
 void ls_cuda_copy_in(ls_cuda *cuda, void *to, const void *host, size_t bytes);
 void ls_cuda_copy_out(ls_cuda *cuda, void *host, const void *from, size_t bytes);
+ls_status ls_cuda_read_beside(ls_device *device, size_t bytes, const void *x, void *y);
+void ls_cuda_reading_free(ls_cuda *cuda);
 ls_status ls_cuda_synchronize(ls_device *device);
 void ls_cuda_wait(ls_cuda *cuda); /* for the stream */
 ls_status ls_cuda_status(ls_device *device); /* the first error so far, for functions of the table that return one */
