@@ -30,10 +30,16 @@ ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *r
  *     ls_saver_poll(saver, votes, 1, &over)
  */
 typedef struct ls_saver ls_saver;
+/* How bytes of the tree's memory come to the host, from a thread of the saver's. NULL: the host reads them where they are. */
+typedef struct {
+    ls_status (*read)(void *context, void *to, const void *from, size_t bytes);
+    void *context;
+} ls_state_reader;
 typedef struct {
     int64_t buffer;  /* bytes of copies that wait for the disk, at most; 0: 64 MiB */
     double patience; /* seconds without a byte written after which a save is given up; 0: 120 */
     bool read_back;  /* each file is read from the disk again and compared before the checkpoint counts */
+    ls_state_reader reader;
 } ls_saver_options;
 typedef struct {
     int64_t step, bytes;    /* of this rank */

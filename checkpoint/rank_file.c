@@ -33,6 +33,8 @@ struct ls_rank_file {
     int64_t in_extent;       /* bytes of it that are taken */
     int64_t at;              /* bytes of the file that are written */
     int64_t started, waited; /* bytes that the disk was told to write, and those of them that it has written */
+    ls_state_reader reader;
+    char *whole;             /* a chunk, where there is a reader */
     ls_hasher *hasher;       /* of the bytes as they leave memory */
     ls_hasher *reread;       /* of the bytes as they come back, so many of them */
     int64_t checked;
@@ -177,30 +179,67 @@ static void hash_chunks(const extent *e, int64_t from, int64_t to)
 {
     const int64_t size = (int64_t)ls_type_size(e->type), chunk = LS_CHUNK * size;
     const int64_t first = from / chunk, past = to == e->size ? (to + chunk - 1) / chunk : to / chunk;
-    if (!e->chunk || past <= first)
+    if (past <= first)
         return;
     const int64_t end = past * chunk < e->size ? past * chunk : e->size;
     ls_hash_chunks(e->type, e->bytes + first * chunk, (end - first * chunk) / size, e->first_chunk + first,
                    e->chunk + first);
 }
 
-int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room)
+/* The same where the tensor cannot be read twice: of the copy, whose chunks may have begun in an earlier piece and lie as the
+ * file has them, so each is put together and aligned first. */
+static void hash_copied(ls_rank_file *file, const extent *e, int64_t from, int64_t to, const char *copied)
 {
-    int64_t taken = 0;
-    while (file->next < file->extents && taken < room) {
+    const int64_t size = (int64_t)ls_type_size(e->type), chunk = LS_CHUNK * size;
+    while (from < to) {
+        const int64_t begin = from / chunk * chunk, whole = begin + chunk < e->size ? begin + chunk : e->size;
+        const int64_t end = whole < to ? whole : to;
+        memcpy(file->whole + (from - begin), copied, (size_t)(end - from));
+        if (end == whole)
+            ls_hash_chunks(e->type, file->whole, (whole - begin) / size, e->first_chunk + begin / chunk, e->chunk + begin / chunk);
+        copied += end - from;
+        from = end;
+    }
+}
+
+/* `size` bytes from byte `from` of the extent on. */
+static ls_status take_bytes(ls_rank_file *file, const extent *e, int64_t from, int64_t size, char *to)
+{
+    if (!file->reader.read || !e->chunk) {
+        memcpy(to, e->bytes + from, (size_t)size);
+        if (e->chunk)
+            hash_chunks(e, from, from + size);
+        return LS_OK;
+    }
+    const ls_status status = file->reader.read(file->reader.context, to, e->bytes + from, (size_t)size);
+    if (status == LS_OK)
+        hash_copied(file, e, from, from + size, to);
+    return status;
+}
+
+ls_status ls_rank_file_read_by(ls_rank_file *file, const ls_state_reader *reader)
+{
+    file->reader = *reader;
+    file->whole = reader->read ? aligned_alloc(64, LS_CHUNK * sizeof(double)) : NULL;
+    return reader->read && !file->whole ? ls_fail(LS_EMEM, "%s: no memory for a chunk", file->path) : LS_OK;
+}
+
+ls_status ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room, int64_t *taken)
+{
+    ls_status status = LS_OK;
+    for (*taken = 0; status == LS_OK && file->next < file->extents && *taken < room;) {
         const extent *e = &file->extent[file->next];
-        const int64_t left = e->size - file->in_extent, size = left < room - taken ? left : room - taken;
+        const int64_t left = e->size - file->in_extent, size = left < room - *taken ? left : room - *taken;
         if (size > 0)
-            memcpy(piece + taken, e->bytes + file->in_extent, (size_t)size);
-        hash_chunks(e, file->in_extent, file->in_extent + size);
-        taken += size;
+            status = take_bytes(file, e, file->in_extent, size, piece + *taken);
+        *taken += size;
         file->in_extent += size;
         if (file->in_extent == e->size) {
             file->in_extent = 0;
             file->next++;
         }
     }
-    return taken;
+    return status;
 }
 
 /* Past the page cache where that can be: the kernel then neither copies the bytes nor keeps them, which is most of what
@@ -286,5 +325,6 @@ void ls_rank_file_free(ls_rank_file *file)
     ls_hasher_free(file->reread);
     ls_memory_file_free(&file->drawing);
     free(file->extent);
+    free(file->whole);
     free(file);
 }

@@ -5,6 +5,7 @@
  * and put are apart so that the state may change as soon as its last byte is taken, however slow the disk is. Both run
  * in the background (checkpoint/writer.h); neither allocates. */
 #pragma once
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/gather.h"
 
 typedef struct ls_rank_file ls_rank_file;
@@ -15,9 +16,11 @@ int64_t ls_rank_file_bytes(const ls_rank_file *file);
 /* The folder it will be in. */
 ls_status ls_rank_file_place(ls_rank_file *file, const char *folder);
 ls_status ls_rank_file_create(ls_rank_file *file);
+/* Before the first take: how the tensors' bytes are read. LS_EMEM. */
+ls_status ls_rank_file_read_by(ls_rank_file *file, const ls_state_reader *reader);
 /* Copies the file's next bytes, at most `room`, into `piece`, and hashes the chunks that end there into the share.
- * Returns how many; fewer than `room`: those were the last. */
-int64_t ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room);
+ * *taken: how many; fewer than `room`: those were the last. The reader's failure. */
+ls_status ls_rank_file_take(ls_rank_file *file, char *piece, int64_t room, int64_t *taken);
 /* Writes the next piece, in the order in which they were taken. Pieces begin at a page, and all but the last are whole
  * pages. */
 ls_status ls_rank_file_put(ls_rank_file *file, const char *piece, int64_t size);

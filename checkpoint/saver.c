@@ -39,6 +39,7 @@ struct ls_saver {
     int rank, ranks;
     ls_writer *writer;
     bool read_back;
+    ls_state_reader reader;
     uint8_t *votes; /* [ranks] of ls_saver_finish */
     enum { IDLE, WRITING, COMMITTING } now;
     double began;
@@ -73,6 +74,7 @@ ls_status ls_saver_open(ls_saver **out, ls_world *world, const ls_saver_options 
     s->rank = ls_world_rank(world);
     s->ranks = ls_world_ranks(world);
     s->read_back = options->read_back;
+    s->reader = options->reader;
     s->votes = calloc((size_t)s->ranks, sizeof *s->votes);
     ls_status status = s->votes ? LS_OK : ls_fail(LS_EMEM, "no memory to ask %d ranks", s->ranks);
     if (status == LS_OK)
@@ -169,6 +171,8 @@ static ls_status take(ls_saver *s, ls_state_tree *tree, const char *run, int64_t
         mine = ls_share_copy(&s->share, LS_STATE_TASK);
     if (mine == LS_OK)
         mine = ls_rank_file_draw(&s->file, &s->share, step, s->save, s->rank, s->ranks);
+    if (mine == LS_OK)
+        mine = ls_rank_file_read_by(s->file, &s->reader);
     if (mine == LS_OK)
         mine = ls_rank_file_place(s->file, s->commit.partial);
     if (mine == LS_OK)

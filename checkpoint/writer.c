@@ -27,7 +27,7 @@ struct ls_writer {
     bool taking, taken;
     bool putting;
     int64_t took, put;    /* pieces of the file */
-    ls_status put_status; /* of the first put that failed */
+    ls_status put_status; /* of the first put that failed, or of a take */
     char put_sentence[2048];
     double progress, patience; /* when the last piece was done; seconds */
     ls_status status;          /* of the last work */
@@ -88,6 +88,17 @@ static void end_take(ls_writer *w, bool all)
     pthread_mutex_unlock(&w->mutex);
 }
 
+/* What was to be taken could not be read: as a put that failed. */
+static void fail_take(ls_writer *w, ls_status status)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->taking = false;
+    w->put_status = status;
+    snprintf(w->put_sentence, sizeof w->put_sentence, "%s", ls_fail_sentence());
+    pthread_cond_broadcast(&w->told);
+    pthread_mutex_unlock(&w->mutex);
+}
+
 /* Until all that was taken is put, or no more shall be; the file is this thread's alone again. */
 static ls_status wait_for_puts(ls_writer *w)
 {
@@ -130,9 +141,12 @@ static ls_status write_file(ls_writer *w, ls_rank_file *file)
         return status;
     for (bool all = false; !all && begin_take(w);) {
         const int64_t slot = w->took % w->pieces; /* nobody else changes it */
-        w->held[slot] = ls_rank_file_take(file, w->pool + slot * w->piece, w->piece);
+        status = ls_rank_file_take(file, w->pool + slot * w->piece, w->piece, &w->held[slot]);
         all = w->held[slot] < w->piece;
-        end_take(w, all);
+        if (status == LS_OK)
+            end_take(w, all);
+        else
+            fail_take(w, status);
     }
     status = wait_for_puts(w);
     if (status == LS_OK)
@@ -151,9 +165,10 @@ static void put_piece(ls_writer *w)
     pthread_mutex_unlock(&w->mutex);
     const ls_status status = ls_rank_file_put(file, w->pool + slot * w->piece, w->held[slot]); /* 3 */
     pthread_mutex_lock(&w->mutex);
-    w->put_status = status;
-    if (status != LS_OK)
+    if (status != LS_OK && w->put_status == LS_OK) {
+        w->put_status = status;
         snprintf(w->put_sentence, sizeof w->put_sentence, "%s", ls_fail_sentence());
+    }
     w->putting = false;
     w->put++;
     w->progress = now();

@@ -202,6 +202,9 @@ struct ls_device {
     ls_status (*synchronize)(ls_device *device);
     /* y = x, `bytes` of them; they may overlap. Where y is the host's it is there when this returns. */
     void (*move)(ls_device *device, size_t bytes, const void *x, void *y);
+    /* The same to the host's `y`, from any one thread at a time, beside what is queued and without waiting for it: x was waited for,
+     * and nothing that is queued changes it. NULL: every call is done when it returns, and memcpy will do. */
+    ls_status (*read_beside)(ls_device *device, size_t bytes, const void *x, void *y);
     /* f32 products by way of tf32 (10 bits of fraction) from now on, or in full again: before the first product, for it is part of
      * `numerics`. NULL: the device has no tf32. LS_ENOTFOUND: this build has none. */
     ls_status (*use_tf32)(ls_device *device, bool tf32);
@@ -271,6 +274,9 @@ struct ls_device {
     ls_status (*attention_backward)(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
     ls_status (*cross_entropy)(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);
 
+    /* *sum = the sum over rows of weights[r] losses[r] in f64, on a CPU in ascending order; rows with label < 0 or weight 0 are left
+     * out. labels, weights NULL: all rows count, with 1. Types f32 or f64. */
+    void (*sum_losses)(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
     double (*element_loss)(ls_device *device, const ls_element_loss_args *args);
     void (*element_loss_backward)(ls_device *device, const ls_element_loss_args *args);
     void (*row_loss)(ls_device *device, const ls_row_loss_args *args);

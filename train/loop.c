@@ -148,10 +148,10 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, d
     begin = ls_run_phase(run, "backward");
     ls_backward(run->tape, sum, 1.0 / denominator, take_gradient, &sink);
     note(run, "backward", begin);
-    const ls_status status = ls_tape_wait(run->tape);
+    *loss = ls_tape_number(run->tape, sum); /* the grain's one wait for the device */
+    const ls_status status = ls_tape_status(run->tape);
     if (status != LS_OK)
         return ls_fail_at(status, "step %lld, grain %lld", (long long)run->step + 1, (long long)grain->number);
-    *loss = ls_tape_number(run->tape, sum);
     if (run->step_width > 1)
         memcpy(loss + 1, run->config->task->grain_sums(run->task), (size_t)(run->step_width - 1) * sizeof *loss);
     ls_audit_loss(run, *loss);

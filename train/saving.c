@@ -21,10 +21,17 @@ static double seconds_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static ls_status read_device(void *context, void *to, const void *from, size_t bytes)
+{
+    ls_device *device = context;
+    return device->read_beside(device, bytes, from, to);
+}
+
 ls_status ls_saving_open(ls_run *run)
 {
     const ls_saver_options options = {.buffer = run->config->checkpoint.buffer,
-                                      .read_back = run->config->checkpoint.verify};
+                                      .read_back = run->config->checkpoint.verify,
+                                      .reader = {run->device->read_beside ? read_device : NULL, run->device}};
     ls_saving *saving = run->saving = calloc(1, sizeof *saving);
     ls_status status = saving ? ls_saver_open(&saving->saver, run->world, &options)
                               : ls_fail(LS_EMEM, "no memory to save checkpoints");

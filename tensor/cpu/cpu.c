@@ -121,7 +121,7 @@ static const ls_device table = {
     .gather_rows = ls_cpu_gather_rows, .scatter_add_rows = ls_cpu_scatter_add_rows,
 
     .matmul = ls_cpu_matmul, .attention = ls_cpu_attention, .attention_backward = ls_cpu_attention_backward,
-    .cross_entropy = ls_cpu_cross_entropy,
+    .cross_entropy = ls_cpu_cross_entropy, .sum_losses = ls_cpu_sum_losses,
 
     .element_loss = ls_cpu_element_loss, .element_loss_backward = ls_cpu_element_loss_backward,
     .row_loss = ls_cpu_row_loss, .row_loss_backward = ls_cpu_row_loss_backward,

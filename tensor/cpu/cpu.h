@@ -63,6 +63,7 @@ void ls_cpu_gumbel(ls_device *device, ls_type type, int64_t n, double scale, con
 void ls_cpu_dropout(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
 
 /* tensor/cpu/losses.c */
+void ls_cpu_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
 double ls_cpu_element_loss(ls_device *device, const ls_element_loss_args *args);
 void ls_cpu_element_loss_backward(ls_device *device, const ls_element_loss_args *args);
 void ls_cpu_row_loss(ls_device *device, const ls_row_loss_args *args);

@@ -4,6 +4,22 @@
 
 enum { BLOCK = 512, PARTIALS = 1024 }; /* elements of one kernel call; partial sums on the stack */
 
+static double number(ls_type type, const void *x, int64_t i)
+{
+    return type == LS_F64 ? ((const double *)x)[i] : (double)((const float *)x)[i];
+}
+
+void ls_cpu_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum)
+{
+    double all = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        const double weight = weights ? (double)weights[r] : 1;
+        if ((!labels || labels[r] >= 0) && weight != 0)
+            all += weight * number(type, losses, r);
+    }
+    device->fill(device, sum_type, 1, all, sum);
+}
+
 /* ---- elements ---- */
 
 typedef struct {

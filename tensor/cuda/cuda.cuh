@@ -38,6 +38,8 @@ typedef struct ls_cuda {
     ls_cuda_scratch scratch;
     char *pinned; /* host memory that copies go through */
     size_t pinned_size, pinned_used;
+    cudaStream_t reading; /* of read_beside, and the pinned memory that it goes through; NULL until the first */
+    char *reading_pinned;
     ls_cuda_products products;
     bool tf32;
     struct ls_cuda_library *library; /* NULL until the first product */
@@ -57,6 +59,8 @@ void *ls_cuda_scratch_take(ls_cuda *cuda, size_t bytes);
 void ls_cuda_scratch_free(ls_cuda *cuda);
 void ls_cuda_copy_in(ls_cuda *cuda, void *to, const void *host, size_t bytes);
 void ls_cuda_copy_out(ls_cuda *cuda, void *host, const void *from, size_t bytes);
+ls_status ls_cuda_read_beside(ls_device *device, size_t bytes, const void *x, void *y);
+void ls_cuda_reading_free(ls_cuda *cuda);
 ls_status ls_cuda_synchronize(ls_device *device);
 void ls_cuda_wait(ls_cuda *cuda); /* for the stream */
 ls_status ls_cuda_status(ls_device *device); /* the first error so far, for functions of the table that return one */
@@ -200,6 +204,7 @@ void ls_cuda_add_to(ls_device *device, ls_type type, int64_t n, const void *x, v
 void ls_cuda_fill(ls_device *device, ls_type type, int64_t n, double value, void *y);
 void ls_cuda_gumbel(ls_device *device, ls_type type, int64_t n, double scale, const ls_random *stream, uint64_t first, const void *x, void *y);
 void ls_cuda_dropout(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
+void ls_cuda_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
 double ls_cuda_element_loss(ls_device *device, const ls_element_loss_args *args);
 void ls_cuda_element_loss_backward(ls_device *device, const ls_element_loss_args *args);
 void ls_cuda_row_loss(ls_device *device, const ls_row_loss_args *args);

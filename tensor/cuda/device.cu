@@ -138,6 +138,7 @@ static void device_free(ls_device *device)
         ls_cuda_library_free(cuda);
         free(cuda->list);
         ls_cuda_scratch_free(cuda);
+        ls_cuda_reading_free(cuda);
         if (cuda->pinned)
             cudaFreeHost(cuda->pinned);
         if (cuda->stream)
@@ -149,7 +150,7 @@ static void device_free(ls_device *device)
 
 static void fill_table(ls_device *t)
 {
-    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->reserve = reserve, t->synchronize = ls_cuda_synchronize, t->move = move;
+    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->reserve = reserve, t->synchronize = ls_cuda_synchronize, t->move = move, t->read_beside = ls_cuda_read_beside;
     t->use_tf32 = ls_cuda_use_tf32, t->choices = ls_cuda_choices;
     t->unary = ls_cuda_unary, t->unary_backward = ls_cuda_unary_backward;
     t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;
@@ -168,6 +169,7 @@ static void fill_table(ls_device *t)
     t->matmul = ls_cuda_matmul;
     t->attention = ls_cuda_attention, t->attention_backward = ls_cuda_attention_backward;
     t->cross_entropy = ls_cuda_cross_entropy;
+    t->sum_losses = ls_cuda_sum_losses;
     t->element_loss = ls_cuda_element_loss, t->element_loss_backward = ls_cuda_element_loss_backward;
     t->row_loss = ls_cuda_row_loss, t->row_loss_backward = ls_cuda_row_loss_backward;
     t->cosine = ls_cuda_cosine, t->cosine_backward = ls_cuda_cosine_backward;

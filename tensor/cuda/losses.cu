@@ -1,6 +1,40 @@
 /* Losses over elements and over rows, and cosine similarity; formulas in tensor/ops/. Sums in f64. */
 #include "tensor/cuda/cuda.cuh"
 
+/* ---- the sum of rows ---- */
+
+template <typename T, typename S> static void sum_losses(ls_device *device, int64_t rows, const int32_t *labels, const float *weights, const void *losses, void *sum)
+{
+    ls_cuda_call call(device);
+    const int32_t *label = call.in<int32_t>(labels, rows);
+    const float *own = call.in<float>(weights, rows);
+    const T *x = call.in<T>(losses, rows);
+    S *to = call.out<S>(sum, 1);
+    ls_rows(call, 1, rows, [=] __device__(int64_t) {
+        double all = 0;
+        for (int64_t r = threadIdx.x; r < rows; r += blockDim.x) {
+            const double weight = own ? (double)own[r] : 1; /* 0 leaves a row out, whatever its loss */
+            if ((!label || label[r] >= 0) && weight != 0)
+                all += weight * (double)x[r];
+        }
+        all = ls_block_sum(all);
+        if (threadIdx.x == 0)
+            *to = (S)all;
+    });
+}
+
+void ls_cuda_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum)
+{
+    if (type == LS_F64 && sum_type == LS_F64)
+        sum_losses<double, double>(device, rows, labels, weights, losses, sum);
+    else if (type == LS_F64)
+        sum_losses<double, float>(device, rows, labels, weights, losses, sum);
+    else if (sum_type == LS_F64)
+        sum_losses<float, double>(device, rows, labels, weights, losses, sum);
+    else
+        sum_losses<float, float>(device, rows, labels, weights, losses, sum);
+}
+
 /* ---- elements ---- */
 
 /* 0 where the probability is, though its logarithm may be infinite. */

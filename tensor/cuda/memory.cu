@@ -88,17 +88,65 @@ void ls_cuda_copy_in(ls_cuda *cuda, void *to, const void *host, size_t bytes)
     }
 }
 
-/* Waits: the host's array is whole when this returns. */
+/* Waits: the host's array is whole when this returns. Once, where it fits beside the pieces that may not have been read yet. */
 void ls_cuda_copy_out(ls_cuda *cuda, void *host, const void *from, size_t bytes)
 {
     for (size_t at = 0, n; at < bytes && cuda->status == LS_OK; at += n) {
         n = bytes - at < cuda->pinned_size ? bytes - at : cuda->pinned_size;
-        ls_cuda_wait(cuda); /* pinned memory is free again */
-        ls_cuda_failed(cuda, cudaMemcpyAsync(cuda->pinned, static_cast<const char *>(from) + at, n, cudaMemcpyDeviceToHost, cuda->stream), "copying from the device");
+        if (n > cuda->pinned_size - cuda->pinned_used)
+            ls_cuda_wait(cuda); /* pinned memory is free again */
+        char *piece = cuda->pinned + cuda->pinned_used;
+        ls_cuda_failed(cuda, cudaMemcpyAsync(piece, static_cast<const char *>(from) + at, n, cudaMemcpyDeviceToHost, cuda->stream), "copying from the device");
         ls_cuda_wait(cuda);
         if (cuda->status == LS_OK)
-            memcpy(static_cast<char *>(host) + at, cuda->pinned, n);
+            memcpy(static_cast<char *>(host) + at, piece, n);
     }
+}
+
+/* ---- reading from another thread ---- */
+
+enum { READING = 4 << 20 };
+
+/* A thread has a device of its own, 0 at first. */
+static cudaError_t begin_reading(ls_cuda *cuda)
+{
+    cudaError_t error = cudaSetDevice(cuda->number);
+    if (error == cudaSuccess && !cuda->reading)
+        error = cudaStreamCreateWithFlags(&cuda->reading, cudaStreamNonBlocking);
+    if (error == cudaSuccess && !cuda->reading_pinned)
+        error = cudaMallocHost((void **)&cuda->reading_pinned, READING);
+    return error;
+}
+
+/* Through pinned memory by a copy of the device's: read by the host where it is, managed memory would move there page by page, and
+ * back when the next kernel wants it. Asks CUDA whose the memory is, for the lists of blocks are the other thread's. */
+ls_status ls_cuda_read_beside(ls_device *device, size_t bytes, const void *x, void *y)
+{
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    cudaPointerAttributes whose = cudaPointerAttributes();
+    cudaError_t error = begin_reading(cuda);
+    if (error == cudaSuccess)
+        error = cudaPointerGetAttributes(&whose, x);
+    const bool own = whose.type == cudaMemoryTypeDevice || whose.type == cudaMemoryTypeManaged;
+    if (error == cudaSuccess && !own)
+        memcpy(y, x, bytes);
+    for (size_t at = 0, n; own && at < bytes && error == cudaSuccess; at += n) {
+        n = bytes - at < (size_t)READING ? bytes - at : (size_t)READING;
+        error = cudaMemcpyAsync(cuda->reading_pinned, static_cast<const char *>(x) + at, n, cudaMemcpyDeviceToHost, cuda->reading);
+        if (error == cudaSuccess)
+            error = cudaStreamSynchronize(cuda->reading);
+        if (error == cudaSuccess)
+            memcpy(static_cast<char *>(y) + at, cuda->reading_pinned, n);
+    }
+    return error == cudaSuccess ? LS_OK : ls_fail(LS_EIO, "cuda: device %d: reading its memory beside its work: %s (%s)", cuda->number, cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+void ls_cuda_reading_free(ls_cuda *cuda)
+{
+    if (cuda->reading)
+        cudaStreamDestroy(cuda->reading);
+    if (cuda->reading_pinned)
+        cudaFreeHost(cuda->reading_pinned);
 }
 
 /* ---- one call's arrays ---- */

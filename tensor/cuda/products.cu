@@ -338,7 +338,7 @@ extern "C" void ls_device_cuda_products(ls_device *device, ls_cuda_products how)
     ls_cuda_name_numerics(cuda);
 }
 
-/* "cuda sm_90-132 cublaslt-13.0.2 kernels-1": kind of GPU and number of its multiprocessors, the library (and "-tf32") or "own",
+/* "cuda sm_90-132 cublaslt-13.0.2 kernels-2": kind of GPU and number of its multiprocessors, the library (and "-tf32") or "own",
  * own kernels. */
 void ls_cuda_name_numerics(ls_cuda *cuda)
 {
@@ -353,6 +353,6 @@ void ls_cuda_name_numerics(ls_cuda *cuda)
 #else
     const char *kind = "cuda";
 #endif
-    snprintf(cuda->numerics, sizeof cuda->numerics, "%s sm_%d%d-%d %s%s kernels-1", kind, major, minor, multiprocessors, cuda->products == LS_CUDA_PRODUCTS_OWN ? "own" : name,
+    snprintf(cuda->numerics, sizeof cuda->numerics, "%s sm_%d%d-%d %s%s kernels-2", kind, major, minor, multiprocessors, cuda->products == LS_CUDA_PRODUCTS_OWN ? "own" : name,
              cuda->tf32 ? "-tf32" : "");
 }

@@ -1,7 +1,7 @@
 /* Softmax cross-entropy from hidden states: -log softmax(x w^T)[label], a weighted sum over rows.
  * The logits are never whole: the device goes over the vocabulary in tiles. Where backward may come, the gradients of
- * the sum are made in forward, while the logits are there; backward only scales them. The sum is made in f64 in row
- * order; it is a sum and no mean, as the loop alone knows the step's count. */
+ * the sum are made in forward, while the logits are there; backward only scales them. The sum is made in f64 by the
+ * device; it is a sum and no mean, as the loop alone knows the step's count. */
 #include "tensor/ops/shapes.h"
 
 typedef struct {
@@ -76,23 +76,16 @@ static ls_status cross_entropy_forward(ls_node *node, ls_device *device)
     const cross_entropy_attributes *at = node->attributes;
     int64_t rows = node->in[0]->shape[0];
     ls_type type = node->out[0]->type;
-    void *losses = ls_node_take_host(node, (size_t)rows * ls_type_size(type));
+    void *losses = ls_node_take(node, (size_t)rows * ls_type_size(type));
     if (!losses)
         return LS_EMEM;
     ls_cross_entropy_args args = args_of(node, at->labels, at->weights);
     args.losses = losses;
-    ls_status status = compute(node, device, args, node->recorded);
-    double sum = 0;
-    for (int64_t r = 0; r < rows; r++) {
-        double loss = type == LS_F64 ? ((double *)losses)[r] : (double)((float *)losses)[r];
-        double weight = at->weights ? (double)at->weights[r] : 1;
-        if (at->labels[r] >= 0 && weight != 0)
-            sum += weight * loss;
-        if (at->losses)
-            at->losses[r] = (float)loss;
-    }
-    ls_put_number(node, sum);
-    return status;
+    const ls_status status = compute(node, device, args, node->recorded);
+    if (status != LS_OK)
+        return status;
+    device->sum_losses(device, type, rows, at->labels, at->weights, losses, type, node->out[0]->data);
+    return ls_give_losses(node, type, rows, losses, at->losses);
 }
 
 /* dx, scaled, in the type that x's gradient has. */

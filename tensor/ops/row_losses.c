@@ -6,7 +6,7 @@
  * q_c), q = softmax(x), p = softmax(t): distillation (Hinton et al. 2015) at temperature 1, a penalty against a
  * reference policy.
  *
- * No log-probabilities are kept, a row's statistics are. Rows are summed in f64 in ascending order. */
+ * No log-probabilities are kept, a row's statistics are. Rows are summed in f64 by the device. */
 #include "tensor/ops/shapes.h"
 
 typedef struct {
@@ -56,21 +56,13 @@ static ls_status row_loss_forward(ls_node *node, ls_device *device)
     const row_loss_attributes *at = node->attributes;
     const size_t rows = (size_t)args_of(node).rows;
     node->saved[SAVED_STATS] = ls_node_take(node, 4 * rows * sizeof(double));
-    node->saved[SAVED_LOSSES] = ls_node_take_host(node, rows * sizeof(double));
+    node->saved[SAVED_LOSSES] = ls_node_take(node, rows * sizeof(double));
     if (!node->saved[SAVED_STATS] || !node->saved[SAVED_LOSSES])
         return LS_EMEM;
     const ls_row_loss_args args = args_of(node);
     device->row_loss(device, &args);
-    double sum = 0;
-    for (int64_t row = 0; row < args.rows; row++) {
-        const double weight = at->weights ? (double)at->weights[row] : 1;
-        if (weight != 0)
-            sum += weight * args.losses[row];
-        if (at->losses)
-            at->losses[row] = (float)args.losses[row];
-    }
-    ls_put_number(node, sum);
-    return LS_OK;
+    device->sum_losses(device, LS_F64, args.rows, NULL, at->weights, args.losses, node->out[0]->type, node->out[0]->data);
+    return ls_give_losses(node, LS_F64, args.rows, args.losses, at->losses);
 }
 
 static ls_status row_loss_backward(ls_node *node, ls_device *device)

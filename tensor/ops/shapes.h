@@ -26,7 +26,10 @@ ls_status ls_shape_like_input(ls_node *node);
 int64_t ls_extent(const ls_tensor *x, int begin, int end);
 /* f32, or f64 for f64: the type of sums and statistics. */
 ls_type ls_wide_type(ls_type type);
-/* The one number of out[0] in f32 or f64, and its gradient, which is waited for (0 after an error, which is sticky). */
+/* The losses of rows in f32 for a caller who wants them, for which the device is waited for. NULL: nobody does. */
+ls_status ls_give_losses(const ls_node *node, ls_type type, int64_t rows, const void *losses, float *to);
+/* The one number of out[0] in f32 or f64, and its gradient, which is waited for (0 after an error, which is sticky) unless
+ * backward began there. */
 void ls_put_number(const ls_node *node, double value);
 double ls_gradient_number(const ls_node *node);
 /* Row-major strides of a dense array. */

@@ -44,6 +44,64 @@ Test(saver, writes_the_bytes_that_a_save_in_one_call_writes)
     cr_assert_eq(got, want);
 }
 
+/* Memory that the host cannot read as it is: every byte of a tensor, and none else, must come through the reader, or the
+ * checkpoint holds other bits, or hashes that are not theirs. */
+static ls_status decipher(void *context, void *to, const void *from, size_t bytes)
+{
+    const unsigned char *const key = context;
+    for (size_t i = 0; i < bytes; i++)
+        ((unsigned char *)to)[i] = ((const unsigned char *)from)[i] ^ *key;
+    return LS_OK;
+}
+
+static ls_status refuse(void *context, void *to, const void *from, size_t bytes)
+{
+    (void)context, (void)to, (void)from, (void)bytes;
+    return ls_fail(LS_EIO, "the device is gone");
+}
+
+typedef struct {
+    const char *run;
+    int64_t buffer;
+    ls_status (*read)(void *context, void *to, const void *from, size_t bytes);
+} reading;
+
+static ls_status reading_body(ls_world *world, void *context)
+{
+    const reading *r = context;
+    unsigned char key = 0x3c;
+    const ls_saver_options how = {.buffer = r->buffer, .reader = {r->read, &key}};
+    const ls_checkpoint_options options = {.keep = 2};
+    ls_saver *saver;
+    state s;
+    state_make(&s, 5, ls_world_rank(world), ls_world_ranks(world));
+    for (int t = 0; t < TENSORS; t++) {
+        const ls_state_entry *entry = ls_state_find(s.tree, state_row(t)->name);
+        decipher(&key, entry->data, entry->data, (size_t)entry->held * ls_type_size(entry->type));
+    }
+    ls_status status = ls_agree(world, ls_saver_open(&saver, world, &how), "test");
+    if (status == LS_OK)
+        status = ls_saver_begin(saver, s.tree, r->run, 1, &options);
+    if (status == LS_OK)
+        status = save_under_way(world, saver, &s);
+    ls_saver_close(saver);
+    state_free(&s);
+    return status;
+}
+
+Test(saver, reads_tensors_by_the_reader_alone)
+{
+    for (int64_t buffer = 1; buffer <= 1 << 22; buffer <<= 11) { /* chunks in many pieces, in two, whole */
+        reading r = {new_folder(), buffer, decipher};
+        cr_assert_eq(on_ranks(RANKS, reading_body, &r), LS_OK, "%s", sentence);
+        expect_newest(r.run, 1, 5);
+        cr_assert_eq(ls_checkpoint_verify(r.run), LS_OK, "%s", ls_fail_sentence());
+    }
+    reading r = {new_folder(), 64 << 10, refuse};
+    cr_expect_eq(on_ranks(RANKS, reading_body, &r), LS_EIO);
+    cr_expect(strstr(sentence, "the device is gone"), "%s", sentence);
+}
+
 /* Several saves with one saver, as a training has it; a second one is refused while the first is in flight. */
 static ls_status many_body(ls_world *world, void *context)
 {

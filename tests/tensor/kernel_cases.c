@@ -237,12 +237,16 @@ static void run_row_losses(ls_device *device, ls_type type, int64_t n, kernel_ou
     const int64_t widths[] = {3, 17, 600}; /* of one number a cosine is 1 or -1, its gradient what rounding leaves */
     void *x = draw(device, type, n, 6, 57), *target = draw(device, type, n, 2, 58), *dy = draw(device, type, n, 1, 59);
     float *weights = draw(device, LS_F32, n, 1, 60);
+    int32_t *labels = malloc(sizeof *labels * (size_t)(n + 1));
+    for (int64_t r = 0; r < n; r++)
+        labels[r] = (int32_t)(r % 3) - 1;
     for (int i = 0; i < 3 * LS_ROW_LOSS_COUNT; i++) {
         const int64_t classes = widths[i / LS_ROW_LOSS_COUNT], rows = n / classes;
         double *stats = malloc(sizeof *stats * (size_t)(4 * rows + 1));
         ls_row_loss_args args = {.kind = (ls_row_loss)(i % LS_ROW_LOSS_COUNT), .type = type, .rows = rows, .classes = classes, .smoothing = 0.125, .x = x, .target = target,
                                  .weights = weights, .losses = take(out, device, LS_F64, rows, "row_loss", i), .stats = stats, .dloss = 0.25};
         device->row_loss(device, &args);
+        device->sum_losses(device, LS_F64, rows, i % 2 ? labels : NULL, i % 3 ? weights : NULL, args.losses, real_type(type), take(out, device, real_type(type), 1, "sum_losses", i));
         args.dx = take(out, device, type, rows * classes, "row_loss_backward: dx", i);
         args.dtarget = take(out, device, type, rows * classes, "row_loss_backward: dtarget", i);
         device->row_loss_backward(device, &args);
@@ -253,7 +257,7 @@ static void run_row_losses(ls_device *device, ls_type type, int64_t n, kernel_ou
         device->cosine_backward(device, type, rows, classes, i % 2 ? 2 : 1e-8, x, target, norms, dy, da, take(out, device, type, rows * classes, "cosine_backward: db", i));
         free(stats);
     }
-    free(x), free(target), free(dy), free(weights);
+    free(x), free(target), free(dy), free(weights), free(labels);
 }
 
 static void run_upsample(ls_device *device, ls_type type, int64_t n, kernel_output *out)

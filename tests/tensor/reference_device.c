@@ -565,6 +565,7 @@ ls_device *reference_device(void)
         .attention = reference_attention,
         .attention_backward = reference_attention_backward,
         .cross_entropy = reference_cross_entropy,
+        .sum_losses = reference_sum_losses,
         .element_loss = reference_element_loss,
         .element_loss_backward = reference_element_loss_backward,
         .row_loss = reference_row_loss,

@@ -42,6 +42,15 @@ static double weigh_element(const ls_element_loss_args *args, int64_t i, double 
     return args->weights ? (double)args->weights[i / args->run] : 1;
 }
 
+void reference_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum)
+{
+    (void)device;
+    double all = 0;
+    for (int64_t r = 0; r < rows; r++)
+        all += labels && labels[r] < 0 ? 0 : (weights ? (double)weights[r] : 1) * get(type, losses, r);
+    put(sum_type, sum, 0, all);
+}
+
 double reference_element_loss(ls_device *device, const ls_element_loss_args *args)
 {
     (void)device;

@@ -6,12 +6,14 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #ifdef LS_CUDAHOST
+#include <cuda_runtime_api.h>
 #include <cudahost.h>
 #endif
 
@@ -34,6 +36,47 @@ static void free_devices(void)
 }
 
 TestSuite(cuda, .init = make_devices, .fini = free_devices);
+
+typedef struct {
+    const float *from;
+    float *to;
+    size_t bytes;
+    ls_status status;
+} reading;
+
+static void *read_on_a_thread(void *argument)
+{
+    reading *r = argument;
+    r->status = device->read_beside(device, r->bytes, r->from, r->to);
+    return NULL;
+}
+
+/* What a checkpoint does: more than goes through pinned memory at once, while other work is queued; and the host's memory. */
+Test(cuda, another_thread_reads_beside_what_is_queued)
+{
+    enum { COUNT = (9 << 20) / 4 + 3, BYTES = 4 * COUNT };
+    float *own, *other, *to = malloc(BYTES), *hosts = malloc(BYTES);
+    pthread_t thread;
+    cr_assert_eq(device->allocate(device, BYTES, (void **)&own), LS_OK);
+    cr_assert_eq(device->allocate(device, 64, (void **)&other), LS_OK);
+    for (int i = 0; i < COUNT; i++)
+        own[i] = (float)i, hosts[i] = (float)-i;
+    device->fill(device, LS_F32, 16, 5, other);
+    for (int k = 0; k < 2; k++) {
+        reading r = {k ? hosts : own, to, BYTES, LS_EIO};
+        memset(to, 0, BYTES);
+        cr_assert_eq(pthread_create(&thread, NULL, read_on_a_thread, &r), 0);
+        pthread_join(thread, NULL);
+        cr_expect_eq(r.status, LS_OK);
+        cr_expect_eq(memcmp(to, r.from, BYTES), 0);
+    }
+#ifdef LS_CUDAHOST /* which does what is queued as late as may be */
+    cr_expect_eq(cudaStreamQuery((cudaStream_t)device->stream), cudaErrorNotReady, "reading waited for other work");
+#endif
+    cr_expect_eq(device->synchronize(device), LS_OK);
+    device->release(device, own, BYTES), device->release(device, other, 64);
+    free(to), free(hosts);
+}
 
 static const ls_type types[] = {LS_F32, LS_BF16, LS_F64};
 

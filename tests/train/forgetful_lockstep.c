@@ -1,20 +1,25 @@
 /* `lockstep` on emulated devices, with a planted fault. LS_TEST_FORGET=host: no wait before the host touches what the device
- * computes (a copy from the device waits by itself); =events: no stream waits for the other one's events. */
+ * computes (a copy from the device waits by itself); =events: no stream waits for the other one's events.
+ * And it tells at its end how often the host waited for a stream with work in it, for tests that count. */
 #include "launch/command.h"
 #include "tensor/device.h"
 
 #include <cuda_runtime_api.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 cudaError_t __real_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t __wrap_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t __real_cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t __wrap_cudaStreamSynchronize(cudaStream_t stream);
 ls_status __real_ls_device_create_cuda(ls_device **device, ls_team *team, int number);
 ls_status __wrap_ls_device_create_cuda(ls_device **device, ls_team *team, int number);
 double __wrap_ls_device_matmul_rate(ls_device *device, ls_type type);
 
 static ls_status (*wait_for)(ls_device *device);
 static bool forgetting;
+static _Atomic long waits;
 
 static bool forgets(const char *what)
 {
@@ -25,6 +30,12 @@ static bool forgets(const char *what)
 cudaError_t __wrap_cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
 {
     return forgets("events") ? cudaSuccess : __real_cudaStreamWaitEvent(stream, event, flags);
+}
+
+cudaError_t __wrap_cudaStreamSynchronize(cudaStream_t stream)
+{
+    waits += cudaStreamQuery(stream) == cudaErrorNotReady;
+    return __real_cudaStreamSynchronize(stream);
 }
 
 static ls_status maybe_wait(ls_device *device)
@@ -53,5 +64,7 @@ double __wrap_ls_device_matmul_rate(ls_device *device, ls_type type)
 
 int main(int argc, char **argv)
 {
-    return ls_lockstep(argc, argv);
+    const int code = ls_lockstep(argc, argv);
+    fprintf(stderr, "waited %ld times\n", waits);
+    return code;
 }

@@ -164,6 +164,23 @@ Test(cuda_runs, a_wait_that_is_missing_shows)
     cr_expect_str_neq(got, want);
 }
 
+static long waits_of(const char *grains, const char *recipe)
+{
+    const ls_answer *answer = ls_shell("rm -rf run && CUDAHOST_SEED=0 $LS_BUILD/tests/train_forgetful_lockstep train %s data.eval= device=cuda batch.grains=%s", recipe, grains);
+    const char *said = strstr(answer->output, "waited ");
+    ls_expect(answer, 0, "waited ", NULL);
+    return said ? strtol(said + 7, NULL, 10) : 0;
+}
+
+/* For its loss, at its end: forward and backward only queue. */
+Test(cuda_runs, the_host_waits_once_a_grain)
+{
+    ls_fixture_images();
+    cr_expect_eq(waits_of("5", "sft.yaml"), waits_of("2", "sft.yaml") + 2 * 3);
+    const char *vit = "digits.yaml 'model={family: vit, patch: 4, layers: 1, width: 16, heads: 2}' batch.grain=3 max_steps=2";
+    cr_expect_eq(waits_of("5", vit), waits_of("2", vit) + 2 * 3);
+}
+
 Test(cuda_runs, what_is_missing_is_said)
 {
     char module[4096];
