@@ -150,13 +150,31 @@ static ls_status hash_of(const char *path, uint64_t *hash)
     return status;
 }
 
+/* The file of a folder that is the tokenizer, to be copied as it is. LS_EFORMAT: the folder's says more than that file. */
+static ls_status file_of_folder(const packer *p, const char *folder, char path[4096], const char **name)
+{
+    static const char *const single[] = {"tokenizer.json", "tokenizer.model", "tokenizer.bin"};
+    uint64_t hash;
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
+        *name = single[i];
+        if (snprintf(path, 4096, "%s/%s", folder, single[i]) >= 4096 || access(path, R_OK))
+            continue;
+        const ls_status status = hash_of(path, &hash);
+        if (status != LS_OK || hash == ls_tokenizer_hash(p->tokenizer[0]))
+            return status;
+        return ls_fail(LS_EFORMAT, "%s: tokenizer_config.json beside it adds tokens, and a set keeps one file only; make a tokenizer.json of both with transformers", path);
+    }
+    return ls_fail(LS_ENOTFOUND, "%s: no file in it that is the tokenizer", folder);
+}
+
 /* The set keeps its tokenizer as one file: a tokenizer.json is copied, anything else (folders; tiktoken's files, whose
- * meaning hangs on their name) is written as one, and what has no such form (llama2.c's) is copied as it is. */
+ * meaning hangs on their name) is written as one, and what is not written so (SentencePiece's, llama2.c's) is copied as it is. */
 static ls_status open_writers(packer *p)
 {
     const char *path = p->options->tokenizer, *ending = strrchr(path, '.');
     struct stat about;
-    char name[64], folder[] = "/tmp/lockstep-XXXXXX", written[64];
+    char name[64], folder[] = "/tmp/lockstep-XXXXXX", written[64], inside[4096];
+    const char *own;
     name_of_copy(path, name);
     const bool is_file = stat(path, &about) == 0 && S_ISREG(about.st_mode);
     if (is_file && ending && strcmp(ending, ".json") == 0)
@@ -167,6 +185,8 @@ static ls_status open_writers(packer *p)
     ls_status status = ls_tokenizer_write(p->tokenizer[0], written);
     if (status == LS_EARG && is_file)
         status = open_both(p, path, name);
+    else if (status == LS_EARG && (status = file_of_folder(p, path, inside, &own)) == LS_OK)
+        status = open_both(p, inside, own);
     else if (status == LS_OK && (status = hash_of(written, &p->tokenizer_hash)) == LS_OK)
         status = open_both(p, written, "tokenizer.json");
     unlink(written);

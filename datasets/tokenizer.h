@@ -1,5 +1,5 @@
 /* Tokenisers: text to ids and back. Byte-level BPE (own trainer; Hugging Face tokenizer.json of GPT-2, Llama-3 and Qwen
- * style; tiktoken files), and SentencePiece's: tokenizer.json with byte_fallback (Llama-2, Mistral), llama2.c's tok*.bin. */
+ * style; tiktoken files), and SentencePiece's: tokenizer.json with byte_fallback (Llama-2, Mistral), its own tokenizer.model (BPE), llama2.c's tok*.bin. */
 #pragma once
 #include "base/error.h"
 #include "base/type.h"
@@ -11,10 +11,10 @@ typedef struct {
     int64_t count, room;
 } ls_ids; /* grows; free(id) when done */
 
-/* A file by its content: tokenizer.json (BPE, byte-level or SentencePiece's), tiktoken's "base64 rank" lines, or llama2.c's tok*.bin. A
+/* A file by its content: tokenizer.json (BPE, byte-level or SentencePiece's), tiktoken's "base64 rank" lines, SentencePiece's tokenizer.model, or llama2.c's tok*.bin. A
  * folder: tokenizer.json, tokenizer.model, tokenizer.bin, or vocab.json/encoder.json + merges.txt/vocab.bpe, and
  * tokenizer_config.json beside any of them. Every size and reference is checked before use.
- * tiktoken's files name neither pattern nor special tokens; the file's name decides: *.model is Llama-3's,
+ * tiktoken's lines name neither pattern nor special tokens; the file's name decides: *.model is Llama-3's,
  * qwen.tiktoken Qwen's, any other GPT-2's.
  * LS_EFORMAT names the file, the place and what is not understood; LS_ENOTFOUND, LS_EIO, LS_EMEM. */
 ls_status ls_tokenizer_open(ls_tokenizer **tokenizer, const char *path);

@@ -51,7 +51,7 @@ static ls_status read_class(ls_json *json, ls_tokenizer *tokenizer)
     if (ls_json_peek(json) != '"')
         return ls_json_skip(json);
     ls_status status = ls_json_string(json, &name);
-    if (status || ls_split_patterns(tokenizer->split))
+    if (status || tokenizer->pieces || ls_split_patterns(tokenizer->split))
         return status;
     bool qwen = ls_json_is(&name, "Qwen2Tokenizer") || ls_json_is(&name, "Qwen2TokenizerFast");
     tokenizer->nfc |= qwen;

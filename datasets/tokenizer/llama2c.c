@@ -14,30 +14,6 @@
 
 enum { UNKNOWN = 0, BEGIN = 1, END = 2, FIRST_BYTE = 3, FIRST_PIECE = 259 };
 
-typedef struct {
-    float score;
-    int32_t id;
-} scored;
-
-static int by_score(const void *a, const void *b)
-{
-    const scored *x = a, *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
-/* Scores as ranks: the highest score has rank 0, equal scores have equal ranks. */
-static void rank_by_score(scored *token, int64_t count, uint32_t *rank)
-{
-    qsort(token, (size_t)count, sizeof *token, by_score);
-    uint32_t next = 0;
-    for (int64_t i = 0; i < count; i++) {
-        next += i && token[i].score != token[i - 1].score;
-        rank[token[i].id] = next;
-    }
-}
-
 static ls_status put(ls_tokenizer *tokenizer, int64_t id, const char *bytes, size_t length)
 {
     char name[8], byte = (char)(id - FIRST_BYTE);
@@ -53,8 +29,8 @@ static ls_status put(ls_tokenizer *tokenizer, int64_t id, const char *bytes, siz
     return ls_vocabulary_put(&tokenizer->vocabulary, id, &byte, 1, LS_TOKEN_BYTE);
 }
 
-/* Token by token to the end of the file. `token` has room for as many as the file can hold. */
-static ls_status read_tokens(ls_tokenizer *tokenizer, const char *bytes, size_t size, scored *token, int64_t *count)
+/* Token by token to the end of the file. `score` has room for as many as the file can hold. */
+static ls_status read_tokens(ls_tokenizer *tokenizer, const char *bytes, size_t size, float *score, int64_t *count)
 {
     int32_t longest, length;
     memcpy(&longest, bytes, 4);
@@ -62,19 +38,18 @@ static ls_status read_tokens(ls_tokenizer *tokenizer, const char *bytes, size_t 
     for (size_t at = 4; at < size; at += 8 + (size_t)length) {
         if (size - at < 8)
             return ls_fail(LS_EFORMAT, "byte %zu: the file ends inside token %lld (cut short?)", at, (long long)*count);
-        memcpy(&token[*count].score, bytes + at, 4);
+        memcpy(&score[*count], bytes + at, 4);
         memcpy(&length, bytes + at + 4, 4);
         if (length < 0 || length > longest || (size_t)length > size - at - 8)
             return ls_fail(LS_EFORMAT,
                            "byte %zu: token %lld has %d bytes; the longest is said to have %d, and %zu are left",
                            at + 4, (long long)*count, length, longest, size - at - 8);
-        if (!isfinite(token[*count].score) || (!length && *count >= FIRST_PIECE))
+        if (!isfinite(score[*count]) || (!length && *count >= FIRST_PIECE))
             return ls_fail(LS_EFORMAT, "byte %zu: token %lld is empty, or its score is not a number", at,
                            (long long)*count);
         ls_status status = put(tokenizer, *count, bytes + at + 8, (size_t)length);
         if (status)
             return ls_fail_at(status, "byte %zu", at);
-        token[*count].id = (int32_t)*count;
         ++*count;
     }
     return *count >= FIRST_PIECE ? LS_OK
@@ -87,16 +62,11 @@ static ls_status read(ls_tokenizer *tokenizer, const char *bytes, size_t size)
     int64_t count = 0;
     if (size < 12)
         return ls_fail(LS_EFORMAT, "%zu bytes are too few", size);
-    scored *token = malloc((size / 8 + 1) * sizeof *token);
-    uint32_t *rank = malloc((size / 8 + 1) * sizeof *rank);
-    ls_status status = token && rank ? read_tokens(tokenizer, bytes, size, token, &count)
-                                     : ls_fail(LS_EMEM, "no memory for its tokens");
-    if (!status) {
-        rank_by_score(token, count, rank);
-        status = ls_tokenizer_merges_from_ranks(tokenizer, rank);
-    }
-    free(token);
-    free(rank);
+    float *score = malloc((size / 8 + 1) * sizeof *score);
+    ls_status status = score ? read_tokens(tokenizer, bytes, size, score, &count) : ls_fail(LS_EMEM, "no memory for its tokens");
+    if (!status)
+        status = ls_tokenizer_merges_from_scores(tokenizer, score);
+    free(score);
     return status;
 }
 
@@ -112,7 +82,7 @@ ls_status ls_tokenizer_read_llama2c(ls_tokenizer **out, const char *name, const 
     if (status) {
         ls_tokenizer_free(*out);
         *out = NULL;
-        return ls_fail_at(status, "%s: read as llama2.c's tokenizer, being neither JSON nor tiktoken's base64", name);
+        return ls_fail_at(status, "%s: read as llama2.c's tokenizer, being neither JSON nor tiktoken's base64 nor SentencePiece's model", name);
     }
     return LS_OK;
 }

@@ -78,12 +78,23 @@ static bool looks_like_json(const char *bytes, size_t size)
     return at < size && bytes[at] == '{';
 }
 
+/* A protocol buffer that begins with a piece, which begins with its text. llama2.c's file begins with a length, below 2^24. */
+static bool looks_like_sentencepiece(const char *bytes, size_t size)
+{
+    size_t at = 1;
+    while (at < size && at < 6 && (unsigned char)bytes[at] >= 0x80)
+        at++;
+    return at + 1 < size && bytes[0] == 0x0a && bytes[at] && bytes[at + 1] == 0x0a;
+}
+
 static ls_status read_by_content(ls_tokenizer **tokenizer, const char *name, const char *bytes, size_t size)
 {
     if (looks_like_json(bytes, size))
         return ls_tokenizer_read_json(tokenizer, name, bytes, size);
     if (looks_like_tiktoken(bytes, size))
         return ls_tokenizer_read_tiktoken(tokenizer, name, bytes, size);
+    if (looks_like_sentencepiece(bytes, size))
+        return ls_tokenizer_read_sentencepiece(tokenizer, name, bytes, size);
     return ls_tokenizer_read_llama2c(tokenizer, name, bytes, size);
 }
 

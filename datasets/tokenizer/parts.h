@@ -47,6 +47,8 @@ ls_status ls_tokenizer_put_merge(ls_tokenizer *tokenizer, int32_t left, int32_t 
 /* Every way that a token's bytes fall into two tokens becomes a merge of rank `rank(id)`: files that list tokens with
  * ranks or scores, but no merges (tiktoken, SentencePiece), mean just that. */
 ls_status ls_tokenizer_merges_from_ranks(ls_tokenizer *tokenizer, const uint32_t *rank);
+/* The same where the file has scores: the highest comes first, equal ones are equal. score [vocabulary's size], finite. */
+ls_status ls_tokenizer_merges_from_scores(ls_tokenizer *tokenizer, const float *score);
 /* Adds a token that stands outside the vocabulary proper, or marks one that is in it. LS_EFORMAT: the id is another's. */
 ls_status ls_tokenizer_add_token(ls_tokenizer *tokenizer, const char *text, size_t bytes, int64_t id, bool special,
                                  bool normalized);
@@ -58,6 +60,7 @@ ls_status ls_tokenizer_grow_prefixed(ls_tokenizer *tokenizer, size_t bytes);
 ls_status ls_tokenizer_read_json(ls_tokenizer **tokenizer, const char *name, const char *bytes, size_t size);
 ls_status ls_tokenizer_read_tiktoken(ls_tokenizer **tokenizer, const char *name, const char *bytes, size_t size);
 ls_status ls_tokenizer_read_llama2c(ls_tokenizer **tokenizer, const char *name, const char *bytes, size_t size);
+ls_status ls_tokenizer_read_sentencepiece(ls_tokenizer **tokenizer, const char *name, const char *bytes, size_t size);
 ls_status ls_tokenizer_read_legacy(ls_tokenizer **tokenizer, const char *vocabulary_name, const char *vocabulary, size_t vocabulary_size,
                                    const char *merges_name, const char *merges, size_t merges_size);
 /* tokenizer_config.json, which may stand beside any of them: more added tokens, the names of bos and eos, and, for

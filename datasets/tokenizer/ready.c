@@ -105,6 +105,40 @@ ls_status ls_tokenizer_merges_from_ranks(ls_tokenizer *tokenizer, const uint32_t
     return LS_OK;
 }
 
+typedef struct {
+    float score;
+    int32_t id;
+} scored;
+
+static int by_score(const void *a, const void *b)
+{
+    const scored *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+ls_status ls_tokenizer_merges_from_scores(ls_tokenizer *tokenizer, const float *score)
+{
+    const int64_t count = tokenizer->vocabulary.size;
+    scored *token = malloc(((size_t)count + 1) * sizeof *token);
+    uint32_t *rank = malloc(((size_t)count + 1) * sizeof *rank), next = 0;
+    ls_status status = token && rank ? LS_OK : ls_fail(LS_EMEM, "no memory for %lld ranks", (long long)count);
+    for (int64_t id = 0; id < count && !status; id++)
+        token[id] = (scored){score[id], (int32_t)id};
+    if (!status)
+        qsort(token, (size_t)count, sizeof *token, by_score);
+    for (int64_t i = 0; i < count && !status; i++) {
+        next += i && token[i].score != token[i - 1].score;
+        rank[token[i].id] = next;
+    }
+    if (!status)
+        status = ls_tokenizer_merges_from_ranks(tokenizer, rank);
+    free(token);
+    free(rank);
+    return status;
+}
+
 /* A byte's token. Some files write keys as plain text instead of GPT-2's alphabet; Hugging Face's library silently
  * drops the blank and every control character then, we take the plain key. */
 static int32_t token_of_byte(const ls_vocabulary *vocabulary, unsigned char byte)

@@ -238,7 +238,9 @@ static ls_status put_tokenizer(const exported *e)
         status = status == LS_EARG ? LS_OK : status; /* llama2.c's has no such form */
     }
     if (status == LS_OK && !has_json)
-        printf("no tokenizer.json is written: the model's tokenizer has no such form, or there is none\n");
+        printf("no tokenizer.json is written: %s\n", path_in(path, e->partial, "tokenizer.model") && ls_disk_exists(path)
+                                                         ? "tokenizer.model, which transformers reads as well, is copied"
+                                                         : "the model's tokenizer has no such form, or there is none");
     return status == LS_OK && has_json && !has_config && e->folder.tokenizer ? put_tokenizer_config(e) : status;
 }
 

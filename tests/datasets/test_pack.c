@@ -112,6 +112,26 @@ Test(pack, a_response_and_its_end_are_learnt_and_its_prompt_is_not)
     ls_shards_free(shards);
 }
 
+/* As Llama 2's folder: what has no form that is written here goes into the set as the file it is. */
+Test(pack, a_folder_with_sentencepieces_model_alone)
+{
+    const char *source = getenv("LS_SOURCE");
+    char command[8192], folder[1024];
+    snprintf(folder, sizeof folder, "%s", fixture_path("hf"));
+    snprintf(command, sizeof command, "mkdir -p '%s' && cp '%s/tests/fuzz/seeds/tokenizer/sentencepiece.model' '%s/tokenizer.model'", folder, source ? source : ".", folder);
+    cr_assert_eq(system(command), 0);
+    write_file("hf/tokenizer_config.json", "{\"tokenizer_class\": \"LlamaTokenizer\", \"eos_token\": \"</s>\"}");
+    write_file("in.jsonl", "{\"q\": \"What is 6 times 7?\", \"a\": \"It is 42.\"}\n");
+    ls_pack_report report;
+    cr_assert_eq(pack((ls_pack_options){.prompt = "q", .response = "a", .tokenizer = folder}, "in.jsonl", &report), LS_OK, "%s", ls_fail_sentence());
+    expect_sample("set", 0, "<s>What is 6 times 7?\n[ It is 42.</s>]");
+    snprintf(command, sizeof command, "rm -r '%s'", fixture_path("set"));
+    cr_assert_eq(system(command), 0);
+    write_file("hf/tokenizer_config.json", "{\"added_tokens_decoder\": {\"440\": {\"content\": \"<more>\", \"special\": true}}}");
+    cr_assert_eq(pack((ls_pack_options){.prompt = "q", .response = "a", .tokenizer = folder}, "in.jsonl", &report), LS_EFORMAT);
+    cr_expect(strstr(ls_fail_sentence(), "a set keeps one file only"), "%s", ls_fail_sentence());
+}
+
 Test(pack, chatml_learns_every_turn_of_the_assistant)
 {
     make_tokenizer(chat_specials);

@@ -230,7 +230,7 @@ Test(tokenizer_bad_files, seeds_whole_cut_and_damaged, .timeout = 100)
     DIR *seeds = opendir(folder);
     int count = 0;
     cr_assert_not_null(seeds, "%s", folder);
-    static const char *const good[] = {"gpt2.json", "qwen2.json", "small.tiktoken", "llama2c.bin", "sentencepiece.json"};
+    static const char *const good[] = {"gpt2.json", "qwen2.json", "small.tiktoken", "llama2c.bin", "sentencepiece.json", "sentencepiece.model"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) { /* a seed that is refused at once would reach little */
         char path[1024];
         snprintf(path, sizeof path, "%s/%s", folder, good[i]);
