@@ -142,3 +142,25 @@ Test(generate, a_folder_that_is_no_model_is_told_by_what_it_lacks)
                              "$LOCKSTEP generate $FOLDER/stories"), 1, "%s", text);
     cr_assert(strstr(text, "has another shape"), "%s", text);
 }
+
+/* A model whose slots learnt nothing gives a token a pass and plain decoding's answers at every threshold; bench/accept/lud compares the
+ * sweep of one that learnt something with decodings one by one. */
+Test(generate, a_sweep_has_a_line_for_each_decoding_and_is_drawn)
+{
+    cr_assert_eq(fixture_run("cd $FOLDER && for i in 1 2 3 4 5; do echo \"{\\\"q\\\": \\\"$i+$i=\\\", \\\"a\\\": \\\"$((i + i))\\\"}\"; done > in.jsonl && "
+                             "$LOCKSTEP data tokenizer --vocabulary 257 --field q,a --out tokenizer.json in.jsonl && "
+                             "$LOCKSTEP data pack --prompt q --response a -t tokenizer.json -o set in.jsonl && "
+                             "printf 'task: sft\\nrun: run\\nmodel: {style: llama, layers: 1, width: 32, heads: 2, context: 40, slot: true}\\n"
+                             "data: {train: set, pack: false}\\nbatch: {grain: 1, grains: 1, tokens: 40}\\nmax_steps: 1\\n' > r.yaml && $LOCKSTEP train r.yaml"),
+                 0, "%s", text);
+    cr_assert_eq(fixture_run("cd $FOLDER && $LOCKSTEP generate run --prompts in.jsonl --field q --template plain --max-tokens 6 --decode lud --window 3 --sweep"), 0, "%s", text);
+    cr_expect_eq(fixture_count("5 of 5"), 11, "%s", text);
+    cr_assert_eq(fixture_run("cat $FOLDER/run/lud.jsonl"), 0);
+    cr_expect_eq(fixture_count("\"rows\": 5"), 11, "%s", text);
+    cr_expect_eq(fixture_count("\"window\": 1, \"threshold\": null"), 1, "%s", text);
+    cr_expect_eq(fixture_count("\"window\": 3, \"threshold\": 0.97"), 1, "%s", text);
+    cr_assert_eq(fixture_run("cd $FOLDER && $LOCKSTEP report run > /dev/null && grep -c 'section id=\"lud\"' run/report.html"), 0, "%s", text);
+    cr_assert_eq(fixture_run("cd $FOLDER && $LOCKSTEP generate run --prompts in.jsonl --field q --decode lud --sweep --out no/lud.jsonl"), 1, "%s", text);
+    cr_expect(strstr(text, "no/lud.jsonl: No such file"), "%s", text);
+    cr_assert_eq(fixture_run("cd $FOLDER && $LOCKSTEP generate run --prompts in.jsonl --sweep"), 2, "%s", text);
+}
