@@ -32,7 +32,7 @@ static const struct argp parser = {
     .parser = parse,
     .args_doc = "[RECIPE [KEY.PATH=VALUE...]]",
     .doc = "Looks at the machines that a run would use, started as the run would be: bindings, MPI libraries, the speed of each "
-           "rank, network, disk, clocks, memory and space for RECIPE. One line each, ok, warn or fail, with the remedy. "
+           "rank, GPUs, network, disk, clocks, memory and space for RECIPE. One line each, ok, warn or fail, with the remedy. "
            "Exit code 1 if one failed.\v"
            "Examples:\n"
            "  mpirun -n 8 --hostfile hosts lockstep doctor my.yaml\n"
@@ -68,6 +68,8 @@ static ls_status examine(ls_doctor *doctor, const ls_recipe *recipe)
         status = ls_doctor_binding(doctor);
     if (status == LS_OK)
         status = ls_doctor_compute(doctor);
+    if (status == LS_OK)
+        status = ls_doctor_gpus(doctor);
     if (status == LS_OK)
         status = ls_doctor_network(doctor);
     if (status == LS_OK)
@@ -121,4 +123,4 @@ static int run(int argc, char **argv)
     return exit_code;
 }
 
-const ls_command ls_command_doctor = {"doctor", "look at the machines before a run: cores, MPI, speed, disk, memory", run};
+const ls_command ls_command_doctor = {"doctor", "look at the machines before a run: cores, GPUs, MPI, speed, disk, memory", run};

@@ -336,6 +336,11 @@ static void close_communicator(ls_exchange *exchange)
     ls_fail(LS_OK, "%s", sentence);
 }
 
+ls_status ls_nccl_version(int *version)
+{
+    return ncclGetVersion(version) == ncclSuccess ? LS_OK : ls_fail(LS_EIO, "NCCL does not tell its version");
+}
+
 ls_status ls_nccl_open(ls_exchange **out, ls_world *world, ls_device *device, ls_nccl_mode mode)
 {
     *out = NULL;

@@ -3,6 +3,7 @@
 #include "base/module.h"
 #include "dist/nccl/nccl.h"
 
+typedef ls_status (*asker)(int *version);
 typedef ls_status (*opener)(ls_exchange **exchange, ls_world *world, ls_device *device, ls_nccl_mode mode);
 
 static const ls_module nccl = {
@@ -20,4 +21,14 @@ ls_status ls_nccl_open(ls_exchange **exchange, ls_world *world, ls_device *devic
     *exchange = NULL;
     const ls_status status = ls_agree(world, ls_module_load(&nccl, &open), "loading NCCL");
     return status == LS_OK ? open(exchange, world, device, mode) : status;
+}
+
+ls_status ls_nccl_version(int *version)
+{
+    ls_module same = nccl;
+    asker ask = NULL;
+    *version = 0;
+    same.symbol = "ls_nccl_version";
+    const ls_status status = ls_module_load(&same, &ask);
+    return status == LS_OK ? ask(version) : status;
 }

@@ -8,6 +8,9 @@
  * order is its affair; the same bits on the same ranks, schedule and NCCL only. */
 typedef enum { LS_NCCL_EXACT, LS_NCCL_FAST } ls_nccl_mode;
 
+/* NCCL's version, 22809 for 2.28.9. Local. LS_ENOTFOUND: this build has none. */
+ls_status ls_nccl_version(int *version);
+
 /* Collective; for ls_reduce_options. `device` is this rank's CUDA device, which no other rank has; it must outlive the exchange.
  * LS_ENOTFOUND: some rank's build has no NCCL. LS_EIO where NCCL or CUDA refuses, with their words. */
 ls_status ls_nccl_open(ls_exchange **exchange, ls_world *world, ls_device *device, ls_nccl_mode mode);

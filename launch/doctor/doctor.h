@@ -7,6 +7,7 @@
  *
  * Judgements are functions of the gathered numbers alone, so that they can be tested without a cluster. */
 #pragma once
+#include "tensor/cuda_probe.h"
 #include "train/run.h"
 
 #include <sched.h>
@@ -62,6 +63,16 @@ typedef struct {
 } ls_doctor_rates;
 void ls_doctor_judge_rates(const ls_doctor_rates *rates, ls_finding *finding);
 int ls_doctor_opponent(int players, int round, int player);
+
+/* Devices and NCCL; nothing is said of a recipe without device: cuda. */
+typedef struct {
+    int node, nccl; /* nccl: its version, 22809 for 2.28.9; 0: none */
+    char host[64];
+    char why[512];  /* there is no device; else empty */
+    ls_cuda_probe probe;
+} ls_doctor_gpu;
+void ls_doctor_judge_gpus(const ls_doctor_gpu *all, int ranks, bool through_host, ls_finding *finding);
+ls_status ls_doctor_gpus(ls_doctor *doctor);
 
 ls_status ls_doctor_library(ls_doctor *doctor); /* one MPI, one lockstep, one numerics id */
 ls_status ls_doctor_network(ls_doctor *doctor); /* memory, each pair's exchange, the reduction */

@@ -2,9 +2,11 @@
  * the device. Linked into the program, NVIDIA's libraries would be loaded at each start (0.4 s and 200 MiB for cuBLASLt).
  * Tests that link the device itself link it whole (cmake/lockstep.cmake), so that this file is not asked for. */
 #include "base/module.h"
+#include "tensor/cuda_probe.h"
 #include "tensor/device.h"
 
 typedef ls_status (*creator)(ls_device **device, ls_team *team, int number);
+typedef ls_status (*prober)(ls_cuda_probe *probe, int number);
 
 static const ls_module cuda = {
     .what = "cuda",
@@ -21,4 +23,14 @@ ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number)
     *device = NULL;
     const ls_status status = create ? LS_OK : ls_module_load(&cuda, &create);
     return status == LS_OK ? create(device, team, number) : status;
+}
+
+ls_status ls_device_probe_cuda(ls_cuda_probe *probe, int number)
+{
+    ls_module same = cuda;
+    prober ask = NULL;
+    *probe = (ls_cuda_probe){0};
+    same.symbol = "ls_device_probe_cuda";
+    const ls_status status = ls_module_load(&same, &ask);
+    return status == LS_OK ? ask(probe, number) : status;
 }

@@ -570,7 +570,7 @@ const char *ncclGetLastError(ncclComm_t comm)
 
 ncclResult_t ncclGetVersion(int *version)
 {
-    *version = NCCL_VERSION_CODE;
+    *version = (int)order_environment("CUDAHOST_NCCL_VERSION", NCCL_VERSION_CODE);
     return ncclSuccess;
 }
 

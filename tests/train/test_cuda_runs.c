@@ -191,6 +191,20 @@ Test(cuda_runs, what_is_missing_is_said)
         ls_expect(ls_shell("lockstep train sft.yaml device=cuda"), 1, access(module, F_OK) == 0 ? "no device here" : "built without CUDA", NULL);
 }
 
+/* Compute mode 2 is Prohibited; the other illnesses are tests/launch/doctor/'s. */
+Test(cuda_runs, doctor_looks_at_devices_and_nccl)
+{
+    const char *doctor = "%s mpirun --oversubscribe -n 2 sh -c '%s exec $LS_BUILD/tests/lockstep_cudahost doctor sft.yaml device=cuda' | grep ' gpu '";
+    ls_expect(ls_shell(doctor, "", ""), 0, "ok    gpu       emulated sm_90 for each rank; driver up to CUDA 1", "NCCL 2.28.3", NULL);
+    ls_expect(ls_shell(doctor, "CUDAHOST_DEVICES=1", ""), 0, "fail  gpu ", "ranks 0 and 1 on ", "NCCL refuses that", NULL);
+    ls_expect(ls_shell(doctor, "CUDAHOST_COMPUTE_MODE=2", ""), 0, "fail  gpu ", "-c DEFAULT", NULL);
+    ls_expect(ls_shell(doctor, "CUDAHOST_DRIVER=11080", ""), 0, "fail  gpu ", "knows CUDA up to 11.8", NULL);
+    ls_expect(ls_shell(doctor, "", "CUDAHOST_NCCL_VERSION=2260$OMPI_COMM_WORLD_RANK"), 0, "fail  gpu ", "has NCCL 2.26.1, rank 0", NULL);
+    ls_expect(ls_shell(doctor, "CUDAHOST_DEVICES=0", ""), 0, "fail  gpu ", "no device here", NULL);
+    if (access("/dev/nvidia0", F_OK) != 0)
+        ls_expect(ls_shell("lockstep doctor sft.yaml device=cuda"), 1, "fail  gpu ", NULL);
+}
+
 /* cuBLASLt promises one answer on one kind of GPU and version; a rank that was answered otherwise is seen, not believed. */
 Test(cuda_runs, ranks_whose_library_chooses_otherwise_are_told)
 {

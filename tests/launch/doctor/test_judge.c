@@ -142,3 +142,56 @@ Test(judge, each_meets_each_once)
                 cr_assert_eq(met[p][q], p != q || players % 2, "%d and %d of %d", p, q, players);
     }
 }
+
+static ls_doctor_gpu gpu(int node, int device)
+{
+    ls_doctor_gpu g = {.node = node, .nccl = 22809, .probe = {.devices = 2, .number = device, .name = "H100", .driver = 13000, .runtime = 13000}};
+    snprintf(g.host, sizeof g.host, "n%d", node);
+    snprintf(g.probe.place, sizeof g.probe.place, "0000:0%d:00.0", device + 1);
+    return g;
+}
+
+static ls_finding judge_gpus(const ls_doctor_gpu *gpus, int ranks, bool through_host)
+{
+    ls_finding finding = {0};
+    ls_doctor_judge_gpus(gpus, ranks, through_host, &finding);
+    return finding;
+}
+
+Test(judge, a_device_for_each_rank_is_well_and_one_for_two_is_not)
+{
+    ls_doctor_gpu gpus[] = {gpu(0, 0), gpu(0, 1), gpu(1, 0), gpu(1, 1)};
+    ls_finding f = judge_gpus(gpus, 4, false);
+    cr_assert(f.level == LS_DOCTOR_OK && strstr(f.text, "H100 for each rank; driver up to CUDA 13.0, built with 13.0, NCCL 2.28.9"), "%s", f.text);
+    gpus[3] = gpu(1, 0);
+    f = judge_gpus(gpus, 4, false);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "ranks 2 and 3 on n1 both take the device at 0000:01:00.0: NCCL refuses that"), "%s", f.text);
+    f = judge_gpus(gpus, 4, true);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "share its time"), "%s", f.text);
+    gpus[2].probe.exclusive = true;
+    f = judge_gpus(gpus, 4, true);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "Exclusive_Process"), "%s", f.text);
+}
+
+Test(judge, drivers_kinds_and_nccl_that_do_not_fit)
+{
+    ls_doctor_gpu gpus[] = {gpu(0, 0), gpu(0, 1)};
+    gpus[1].probe.driver = 12080;
+    ls_finding f = judge_gpus(gpus, 2, false);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "the driver of n0 knows CUDA up to 12.8, and this lockstep is built with 13.0"), "%s", f.text);
+    gpus[0].probe.runtime = gpus[1].probe.runtime = 12090;
+    f = judge_gpus(gpus, 2, false);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "cannot compile for newer ones"), "%s", f.text);
+    gpus[1] = gpu(0, 1);
+    gpus[1].nccl = 22602;
+    f = judge_gpus(gpus, 2, false);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "rank 1 on n0 has NCCL 2.26.2, rank 0 on n0 2.28.9"), "%s", f.text);
+    f = judge_gpus(gpus, 2, true);
+    cr_assert_eq(f.level, LS_DOCTOR_OK, "%s", f.text);
+    gpus[0].nccl = gpus[1].nccl = 0;
+    f = judge_gpus(gpus, 2, false);
+    cr_assert(f.level == LS_DOCTOR_WARN && strstr(f.text, "no rank has NCCL"), "%s", f.text);
+    snprintf(gpus[1].probe.name, sizeof gpus[1].probe.name, "A100");
+    f = judge_gpus(gpus, 2, false);
+    cr_assert(f.level == LS_DOCTOR_FAIL && strstr(f.text, "rank 1 on n0 has A100, rank 0 on n0 has H100"), "%s", f.text);
+}
