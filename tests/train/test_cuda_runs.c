@@ -149,6 +149,22 @@ Test(cuda_runs, rollouts_are_drawn_on_the_device)
     same_hash("two", want);
 }
 
+/* Block masks, slots behind the text, and measures that the task adds up. */
+Test(cuda_runs, lexical_units_are_learned_on_the_device)
+{
+    char want[64];
+    ls_expect(ls_shell("lockstep train sft.yaml run=base && lockstep units base --data q --alpha 0.001 --out units.h5 && "
+                       "sed 's/^task: .*/task: lud\\nlud: {units: units.h5}/; s/model: {/model: {from: base, slot: true, /' sft.yaml > lud.yaml"),
+              0, " units at alpha", NULL);
+    ls_expect(train("", "lud.yaml run=one"), 0, "slot_loss", NULL);
+    ls_hash_of("one", want);
+    ls_expect(train("CUDAHOST_SEED=9 mpirun --oversubscribe -n 3", "lud.yaml run=three batch.schedule=round"), 0, NULL);
+    same_hash("three", want);
+    ls_expect(ls_shell("lockstep train lud.yaml run=cpu"), 0, NULL);
+    cr_expect_leq(fabs(ls_metric("cpu", "loss", 2) - ls_metric("one", "loss", 2)), 1e-4);
+    cr_expect_gt(ls_metric("one", "eval_slots_a_token", 0), 0, "there are slots");
+}
+
 /* A planted fault: the host gathers and saves weights before the device has made them. */
 /* Sums through the host, which then touches what the device has not written. */
 Test(cuda_runs, a_wait_that_is_missing_shows)
