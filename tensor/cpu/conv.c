@@ -234,7 +234,7 @@ static void gather_tile(void *context, int64_t item)
     }
     place from = place_of(&g->pass, first_position);
     if (!g->k)
-        memset(sum, 0, TILE_ROWS * TILE_COLUMNS * sizeof *sum);
+        memset(sum, 0, (size_t)(rows * sum_row) * sizeof *sum);
     for (int64_t begin = 0; begin < g->units; begin += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
         const int64_t count = least(LS_PRODUCT_CHUNK, g->units - begin), unit = g->kernels->unit;
         stage(g, from, rows, begin * unit, count * unit, count * unit, a);
