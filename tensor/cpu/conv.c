@@ -227,24 +227,29 @@ static void gather_tile(void *context, int64_t item)
     const int64_t first_position = item / columns * TILE_ROWS, rows = least(TILE_ROWS, g->positions - first_position);
     const int64_t first = item % columns * TILE_COLUMNS, width = least(TILE_COLUMNS, g->width - first);
     float *a = g->staged + thread * TILE_ROWS * LS_PRODUCT_CHUNK, *sum = g->sum + thread * TILE_ROWS * TILE_COLUMNS;
+    int64_t sum_row = g->sum_row;
+    if (g->in_place) {
+        sum = (float *)g->y + first_position * g->result_channels + g->group * g->width + first;
+        sum_row = g->result_channels;
+    }
     place from = place_of(&g->pass, first_position);
     if (!g->k)
-        memset(sum, 0, TILE_ROWS * TILE_COLUMNS * sizeof *sum);
+        memset(sum, 0, (size_t)(rows * sum_row) * sizeof *sum);
     for (int64_t begin = 0; begin < g->units; begin += LS_PRODUCT_CHUNK) { /* ascending: the order of the chunks' sums */
         const int64_t count = least(LS_PRODUCT_CHUNK, g->units - begin), unit = g->kernels->unit;
         stage(g, from, rows, begin * unit, count * unit, count * unit, a);
         for (int64_t j = 0; j < width; j += panel) {
             const float *b = g->panels + (first + j) * g->units + begin * panel;
             if (width - j <= panel / 2) {
-                g->kernels->multiply_half(rows, count, a, count, 1, b, panel, sum + j, g->sum_row, begin > 0);
+                g->kernels->multiply_half(rows, count, a, count, 1, b, panel, sum + j, sum_row, begin > 0);
                 continue;
             }
             const int64_t bytes = count * panel * (int64_t)sizeof *b / (TILE_ROWS / A_ROWS); /* a strip's part of the panel behind this one */
             ls_product_ahead ahead = {.at = (const char *)(b + g->units * panel), .rows = 1, .lines = ceil_div(bytes, 64), .next = bytes};
-            g->kernels->multiply_strips(rows, count, a, count, 1, A_ROWS * count, b, sum + j, g->sum_row, begin > 0, &ahead);
+            g->kernels->multiply_strips(rows, count, a, count, 1, A_ROWS * count, b, sum + j, sum_row, begin > 0, &ahead);
         }
     }
-    for (int64_t row = 0; row < rows; row++, next_place(&g->pass, &from)) {
+    for (int64_t row = 0; row < rows && !g->in_place; row++, next_place(&g->pass, &from)) {
         int64_t number = from.n;
         for (int axis = 0; axis < 3; axis++)
             number = number * g->result[axis] + from.q[axis] * g->pass.out_step[axis] + g->pass.out_offset[axis];
@@ -275,6 +280,9 @@ static ls_status run_pass(ls_conv_gather *g, ls_arena *scratch)
 {
     if (ls_conv_padded_fits(g))
         return ls_conv_padded(g, scratch);
+    g->in_place = ls_conv_writes_sums(g) && g->k;
+    for (int axis = 0; axis < 3; axis++)
+        g->in_place = g->in_place && g->pass.out_step[axis] == 1 && g->pass.q[axis] == g->result[axis];
     g->positions = g->batch * product3(g->pass.q);
     const int64_t items = ceil_div(g->positions, TILE_ROWS) * ceil_div(g->width, TILE_COLUMNS);
     if (g->positions)

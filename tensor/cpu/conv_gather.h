@@ -35,6 +35,7 @@ typedef struct {
     bool accumulate;
     const float *bias;
     ls_activation activation;
+    bool in_place;   /* positions follow one another in the result, and ls_conv_writes_sums */
     float *panels;   /* [ceil(width / panel)][units][panel] */
     int64_t sum_row; /* floats from one row of `sum` to the next: no more than needed, so that it stays in cache */
     float *staged, *sum; /* one for each thread: [96, chunk], [96, 512] */
@@ -44,6 +45,13 @@ typedef struct {
 static inline int64_t ls_conv_size(const ls_conv_gather *g)
 {
     return (int64_t)sizeof(float) / g->kernels->unit;
+}
+
+/* The kernels may write the result: nothing is to be done with their sums, and the columns are whole panels or halves. */
+static inline bool ls_conv_writes_sums(const ls_conv_gather *g)
+{
+    const int64_t panel = g->kernels->width, rest = g->width % panel;
+    return g->type == LS_F32 && !g->accumulate && !g->bias && !g->pre && g->activation == LS_ACT_NONE && (rest == 0 || rest == panel / 2);
 }
 
 /* to = x[element, element + count) as the kernels read numbers; element < 0: zeros. */

@@ -228,9 +228,8 @@ ls_status ls_conv_padded(const ls_conv_gather *g, ls_arena *scratch)
     ls_mark mark = ls_arena_mark(scratch);
     measure(&w, g);
     const ls_status status = take_band(&w, band_of(&w), ls_conv_size(g), scratch);
-    const int64_t panel = g->kernels->width, rest = g->width % panel;
     w.bands = ceil_div(w.used, w.band);
-    w.in_place = g->type == LS_F32 && !g->accumulate && !g->bias && !g->pre && g->activation == LS_ACT_NONE && (rest == 0 || rest == panel / 2);
+    w.in_place = ls_conv_writes_sums(g);
     if (status == LS_OK)
         ls_team_run(g->device->team, g->batch * w.bands, band_item, &w);
     ls_arena_release(scratch, mark);
