@@ -135,12 +135,16 @@ static void run_flat_entries(ls_device *device, ls_type type, int64_t n, kernel_
     device->where(device, type, n, condition, x, x2, take(out, device, type, n, "where", 0));
     void *da = take(out, device, type, n, "where_backward: da", 0), *db = take(out, device, type, n, "where_backward: db", 0);
     device->where_backward(device, type, n, condition, x, da, db);
-    static const ls_unary gates[] = {LS_UNARY_SILU, LS_UNARY_GELU, LS_UNARY_RELU};
-    for (int i = 0; i < 3; i++) {
-        device->gated(device, gates[i], type, n, x, x2, take(out, device, type, n, "gated", 0));
+    static const struct {
+        ls_unary f;
+        bool add_gate, add_x;
+    } gates[] = {{LS_UNARY_SILU, false, false}, {LS_UNARY_SILU, true, false}, {LS_UNARY_GELU, false, true},
+                 {LS_UNARY_RELU, true, true},   {LS_UNARY_GELU_TANH, false, false}};
+    for (int i = 0; i < 5; i++) {
+        device->gated(device, gates[i].f, type, n, x, x2, take(out, device, type, n, "gated", 0));
         void *first = take(out, device, type, n, "gated_backward: dgate", 0), *second = take(out, device, type, n, "gated_backward: dx", 0);
-        device->gated_backward(device, gates[i], type, n, x, x2, x2, first, i != 1, second, i == 1);
-        device->gated_backward(device, gates[i], type, n, x, x2, x2, NULL, false, take(out, device, type, n, "gated_backward: dx alone", 0), false);
+        device->gated_backward(device, gates[i].f, type, n, x, x2, x2, first, gates[i].add_gate, second, gates[i].add_x);
+        device->gated_backward(device, gates[i].f, type, n, x, x2, x2, NULL, false, take(out, device, type, n, "gated_backward: dx alone", 0), false);
     }
     device->add_to(device, type, n, x, take(out, device, type, n, "add_to", 0));
     device->fill(device, type, n, 0.3, take(out, device, type, n, "fill", 0));

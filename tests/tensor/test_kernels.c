@@ -73,3 +73,33 @@ Test(kernels, values_are_those_of_the_naive_device)
                 kernel_output_free(&want), kernel_output_free(&got);
             }
 }
+
+/* A gate of a sigmoid has one loop for both gradients: its bits are those of each gradient alone. */
+Test(kernels, both_gradients_of_a_gate_have_the_bits_of_each_alone)
+{
+    enum { N = 1000 };
+    static const ls_unary gates[] = {LS_UNARY_SILU, LS_UNARY_GELU_TANH};
+    ls_team *team;
+    ls_device *device;
+    cr_assert_eq(ls_team_create(&team, 1, 1), LS_OK);
+    cr_assert_eq(ls_device_create_cpu(&device, team), LS_OK);
+    float x[3][N];
+    static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, 1e10f, -1e10f, 1e-40f, -1e-20f};
+    for (int i = 0; i < 3 * N; i++)
+        x[i / N][i % N] = i % N < 64 ? special[i / N == 0 ? i % 8 : i % N / 8] : (float)(i * 7919 % 1000) / 125 - 4;
+    for (int t = 0; t < 3; t++)
+        for (int f = 0; f < 2; f++) {
+            double in[3][N], both[2][N] = {0}, alone[2][N] = {0};
+            const ls_type type = types[t];
+            for (int i = 0; i < 3 && type != LS_F64; i++)
+                device->cast(device, LS_F32, type, N, x[i], in[i]);
+            for (int i = 0; i < 3 * N && type == LS_F64; i++)
+                in[i / N][i % N] = (double)x[i / N][i % N];
+            device->gated_backward(device, gates[f], type, N, in[0], in[1], in[2], both[0], false, both[1], false);
+            device->gated_backward(device, gates[f], type, N, in[0], in[1], in[2], alone[0], false, NULL, false);
+            device->gated_backward(device, gates[f], type, N, in[0], in[1], in[2], NULL, false, alone[1], false);
+            cr_assert_eq(memcmp(both, alone, sizeof both), 0, "%s of gate %d", ls_type_name(type), f);
+        }
+    device->free(device);
+    ls_team_free(team);
+}

@@ -66,25 +66,33 @@ static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void
         pack_rows(k, n, b, ldb, panel);
 }
 
+/* A strip's n <= ROWS numbers of one or two rows; `second` is NULL behind the last row. Masks keep reads inside the matrix and
+ * writes inside the strip, so that no strip and no row is left to single numbers. */
+LANES_INLINE void pair_strip(int64_t n, const uint16_t *first, const uint16_t *second, float *to)
+{
+    const __m256i turns = _mm256_setr_epi16(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __mmask8 real = (__mmask8)((1u << n) - 1);
+    const __m128i low = _mm_maskz_loadu_epi16(real, first), high = second ? _mm_maskz_loadu_epi16(real, second) : _mm_setzero_si128();
+    const __m256i units = _mm256_permutex2var_epi16(_mm256_castsi128_si256(low), turns, _mm256_castsi128_si256(high));
+    _mm256_mask_storeu_epi32(to, (1u << ROWS) - 1, units);
+}
+
 static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to)
 {
     enum { AT_ONCE = 8 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
     (void)type;
     for (int64_t first = 0; first < k; first += AT_ONCE)
         for (int64_t i = 0; i < m; i += ROWS) {
-            const int64_t end = k - first < AT_ONCE ? k : first + AT_ONCE;
+            const int64_t end = k - first < AT_ONCE ? k : first + AT_ONCE, n = m - i < ROWS ? m - i : ROWS;
+            const uint16_t *row = (const uint16_t *)a + first * lda + i;
             float *at = to + i * ((k + 1) / 2) + first / 2 * ROWS;
-            for (int64_t p = first; p < end; p += 2, at += ROWS) {
-                const uint16_t *low = (const uint16_t *)a + p * lda + i, *high = p + 1 < k ? low + lda : NULL;
-                if (high && i + 8 <= m && p + 2 < end) { /* eight, of which the next pair of rows overwrites two */
-                    const __m128i x = _mm_loadu_si128((const void *)low), y = _mm_loadu_si128((const void *)high);
-                    _mm_storeu_si128((void *)at, _mm_unpacklo_epi16(x, y));
-                    _mm_storeu_si128((void *)(at + 4), _mm_unpackhi_epi16(x, y));
-                    continue;
-                }
-                for (int64_t r = 0; r < ROWS; r++)
-                    at[r] = i + r < m ? pair(low[r], high ? high[r] : 0) : 0.0f;
+            if (end - first == AT_ONCE && n == ROWS) {
+                for (int p = 0; p < AT_ONCE; p += 2)
+                    pair_strip(ROWS, row + p * lda, row + (p + 1) * lda, at + p / 2 * ROWS);
+                continue;
             }
+            for (int64_t p = first; p < end; p += 2, at += ROWS, row += 2 * lda)
+                pair_strip(n, row, p + 1 < k ? row + lda : NULL, at);
         }
 }
 

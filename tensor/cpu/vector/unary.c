@@ -8,16 +8,24 @@ always_inline real gelu_tanh_argument(real x)
     return (real)1.5957691216057308 * (x + (real)0.044715 * (x * x * x));
 }
 
+always_inline real gelu_tanh_slope_of(real x, real s)
+{
+    return s + x * (s * (1 - s)) * ((real)1.5957691216057308 * (1 + (real)(3 * 0.044715) * (x * x)));
+}
+
 always_inline real gelu_tanh_slope(real x)
 {
-    real s = real_sigmoid(gelu_tanh_argument(x));
-    return s + x * (s * (1 - s)) * ((real)1.5957691216057308 * (1 + (real)(3 * 0.044715) * (x * x)));
+    return gelu_tanh_slope_of(x, real_sigmoid(gelu_tanh_argument(x)));
+}
+
+always_inline real silu_slope_of(real x, real s)
+{
+    return s * (1 + x * (1 - s));
 }
 
 always_inline real silu_slope(real x)
 {
-    real s = real_sigmoid(x);
-    return s * (1 + x * (1 - s));
+    return silu_slope_of(x, real_sigmoid(x));
 }
 
 /* What stands in for the derivative of a spike, as a function of u, the distance from the threshold (ops/spiking.c). */
@@ -152,11 +160,44 @@ always_inline void add_products(int64_t n, const element *a, const element *b, e
             to[i] = store(load(a + i) * load(b + i));
 }
 
+always_inline real rounded(real x)
+{
+    const element stored = store(x);
+    return load(&stored);
+}
+
+/* Both gradients where f(v) = v s and f'(v) = slope of the same sigmoid s, which is most of the work: the bits are those of the
+ * steps of KERNEL(gated_backward), each rounded as there. */
+#define GATE_OF_SIGMOID(argument, slope)                                                                               \
+    do {                                                                                                               \
+        INDEPENDENT for (int64_t i = 0; i < n; i++)                                                                    \
+        {                                                                                                              \
+            const real v = load(gate + i), s = real_sigmoid(argument), d = load(dy + i);                               \
+            const real dopen = rounded(d * load(x + i)), at = add_gate ? load(dgate + i) : 0;                          \
+            const real product = d * rounded(v * s);                                                                   \
+            dgate[i] = store(at + dopen * slope(v, s));                                                                \
+            dx[i] = store(add_x ? load(dx + i) + product : product);                                                   \
+        }                                                                                                              \
+    } while (0)
+
+/* Returns whether f is such a function. add_gate and add_x are constants at each call. */
+always_inline bool gate_of_sigmoid(ls_unary op, int64_t n, const element *gate, const element *x, const element *dy, element *dgate,
+                                   bool add_gate, element *dx, bool add_x)
+{
+    switch (op) {
+    case LS_UNARY_SILU: GATE_OF_SIGMOID(v, silu_slope_of); return true;
+    case LS_UNARY_GELU_TANH: GATE_OF_SIGMOID(gelu_tanh_argument(v), gelu_tanh_slope_of); return true;
+    default: return false;
+    }
+}
+
 void KERNEL(gated_backward)(ls_unary op, int64_t n, const void *gate_, const void *x_, const void *dy_, void *dgate_, bool add_gate,
                             void *dx_, bool add_x)
 {
     const element *gate = gate_, *x = x_, *dy = dy_;
     element *dgate = dgate_, *dx = dx_, open[BLOCK], dopen[BLOCK];
+    if (dgate && dx && !add_gate && !add_x && gate_of_sigmoid(op, n, gate, x, dy, dgate, false, dx, false))
+        return;
     for (int64_t at = 0; at < n; at += BLOCK) {
         const int64_t count = at_most(n - at, BLOCK);
         KERNEL(unary)(op, count, 0, 0, gate + at, open);
