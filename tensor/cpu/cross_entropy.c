@@ -22,7 +22,7 @@
 #include <string.h>
 
 enum {
-    ROWS = 2048,
+    ROWS = 512, /* p of a block of words, 4 MiB, then stays in the caches between its product, its softmax and the next product */
     WORDS = 2048,
     WORDS_AT_ONCE = 128, /* of one item's softmax */
     LANE_GROUP = 32,     /* rows of an item */
