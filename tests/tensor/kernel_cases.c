@@ -321,18 +321,19 @@ static void run_norm(ls_device *device, ls_type type, int64_t n, kernel_output *
 static void run_channels(ls_device *device, ls_type type, int64_t n, kernel_output *out)
 {
     static const int64_t widths[] = {4, 16, 32, 48, 64, 80, 37};
+    const ls_type gains = real_type(type);
     ls_arena *arena = scratch();
-    void *x = draw(device, type, n, 4, 141), *dy = draw(device, type, n, 1, 142), *gain = draw(device, LS_F32, 80, 1, 143), *bias = draw(device, LS_F32, 80, 1, 144);
+    void *x = draw(device, type, n, 4, 141), *dy = draw(device, type, n, 1, 142), *gain = draw(device, gains, 80, 1, 143), *bias = draw(device, gains, 80, 1, 144);
     for (int i = 0; i < 7; i++) {
         const int64_t width = widths[i], rows = n / width < 40 ? n / width : 40;
         if (!rows)
             continue;
         double *stats = take(out, device, LS_F64, 2 * width, "group_norm: statistics", i);
         void *y = take(out, device, type, rows * width, "group_norm", i), *dx = take(out, device, type, rows * width, "group_norm_backward: dx", i);
-        void *dgain = take(out, device, real_type(type), width, "group_norm_backward: dgain", i),
-             *dbias = take(out, device, real_type(type), width, "group_norm_backward: dbias", i);
-        device->group_norm(device, type, LS_F32, 1, rows, width, width, 1e-2, false, x, gain, bias, y, stats, arena);
-        device->group_norm_backward(device, type, LS_F32, 1, rows, width, width, 1e-2, x, gain, stats, dy, dx, dgain, dbias, arena);
+        void *dgain = take(out, device, gains, width, "group_norm_backward: dgain", i),
+             *dbias = take(out, device, gains, width, "group_norm_backward: dbias", i);
+        device->group_norm(device, type, gains, 1, rows, width, width, 1e-2, false, x, gain, bias, y, stats, arena);
+        device->group_norm_backward(device, type, gains, 1, rows, width, width, 1e-2, x, gain, stats, dy, dx, dgain, dbias, arena);
     }
     free(x), free(dy), free(gain), free(bias);
     ls_arena_free(arena);
