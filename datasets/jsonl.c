@@ -79,7 +79,8 @@ static ls_status parse_line(ls_jsonl *reader, const char *text, size_t bytes)
     if (reader->object)
         return LS_OK;
     json_error_t error;
-    reader->object = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+    /* \u0000 is a character like others: a model that draws bytes draws it too, and what `rejection` wrote must be read again */
+    reader->object = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!reader->object)
         return ls_fail(LS_EFORMAT, "%s:%lld: column %d: %s; each line must be one whole JSON object", reader->path,
                        (long long)reader->number, error.column, error.text);

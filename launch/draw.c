@@ -52,6 +52,9 @@ static ls_status read_object(drawing *d, line *p, bool *end)
     if (!field)
         field = json_object_get(object, "prompt") ? "prompt" : "question";
     status = ls_jsonl_text(d->objects, field, &text, &bytes);
+    if (!status && strlen(text) < bytes)
+        status = ls_fail(LS_EFORMAT, "%s:%lld: \"%s\" has the character \\u0000 after %zu bytes, which a prompt cannot", d->options->path,
+                         (long long)ls_jsonl_line(d->objects), field, strlen(text));
     if (status)
         return status;
     p->object = json_incref(object);

@@ -34,6 +34,24 @@ static ls_status read_all(const char *text, size_t bytes, int *objects)
     return status;
 }
 
+/* As a model that draws bytes may have written it. */
+Test(jsonl, a_text_may_hold_the_character_0)
+{
+    char path[64];
+    static const char line[] = "{\"a\": \"one\\u0000two\"}\n";
+    write_file(path, line, sizeof line - 1);
+    ls_jsonl *reader;
+    json_t *object;
+    const char *text = NULL;
+    size_t bytes = 0;
+    cr_assert_eq(ls_jsonl_open(&reader, path), LS_OK);
+    cr_assert_eq(ls_jsonl_next(reader, &object), LS_OK, "%s", ls_fail_sentence());
+    cr_assert_eq(ls_jsonl_text(reader, "a", &text, &bytes), LS_OK);
+    cr_assert(bytes == 7 && !memcmp(text, "one\0two", 7));
+    ls_jsonl_close(reader);
+    unlink(path);
+}
+
 Test(jsonl, reads_objects_and_counts_lines)
 {
     char path[64];
@@ -77,7 +95,7 @@ Test(jsonl, each_bad_line_is_named)
         LINE("{\"a\": 1, \"a\": 2}\n", "duplicate", 0),
         LINE("{}\n{\"a\": \"b\xff\"}\n", ":2: byte 9 of the line (0xff) is not UTF-8", 1),
         LINE("{\"a\": \"\xed\xa0\x80\"}\n", "is not UTF-8", 0), /* a surrogate */
-        LINE("{\"a\": \"\\u0000\"}\n", ":1: column", 0),
+        LINE("{\"a\\u0000\": 1}\n", ":1: column", 0), /* a key may not; a text may */
         LINE("{\"a\": \"x\0y\"}\n", ":1: column", 0),
 #undef LINE
     };
