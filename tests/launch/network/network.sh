@@ -10,8 +10,8 @@ network_missing() {
   for program in ip tc unshare nsenter; do
     command -v $program >/dev/null || PATH=$PATH:/usr/sbin command -v $program >/dev/null || { echo "$program is not installed"; return; }
   done
-  unshare -n -m -u -p -f --mount-proc sh -c 'PATH=$PATH:/usr/sbin; ip link add veth0 type veth peer name veth1 && ip link add switch type bridge' 2>/dev/null ||
-    { echo "unshare, veth or bridges are refused"; return; }
+  unshare -n -m -u -p -f --mount-proc sh -c 'PATH=$PATH:/usr/sbin; ip link add veth0 type veth peer name veth1 && ip link add switch type bridge &&
+    tc qdisc add dev veth0 root tbf rate 200mbit burst 16kb latency 5ms' 2>/dev/null || { echo "unshare, veth, bridges or token buckets are refused"; return; }
 }
 
 # network_alone SCRIPT ARGUMENT...: the script again, where it is alone with its network
