@@ -25,7 +25,7 @@ static ls_status find(const ls_module *module, char path[ROOM])
     return ls_fail(LS_ENOTFOUND, "%s", module->absent);
 }
 
-ls_status ls_module_load(const ls_module *module, void *function)
+ls_status ls_module_load(const ls_module *module, const char *symbol, void *function)
 {
     char path[ROOM];
     const ls_status status = find(module, path);
@@ -34,7 +34,7 @@ ls_status ls_module_load(const ls_module *module, void *function)
     void *loaded = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!loaded)
         return ls_fail(LS_EIO, "%s: cannot load %s (%s); %s", module->what, path, dlerror(), module->libraries);
-    void *address = dlsym(loaded, module->symbol);
+    void *address = dlsym(loaded, symbol);
     memcpy(function, &address, sizeof address);
     return address ? LS_OK : ls_fail(LS_EIO, "%s: %s is of another lockstep", module->what, path);
 }

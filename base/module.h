@@ -7,11 +7,10 @@ typedef struct {
     const char *what;      /* begins sentences: "cuda" */
     const char *name;      /* "lockstep-cuda.so" */
     const char *folder;    /* of the build, from the program's: "../tensor/cuda/" */
-    const char *symbol;    /* what is wanted of it */
     const char *absent;    /* the sentence where there is no such file */
     const char *libraries; /* what to ask where it does not load: "does LD_LIBRARY_PATH lead to libnccl?" */
 } ls_module;
 
-/* Writes the symbol's address to *function, a pointer to a function. LS_ENOTFOUND: no such file; LS_EIO: it does not load, or
+/* Writes the address of `symbol` to *function, a pointer to a function. LS_ENOTFOUND: no such file; LS_EIO: it does not load, or
  * has no such symbol. */
-ls_status ls_module_load(const ls_module *module, void *function);
+ls_status ls_module_load(const ls_module *module, const char *symbol, void *function);

@@ -10,7 +10,6 @@ static const ls_module nccl = {
     .what = "NCCL",
     .name = "lockstep-nccl.so",
     .folder = "../dist/",
-    .symbol = "ls_nccl_open",
     .absent = "this lockstep was built without NCCL (no lockstep-nccl.so beside it); build it where cmake finds nccl.h and libnccl (NCCL_HOME; docs/gpu.md), or say batch.reduce: host",
     .libraries = "does LD_LIBRARY_PATH lead to libnccl?",
 };
@@ -19,16 +18,14 @@ ls_status ls_nccl_open(ls_exchange **exchange, ls_world *world, ls_device *devic
 {
     opener open = NULL;
     *exchange = NULL;
-    const ls_status status = ls_agree(world, ls_module_load(&nccl, &open), "loading NCCL");
+    const ls_status status = ls_agree(world, ls_module_load(&nccl, "ls_nccl_open", &open), "loading NCCL");
     return status == LS_OK ? open(exchange, world, device, mode) : status;
 }
 
 ls_status ls_nccl_version(int *version)
 {
-    ls_module same = nccl;
     asker ask = NULL;
     *version = 0;
-    same.symbol = "ls_nccl_version";
-    const ls_status status = ls_module_load(&same, &ask);
+    const ls_status status = ls_module_load(&nccl, "ls_nccl_version", &ask);
     return status == LS_OK ? ask(version) : status;
 }

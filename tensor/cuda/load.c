@@ -12,7 +12,6 @@ static const ls_module cuda = {
     .what = "cuda",
     .name = "lockstep-cuda.so",
     .folder = "../tensor/cuda/",
-    .symbol = "ls_device_create_cuda",
     .absent = "cuda: this lockstep was built without CUDA (no lockstep-cuda.so beside it); build it where cmake finds nvcc (on PATH, in CUDA_HOME or /usr/local/cuda; docs/gpu.md), or say device: cpu",
     .libraries = "do LD_LIBRARY_PATH or `module load cuda` lead to CUDA's libraries?",
 };
@@ -21,16 +20,14 @@ ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number)
 {
     static creator create; /* one thread makes devices */
     *device = NULL;
-    const ls_status status = create ? LS_OK : ls_module_load(&cuda, &create);
+    const ls_status status = create ? LS_OK : ls_module_load(&cuda, "ls_device_create_cuda", &create);
     return status == LS_OK ? create(device, team, number) : status;
 }
 
 ls_status ls_device_probe_cuda(ls_cuda_probe *probe, int number)
 {
-    ls_module same = cuda;
     prober ask = NULL;
     *probe = (ls_cuda_probe){0};
-    same.symbol = "ls_device_probe_cuda";
-    const ls_status status = ls_module_load(&same, &ask);
+    const ls_status status = ls_module_load(&cuda, "ls_device_probe_cuda", &ask);
     return status == LS_OK ? ask(probe, number) : status;
 }
