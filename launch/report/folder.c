@@ -120,8 +120,9 @@ static ls_status thin_samples(sample_reader *r)
     return LS_OK;
 }
 
-static ls_status add_sample(sample_reader *r, json_t *object)
+static ls_status add_sample(void *context, json_t *object)
 {
+    sample_reader *r = context;
     const json_t *step = json_object_get(object, "step");
     if (!json_is_integer(step))
         return LS_OK;
@@ -138,21 +139,21 @@ static ls_status add_sample(sample_reader *r, json_t *object)
     return json_array_append(r->run->samples, object) == 0 ? LS_OK : no_memory(r->run);
 }
 
-static ls_status read_samples(ls_report_run *run)
+/* Gives each line of the run's file `name` that is a JSON object to `add`, until it fails. No such file: nothing, *into stays NULL. */
+static ls_status read_objects(ls_report_run *run, const char *name, json_t **into, ls_status (*add)(void *context, json_t *object), void *context)
 {
     char path[4096], *line = NULL;
     size_t room = 0;
-    snprintf(path, sizeof path, "%s/samples.jsonl", run->path);
+    snprintf(path, sizeof path, "%s/%s", run->path, name);
     FILE *in = fopen(path, "rb");
     if (!in)
         return errno == ENOENT ? LS_OK : ls_fail(LS_EIO, "%s: cannot read (%s)", path, strerror(errno));
-    sample_reader r = {.run = run, .step = -1, .number = -1, .stride = 1};
-    run->samples = json_array();
-    ls_status status = run->samples ? LS_OK : no_memory(run);
+    *into = json_array();
+    ls_status status = *into ? LS_OK : no_memory(run);
     for (ssize_t got; status == LS_OK && (got = getline(&line, &room, in)) > 0;) {
         json_t *object = json_loadb(line, (size_t)got, 0, NULL);
         if (json_is_object(object))
-            status = add_sample(&r, object);
+            status = add(context, object);
         json_decref(object);
     }
     fclose(in);
@@ -160,27 +161,18 @@ static ls_status read_samples(ls_report_run *run)
     return status;
 }
 
+static ls_status read_samples(ls_report_run *run)
+{
+    sample_reader r = {.run = run, .step = -1, .number = -1, .stride = 1};
+    return read_objects(run, "samples.jsonl", &run->samples, add_sample, &r);
+}
+
 /* A sweep has some dozens of lines; what is beyond is not the sweep's. */
-static ls_status read_sweep(ls_report_run *run)
+static ls_status add_decoding(void *context, json_t *object)
 {
     enum { MOST_LINES = 256 };
-    char path[4096], *line = NULL;
-    size_t room = 0;
-    snprintf(path, sizeof path, "%s/lud.jsonl", run->path);
-    FILE *in = fopen(path, "rb");
-    if (!in)
-        return errno == ENOENT ? LS_OK : ls_fail(LS_EIO, "%s: cannot read (%s)", path, strerror(errno));
-    run->sweep = json_array();
-    ls_status status = run->sweep ? LS_OK : no_memory(run);
-    for (ssize_t got; status == LS_OK && json_array_size(run->sweep) < MOST_LINES && (got = getline(&line, &room, in)) > 0;) {
-        json_t *object = json_loadb(line, (size_t)got, 0, NULL);
-        if (json_is_object(object) && json_array_append(run->sweep, object))
-            status = no_memory(run);
-        json_decref(object);
-    }
-    fclose(in);
-    free(line);
-    return status;
+    ls_report_run *run = context;
+    return json_array_size(run->sweep) == MOST_LINES || json_array_append(run->sweep, object) == 0 ? LS_OK : no_memory(run);
 }
 
 /* ---- checkpoints and state ---- */
@@ -308,7 +300,7 @@ ls_status ls_report_read(ls_report_run *run, const char *path)
     if (status == LS_OK)
         status = read_samples(run);
     if (status == LS_OK)
-        status = read_sweep(run);
+        status = read_objects(run, "lud.jsonl", &run->sweep, add_decoding, run);
     if (status == LS_OK)
         status = read_text(run, "confusion.txt", &run->confusion);
     if (status == LS_OK)
