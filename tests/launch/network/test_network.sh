@@ -4,6 +4,7 @@
 set -uo pipefail
 source=$1 lockstep=$2
 . "$source/tests/launch/network/network.sh"
+. "$source/tests/launch/sequences.sh"
 why=$(network_missing)
 [ -z "$why" ] || { echo "skipped: the tests on a network of hosts: $why"; exit 77; }
 network_alone "$0" "$@" # everything that is started here ends with it
@@ -16,21 +17,10 @@ fail() { echo "FAILED: $*"; failed=1; }
 say() { printf '%3d s  %s\n' "$SECONDS" "$*"; }
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
-for i in $(seq 120); do echo "{\"text\": \"$(seq -s ' ' "$i" $((i + i % 17 + 4)))\"}"; done > texts.jsonl
+sequences_texts
 { "$lockstep" data tokenizer --vocabulary 300 --field text --out tokenizer.json texts.jsonl &&
   "$lockstep" data pack --text text --tokenizer tokenizer.json --out data texts.jsonl; } >setup.log 2>&1 || { cat setup.log; exit 1; }
-cat > recipe.yaml <<R
-task: pretrain
-run: runs/alone
-seed: 3
-data: {train: data}
-model: {style: llama, layers: 2, width: 32, heads: 4, kv_heads: 2, hidden: 64}
-batch: {grain: 2, grains: 6, tokens: 32}
-optimizer: {lr: 0.02, schedule: constant}
-guard: {deadline: 3}
-max_steps: 200
-checkpoint: {every: 25}
-R
+sequences_recipe 200
 printf 'node0%d slots=1\n' 1 2 3 > hosts
 network_start "$folder/network" 3 || { echo "the network did not come up"; exit 1; }
 say "three hosts are up"

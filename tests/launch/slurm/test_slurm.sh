@@ -4,6 +4,7 @@
 set -uo pipefail
 source=$1 lockstep=$2 slow=$3
 . "$source/tests/launch/slurm/cluster.sh"
+. "$source/tests/launch/sequences.sh"
 why=$(cluster_missing)
 [ -z "$why" ] || { echo "skipped: the tests on a real Slurm: $why"; exit 77; }
 
@@ -16,21 +17,10 @@ fail() { echo "FAILED: $*"; failed=1; }
 templates=$source/launch/slurm steps=300
 say() { printf '%3d s  %s\n' "$SECONDS" "$*"; }
 
-# Data and a recipe; `sequence` gives texts that a small network learns quickly.
-for i in $(seq 120); do echo "{\"text\": \"$(seq -s ' ' "$i" $((i + i % 17 + 4)))\"}"; done > texts.jsonl
+sequences_texts
 "$lockstep" data tokenizer --vocabulary 300 --field text --out tokenizer.json texts.jsonl >setup.log 2>&1 || { cat setup.log; exit 1; }
 pack="$lockstep data pack --text text --tokenizer tokenizer.json --out data texts.jsonl"
-cat > recipe.yaml <<R
-task: pretrain
-run: runs/alone
-seed: 3
-data: {train: data}
-model: {style: llama, layers: 2, width: 32, heads: 4, kv_heads: 2, hidden: 64}
-batch: {grain: 2, grains: 6, tokens: 32}
-optimizer: {lr: 0.02, schedule: constant}
-max_steps: $steps
-checkpoint: {every: 25}
-R
+sequences_recipe "$steps"
 
 cluster_start "$folder/cluster" || exit 1
 say "four nodes are up"
