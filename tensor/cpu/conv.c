@@ -6,12 +6,13 @@
  * The gradient in x is the same loop the other way round: a position of x gathers from the positions of dy that saw it,
  * so nothing is scattered. With strides, positions of x fall into classes (their place modulo the stride), each with
  * taps of its own: one pass a class. The gradient in w is A = dy transposed, B = the patches, chunks of positions added in
- * ascending order. Where nothing has to be gathered, conv_padded.c does the same without staging. Bits depend on shapes
- * alone, as tensor/cpu/product.h says.
+ * ascending order. Where nothing has to be gathered, conv_padded.c does the same without staging; winograd.c does what 3 x 3 it can with
+ * fewer products. Bits depend on shapes alone, as tensor/cpu/product.h says.
  *
  * Where bf16 is multiplied in pairs (product.h), a pair is two channels of a tap in the first two products, two positions in the
  * gradient in w; elsewhere bf16 is widened. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/conv_gather.h"
+#include "tensor/cpu/winograd.h"
 
 #include <string.h>
 
@@ -357,6 +358,8 @@ static ls_status conv_f32(ls_device *device, const ls_grid *grid, const void *x,
                 .width = grid->outputs / grid->groups, .x = x, .y = y, .pre = pre, .bias = bias, .activation = activation};
     memcpy(g.source, grid->in, sizeof g.source);
     memcpy(g.result, grid->out, sizeof g.result);
+    if (ls_winograd_fits(grid))
+        return ls_winograd(&g, grid, w, false, scratch);
     g.k = taps * g.depth;
     g.units = g.k / g.kernels->unit;
     ls_status status = take_memory(&g, taps, scratch);
@@ -416,6 +419,8 @@ static ls_status conv_input_f32(ls_device *device, const ls_grid *grid, const vo
                 .width = grid->channels / grid->groups, .x = dy, .y = dx, .accumulate = accumulate};
     memcpy(g.source, grid->out, sizeof g.source);
     memcpy(g.result, grid->in, sizeof g.result);
+    if (ls_winograd_fits(grid))
+        return ls_winograd(&g, grid, w, true, scratch);
     ls_status status = take_memory(&g, product3(grid->window), scratch);
     packing p = {&g, grid, w};
     int64_t rest[3];
@@ -659,7 +664,7 @@ ls_status ls_cpu_conv_weight(ls_device *device, const ls_grid *grid, const void 
         return LS_OK;
     }
     ls_mark mark = ls_arena_mark(scratch);
-    const ls_status status = conv_weight_f32(device, grid, x, dy, dw, scratch);
+    const ls_status status = ls_winograd_fits(grid) ? ls_winograd_weight(device, grid, x, dy, dw, scratch) : conv_weight_f32(device, grid, x, dy, dw, scratch);
     ls_arena_release(scratch, mark);
     return status;
 }

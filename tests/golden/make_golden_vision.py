@@ -1,4 +1,4 @@
-"""Makes convnet.json, convnet-large.json, vit.json and vit-mean.json beside this file: what PyTorch computes, in float64,
+"""Makes convnet.json, convnet-wide.json, convnet-large.json, vit.json and vit-mean.json beside this file: what PyTorch computes, in float64,
 for small nets on a step of several grains.
 
     /tmp/venv/bin/python tests/golden/make_golden_vision.py        (the environment of make_golden.py)
@@ -173,6 +173,8 @@ if __name__ == "__main__":
     adamw = {"name": "adamw", "lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
     golden("convnet.json", "convnet", {"stem": "small", "blocks": [1, 2], "widths": [6, 10], "shortcut": "pad", "norm": "batch", "groups": 1, "norm_eps": 1e-5,
                                        "norm_momentum": 0.1}, (9, 7, 2, 7), 5, 3, sgd)
+    golden("convnet-wide.json", "convnet", {"stem": "small", "blocks": [1], "widths": [32], "shortcut": "pad", "norm": "group", "groups": 4, "norm_eps": 1e-5,
+                                            "norm_momentum": 0.1}, (9, 10, 2, 5), 4, 2, sgd)  # wide enough for tensor/cpu/winograd.c
     golden("convnet-large.json", "convnet", {"stem": "large", "blocks": [1, 1], "widths": [6, 8], "shortcut": "projection", "norm": "group", "groups": 2,
                                              "norm_eps": 1e-5, "norm_momentum": 0.1}, (19, 21, 3, 5), 3, 2, sgd | {"nesterov": True})
     golden("vit.json", "vit", {"patch": 4, "layers": 2, "width": 16, "heads": 4, "hidden": 40, "pool": "class", "norm_eps": 1e-6}, (8, 12, 3, 7), 5, 3, adamw)

@@ -222,6 +222,12 @@ Test(golden_vision, a_convnet_with_batch_norm_is_pytorchs)
 {
     agree("tests/golden/convnet.json");
 }
+/* Wide enough for tensor/cpu/winograd.c, forward and both gradients. */
+Test(golden_vision, a_wide_convnet_is_pytorchs)
+{
+    agree("tests/golden/convnet-wide.json");
+}
+
 Test(golden_vision, a_convnet_with_large_stem_projections_and_group_norm_is_pytorchs)
 {
     agree("tests/golden/convnet-large.json");

@@ -1,6 +1,6 @@
 /* Convolutions where they must be exact: sums of whole numbers, whatever the path, and bf16 in pairs or widened. The operators' own
  * tests hold values and gradients of all types against f64 (operators/grids.c). */
-#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/winograd.h"
 #include "tests/tensor/numbers.h"
 
 static const ls_grid grids[] = {
@@ -19,6 +19,10 @@ static const ls_grid grids[] = {
     {0, 1, {1, 1, 700}, {1, 1, 700}, {1, 1, 5}, {1, 1, 1}, {0, 0, 2}, {1, 1, 1}, 18, 48, 1},   /* of one axis */
     {0, 5, {1, 4, 3}, {1, 4, 3}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 12, 4, 1},        /* hardly more than margins */
     {0, 2, {1, 10, 10}, {1, 10, 10}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 3, 16, 1},    /* gathered: few channels */
+    {0, 3, {1, 9, 11}, {1, 9, 11}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 32, 48, 1},     /* minimal filtering in f32: odd sides */
+    {0, 5, {2, 8, 6}, {2, 8, 6}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 80, 32, 1},       /* even ones; two planes an image */
+    {0, 18, {1, 4, 4}, {1, 4, 4}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 288, 64, 1},     /* several chunks of channels */
+    {0, 3, {1, 20, 19}, {1, 20, 19}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 32, 288, 1},  /* of patches, and several panels */
 };
 enum { GRIDS = sizeof grids / sizeof *grids };
 
@@ -72,9 +76,19 @@ static bool equal_rounded(ls_device *device, int64_t count, const void *narrow, 
     return equal;
 }
 
+static bool is_filtered(int i)
+{
+    ls_grid grid = grids[i];
+    grid.type = LS_F32;
+    return ls_winograd_fits(&grid);
+}
+
+/* Minimal filtering is of f32 alone, so that bf16 goes another way to nearly the same numbers. */
 static void compare(ls_device *device, ls_arena *scratch, bool whole_numbers)
 {
     for (int i = 0; i < GRIDS; i++) {
+        if (!whole_numbers && is_filtered(i))
+            continue;
         results bf16 = convolve(device, scratch, grids[i], LS_BF16, whole_numbers), f32 = convolve(device, scratch, grids[i], LS_F32, whole_numbers);
         cr_expect(equal_rounded(device, bf16.y_count, bf16.y, f32.y), "grid %d: y", i);
         cr_expect(equal_rounded(device, bf16.x_count, bf16.dx, f32.dx), "grid %d: dx", i);
@@ -91,6 +105,64 @@ static void expect_equal(const char *what, int grid, ls_type type, int64_t count
             cr_expect(false, "grid %d: %s[%lld] is %g, not %g", grid, what, (long long)i, get(type, got, i), get(LS_F64, f64, i));
             return;
         }
+}
+
+static double distance(int64_t count, ls_type type, const void *got, ls_type exact_type, const void *exact)
+{
+    double error = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double e = get(exact_type, exact, i), d = get(type, got, i) - e;
+        error += d * d;
+        norm += e * e;
+    }
+    return sqrt(error / norm);
+}
+
+/* Against the plain loops of f64, by norm; f32 has steps of 1.2e-7. */
+Test(conv, minimal_filtering_is_near_exact)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    int filtered = 0;
+    for (int i = 0; i < GRIDS; i++) {
+        if (!is_filtered(i))
+            continue;
+        filtered++;
+        results f64 = convolve(device, scratch, grids[i], LS_F64, false), f32 = convolve(device, scratch, grids[i], LS_F32, false);
+        const double y = distance(f32.y_count, LS_F32, f32.y, LS_F64, f64.y), dx = distance(f32.x_count, LS_F32, f32.dx, LS_F64, f64.dx),
+                     dw = distance(f32.w_count, LS_F32, f32.dw, LS_F64, f64.dw);
+        cr_expect(y < 1e-6 && dx < 1e-6 && dw < 1e-6, "grid %d: y %g, dx %g, dw %g", i, y, dx, dw);
+        release(&f64);
+        release(&f32);
+    }
+    cr_expect_eq(filtered, 4);
+    ls_arena_free(scratch);
+    device_done(device);
+}
+
+/* The levels differ in their vectors alone. */
+Test(conv, minimal_filtering_has_the_same_bits_on_avx2_and_avx512)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    ls_cpu *cpu = device->self;
+    const ls_numerics best = cpu->level;
+    for (int i = 0; i < GRIDS && best >= LS_NUMERICS_AVX2; i++) {
+        if (!is_filtered(i))
+            continue;
+        results of[2];
+        for (int j = 0; j < 2; j++) {
+            cpu->level = j ? best : LS_NUMERICS_AVX2;
+            of[j] = convolve(device, scratch, grids[i], LS_F32, false);
+        }
+        cr_expect_eq(memcmp(of[0].y, of[1].y, (size_t)of[0].y_count * sizeof(float)), 0, "grid %d: y", i);
+        cr_expect_eq(memcmp(of[0].dx, of[1].dx, (size_t)of[0].x_count * sizeof(float)), 0, "grid %d: dx", i);
+        cr_expect_eq(memcmp(of[0].dw, of[1].dw, (size_t)of[0].w_count * sizeof(float)), 0, "grid %d: dw", i);
+        release(&of[0]);
+        release(&of[1]);
+    }
+    ls_arena_free(scratch);
+    device_done(device);
 }
 
 /* Of every level, against the plain loops of f64. */
