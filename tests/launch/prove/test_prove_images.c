@@ -18,7 +18,7 @@ static void begin(void)
 TestSuite(prove_images, .init = begin, .fini = fixture_clean, .timeout = 110);
 
 static const char convnet[] =
-    "model: {family: convnet, blocks: [1, 1], widths: [4, 8]}\noptimizer: {name: sgd, lr: 0.1, clip_norm: 0.5}\n";
+    "model: {family: convnet, blocks: [1, 1], widths: [32, 8], shortcut: projection}\noptimizer: {name: sgd, lr: 0.1, clip_norm: 0.5}\n";
 static const char vit[] =
     "model: {family: vit, patch: 2, layers: 1, width: 16, heads: 2, dropout: 0.1}\noptimizer: {lr: 5e-3}\n";
 
