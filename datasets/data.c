@@ -190,55 +190,76 @@ ls_status ls_data_counted(const ls_data *data, int64_t position, int64_t rows, i
     return LS_OK;
 }
 
-static bool make_image_memory(ls_grain_memory *m, size_t rows, const ls_image_shape *shape, bool mixed)
+/* The next `bytes` of a block that begins at `base`, at a multiple of 64; with base NULL only counts them. */
+static void *part(char *base, size_t *at, size_t bytes)
 {
-    const size_t values = (size_t)ls_image_bytes(shape);
-    m->pixels = calloc(rows * values, sizeof *m->pixels);
-    if (mixed) {
-        m->mixed_labels = calloc(rows, sizeof *m->mixed_labels);
-        m->share = calloc(rows, sizeof *m->share);
-        m->one_row = calloc(values, sizeof *m->one_row);
+    char *begin = base ? base + *at : NULL;
+    *at += (bytes + 63) / 64 * 64;
+    return begin;
+}
+
+/* Lays the arrays that a model reads into a block; its bytes. */
+static size_t lay_out(ls_grain_memory *m, const ls_data *data, char *base)
+{
+    const size_t rows = (size_t)data->options.grain, cells = rows * (size_t)ls_data_tokens(data);
+    const ls_images *images = ls_data_images(data);
+    size_t at = 0;
+    m->labels = part(base, &at, cells * sizeof *m->labels);
+    if (images) {
+        m->pixels = part(base, &at, rows * (size_t)ls_image_bytes(ls_images_shape(images)) * sizeof *m->pixels);
+        if (data->options.augment.mixup > 0) {
+            m->mixed_labels = part(base, &at, rows * sizeof *m->mixed_labels);
+            m->share = part(base, &at, rows * sizeof *m->share);
+        }
+        return at;
     }
-    return m->pixels && (!mixed || (m->mixed_labels && m->share && m->one_row));
+    m->ids = part(base, &at, cells * sizeof *m->ids);
+    m->positions = part(base, &at, cells * sizeof *m->positions);
+    m->segments = part(base, &at, cells * sizeof *m->segments);
+    if (ls_data_form(data) != LS_SHARDS_TEXT)
+        m->values = part(base, &at, cells * sizeof *m->values);
+    return at;
+}
+
+ls_status ls_grain_memory_stage(ls_grain_memory *m, const ls_data *data, const ls_grain_staging *staging)
+{
+    const size_t rows = (size_t)data->options.grain;
+    const ls_images *images = ls_data_images(data);
+    *m = (ls_grain_memory){.samples = calloc(rows, sizeof *m->samples), .staging = staging};
+    const bool mixed = images && data->options.augment.mixup > 0;
+    if (mixed)
+        m->one_row = calloc((size_t)ls_image_bytes(ls_images_shape(images)), sizeof *m->one_row);
+    m->bytes = lay_out(m, data, NULL);
+    void *block = NULL;
+    const ls_status status = staging ? staging->allocate(staging->context, m->bytes, &block) : LS_OK;
+    if (status != LS_OK)
+        return status;
+    m->block = staging ? block : calloc(1, m->bytes);
+    if (!m->block || !m->samples || (mixed && !m->one_row))
+        return ls_fail(LS_EMEM, "no memory for a grain of %zu rows; lower batch.grain", rows);
+    lay_out(m, data, m->block);
+    return LS_OK;
 }
 
 ls_status ls_grain_memory_make(ls_grain_memory *m, const ls_data *data)
 {
-    const size_t rows = (size_t)data->options.grain, cells = rows * (size_t)ls_data_tokens(data);
-    const ls_images *images = ls_data_images(data);
-    *m = (ls_grain_memory){.labels = calloc(cells, sizeof *m->labels), .samples = calloc(rows, sizeof *m->samples)};
-    bool good = m->labels && m->samples;
-    if (images) {
-        good = make_image_memory(m, rows, ls_images_shape(images), data->options.augment.mixup > 0) && good;
-    } else {
-        m->ids = calloc(cells, sizeof *m->ids);
-        m->positions = calloc(cells, sizeof *m->positions);
-        m->segments = calloc(cells, sizeof *m->segments);
-        if (ls_data_form(data) != LS_SHARDS_TEXT)
-            m->values = calloc(cells, sizeof *m->values);
-        good = good && m->ids && m->positions && m->segments && (m->values || ls_data_form(data) == LS_SHARDS_TEXT);
-    }
-    return good ? LS_OK : ls_fail(LS_EMEM, "no memory for a grain of %zu rows; lower batch.grain", rows);
+    return ls_grain_memory_stage(m, data, NULL);
 }
 
 void ls_grain_memory_free(ls_grain_memory *m)
 {
-    free(m->ids);
-    free(m->labels);
-    free(m->positions);
-    free(m->segments);
+    if (m->staging && m->block)
+        m->staging->release(m->staging->context, m->block, m->bytes);
+    else
+        free(m->block);
     free(m->samples);
-    free(m->values);
-    free(m->pixels);
-    free(m->mixed_labels);
-    free(m->share);
     free(m->one_row);
     *m = (ls_grain_memory){0};
 }
 
 static void describe(const ls_data *data, const ls_grain_request *request, const ls_grain_memory *m, ls_grain *grain)
 {
-    *grain = (ls_grain){.step = request->step, .number = request->number, .rows = request->rows, .tokens = ls_data_tokens(data),
+    *grain = (ls_grain){.step = request->step, .number = request->number, .block = m->staging ? m->block : NULL, .rows = request->rows, .tokens = ls_data_tokens(data),
                         .slot = request->slot, .ids = m->ids, .labels = m->labels, .positions = m->positions, .segments = m->segments,
                         .samples = m->samples, .values = m->values, .pixels = m->pixels, .mixed_labels = m->mixed_labels, .share = m->share};
     if (!m->pixels)

@@ -24,6 +24,7 @@ typedef struct {
 
 struct ls_loader {
     const ls_data *data;
+    ls_grain_staging staging;           /* all zero: the heap */
     pthread_t thread;
     bool running;
     pthread_mutex_t mutex;
@@ -45,6 +46,8 @@ static slot *slot_of(ls_loader *loader, int64_t number)
 static void fill(const ls_loader *loader, slot *s)
 {
     s->status = ls_data_fill_grain(loader->data, &s->request, &s->memory, &s->grain);
+    if (s->status == LS_OK && loader->staging.filled)
+        s->status = loader->staging.filled(loader->staging.context, s->memory.block);
     if (s->status != LS_OK)
         snprintf(s->sentence, sizeof s->sentence, "%s", ls_fail_sentence());
 }
@@ -85,7 +88,7 @@ static bool start_thread(ls_loader *loader)
     return loader->running;
 }
 
-ls_status ls_loader_open(ls_loader **out, ls_data *data, int ahead)
+ls_status ls_loader_open_staged(ls_loader **out, ls_data *data, int ahead, const ls_grain_staging *staging)
 {
     *out = NULL;
     const int64_t rows = ls_data_grain_rows(data);
@@ -96,19 +99,28 @@ ls_status ls_loader_open(ls_loader **out, ls_data *data, int ahead)
     if (!loader)
         return ls_fail(LS_EMEM, "loader: no memory");
     loader->data = data;
+    if (staging)
+        loader->staging = *staging;
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->changed, NULL);
     loader->slots = ahead + 1;
     loader->slot = calloc((size_t)loader->slots, sizeof *loader->slot);
-    bool good = loader->slot != NULL;
-    for (int i = 0; i < loader->slots && good; i++)
-        good = ls_grain_memory_make(&loader->slot[i].memory, data) == LS_OK;
-    if (!good || !start_thread(loader)) {
+    ls_status status = loader->slot ? LS_OK : ls_fail(LS_EMEM, "no memory for them");
+    for (int i = 0; i < loader->slots && status == LS_OK; i++)
+        status = ls_grain_memory_stage(&loader->slot[i].memory, data, staging ? &loader->staging : NULL);
+    if (status == LS_OK && !start_thread(loader))
+        status = ls_fail(LS_EMEM, "no thread");
+    if (status != LS_OK) {
         ls_loader_free(loader);
-        return ls_fail(LS_EMEM, "loader: no memory or thread for %d grains of %lld rows; lower data.ahead or batch.grain", ahead + 1, (long long)rows);
+        return ls_fail_at(status, "loader: %d grains of %lld rows; lower data.ahead or batch.grain", ahead + 1, (long long)rows);
     }
     *out = loader;
     return LS_OK;
+}
+
+ls_status ls_loader_open(ls_loader **out, ls_data *data, int ahead)
+{
+    return ls_loader_open_staged(out, data, ahead, NULL);
 }
 
 void ls_loader_free(ls_loader *loader)

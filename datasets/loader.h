@@ -31,9 +31,19 @@ typedef struct {
     int64_t epochs;          /* 0: for ever; else the data ends after epochs * ls_data_rows positions */
 } ls_data_options;
 
+/* Where a loader's grains lie, and who is told of each as soon as it is filled: a device that brings it over while an older one is
+ * computed (tensor/device.h, staging memory). */
+typedef struct {
+    void *context;
+    ls_status (*allocate)(void *context, size_t bytes, void **block); /* zeros, at a multiple of 64 bytes */
+    void (*release)(void *context, void *block, size_t bytes);
+    ls_status (*filled)(void *context, const void *block); /* by the loader's thread */
+} ls_grain_staging;
+
 /* A grain's rows, in host memory of the loader until it is given back. B = rows (<= options.grain), T = tokens. */
 typedef struct {
     int64_t step, number;         /* which grain of which step */
+    const void *block;            /* of staging memory, in which the arrays below lie but `samples`; NULL: there is none */
     int64_t rows, tokens;
     uint32_t slot;                /* of its first row in the step */
     const int32_t *ids;           /* [B, T], padding: 0 */
@@ -59,6 +69,9 @@ typedef struct {
 
 /* Host memory for one grain of a data set; what its kind does not use is NULL. */
 typedef struct {
+    char *block; /* what a model reads lies in it, the rest has memory of its own */
+    size_t bytes;
+    const ls_grain_staging *staging; /* that the block is from; NULL: the heap */
     int32_t *ids, *labels, *positions, *segments;
     float *values;
     int64_t *samples;
@@ -67,6 +80,7 @@ typedef struct {
     float *share, *one_row; /* one_row: scratch of one image */
 } ls_grain_memory;
 ls_status ls_grain_memory_make(ls_grain_memory *memory, const ls_data *data); /* free also after a failure */
+ls_status ls_grain_memory_stage(ls_grain_memory *memory, const ls_data *data, const ls_grain_staging *staging); /* NULL: as make */
 void ls_grain_memory_free(ls_grain_memory *memory);
 
 /* Opens sources and makes the row plan. LS_ENOTFOUND, LS_ECORRUPT, LS_EVERSION name the file; LS_ERECIPE: no rows, a
@@ -105,6 +119,8 @@ ls_status ls_data_fill_grain(const ls_data *data, const ls_grain_request *reques
  * one that is in use. Nothing is allocated after ls_loader_open. One thread asks and takes. */
 typedef struct ls_loader ls_loader;
 ls_status ls_loader_open(ls_loader **loader, ls_data *data, int ahead);
+/* The same with grains in staging memory. A grain may be given back (ls_loader_done) when the device has done what reads it. */
+ls_status ls_loader_open_staged(ls_loader **loader, ls_data *data, int ahead, const ls_grain_staging *staging);
 void ls_loader_free(ls_loader *loader);
 /* At most ahead + 1 grains may be asked for and not yet done; a further one waits for ls_loader_done of another thread. */
 void ls_loader_ask(ls_loader *loader, const ls_grain_request *request);

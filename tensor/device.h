@@ -205,6 +205,17 @@ struct ls_device {
     /* The same to the host's `y`, from any one thread at a time, beside what is queued and without waiting for it: x was waited for,
      * and nothing that is queued changes it. NULL: every call is done when it returns, and memcpy will do. */
     ls_status (*read_beside)(ls_device *device, size_t bytes, const void *x, void *y);
+    /* Staging memory, all four or none (NULL: calls read the host's memory where it is): zeros of the host's that have a copy on
+     * the device, for what one thread makes ahead of the calls that read it. Given back by `release`, as it is taken while no
+     * thread is in `prefetch`. */
+    ls_status (*allocate_staging)(ls_device *device, size_t bytes, void **block);
+    /* Begins to bring the whole block to its copy, beside what is queued; from any one thread at a time. The host leaves the
+     * block alone until the device was waited for after the next use_prefetched, and calls that read it before are done. */
+    ls_status (*prefetch)(ls_device *device, const void *block);
+    /* Calls from here on find the copy there, and read it instead of arrays in the block; until the first one they read the block. */
+    ls_status (*use_prefetched)(ls_device *device, const void *block);
+    /* Whether `array` lies in a block that use_prefetched was called for: then it stays as it is while calls may read it. */
+    bool (*is_prefetched)(const ls_device *device, const void *array);
     /* f32 products by way of tf32 (10 bits of fraction) from now on, or in full again: before the first product, for it is part of
      * `numerics`. NULL: the device has no tf32. LS_ENOTFOUND: this build has none. */
     ls_status (*use_tf32)(ls_device *device, bool tf32);
@@ -331,6 +342,12 @@ struct ls_device {
 static inline ls_status ls_device_wait(ls_device *device)
 {
     return device->synchronize ? device->synchronize(device) : LS_OK;
+}
+
+/* A block that was prefetched is wanted by the calls from here on; NULL, or a device without staging memory: nothing to do. */
+static inline ls_status ls_device_use_prefetched(ls_device *device, const void *block)
+{
+    return block && device->use_prefetched ? device->use_prefetched(device, block) : LS_OK;
 }
 
 /* The CPU device at the pinned (or native) numerics level. The team must outlive it. */

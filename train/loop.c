@@ -80,7 +80,11 @@ ls_status ls_run_ask_anew(ls_run *run)
 {
     const ls_grain *grain;
     for (; run->outstanding > 0; run->outstanding--) {
-        const ls_status status = ls_loader_next(run->loader, &grain);
+        ls_status status = ls_loader_next(run->loader, &grain);
+        if (status == LS_OK)
+            status = ls_device_use_prefetched(run->device, grain->block);
+        if (status == LS_OK)
+            status = ls_device_wait(run->device); /* it may be on its way */
         if (status != LS_OK)
             return status;
         ls_loader_done(run->loader, grain);
@@ -177,6 +181,8 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, double denominator)
         note(run, "wait for the loader", begin);
         if (status == LS_OK)
             ls_guard_note(run, k, grain);
+        if (status == LS_OK)
+            status = ls_device_use_prefetched(run->device, grain->block);
         if (status == LS_OK)
             status = run_grain(run, grain, grains, denominator, &run->my_loss[k * run->step_width]);
         if (status != LS_OK)

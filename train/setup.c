@@ -277,6 +277,28 @@ static ls_status check_room(ls_run *run)
     return LS_OK;
 }
 
+static ls_status take_staging(void *device, size_t bytes, void **block)
+{
+    return ((ls_device *)device)->allocate_staging(device, bytes, block);
+}
+
+static void give_staging(void *device, void *block, size_t bytes)
+{
+    ((ls_device *)device)->release(device, block, bytes);
+}
+
+static ls_status prefetch(void *device, const void *block)
+{
+    return ((ls_device *)device)->prefetch(device, block);
+}
+
+/* A device that has memory for it fetches each grain as soon as it is read. */
+static ls_status open_loader(ls_run *run)
+{
+    const ls_grain_staging staging = {run->device, take_staging, give_staging, prefetch};
+    return ls_loader_open_staged(&run->loader, run->train_data, (int)run->config->data.ahead, run->device->allocate_staging ? &staging : NULL);
+}
+
 static ls_status open_step(ls_run *run)
 {
     const size_t grains = (size_t)run->config->batch.grains;
@@ -302,7 +324,7 @@ static ls_status open_step(ls_run *run)
     if (status == LS_OK)
         status = ls_tables_publish_all(run);
     if (status == LS_OK)
-        status = ls_loader_open(&run->loader, run->train_data, (int)run->config->data.ahead);
+        status = open_loader(run);
     if (status == LS_OK)
         status = ls_metrics_open(&run->metrics, run);
     if (status == LS_OK)

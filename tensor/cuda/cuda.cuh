@@ -26,6 +26,7 @@ typedef struct {
 } ls_cuda_scratch;
 
 struct ls_cuda_library; /* tensor/cuda/products.cu */
+struct ls_cuda_staging; /* tensor/cuda/staging.cu */
 
 /* What device->self points to. */
 typedef struct ls_cuda {
@@ -40,6 +41,8 @@ typedef struct ls_cuda {
     size_t pinned_size, pinned_used;
     cudaStream_t reading; /* of read_beside, and the pinned memory that it goes through; NULL until the first */
     char *reading_pinned;
+    cudaStream_t fetching; /* of prefetch; NULL until the first block of staging memory */
+    struct ls_cuda_staging *staging;
     ls_cuda_products products;
     bool tf32;
     struct ls_cuda_library *library; /* NULL until the first product */
@@ -61,6 +64,14 @@ void ls_cuda_copy_in(ls_cuda *cuda, void *to, const void *host, size_t bytes);
 void ls_cuda_copy_out(ls_cuda *cuda, void *host, const void *from, size_t bytes);
 ls_status ls_cuda_read_beside(ls_device *device, size_t bytes, const void *x, void *y);
 void ls_cuda_reading_free(ls_cuda *cuda);
+ls_status ls_cuda_allocate_staging(ls_device *device, size_t bytes, void **host);
+bool ls_cuda_staging_release(ls_cuda *cuda, const void *host); /* false: it is no block of staging memory */
+void ls_cuda_staging_free(ls_cuda *cuda);
+bool ls_cuda_staging_owns(const ls_cuda *cuda, const char *array); /* does it lie in a copy? */
+const char *ls_cuda_staged(const ls_cuda *cuda, const void *array); /* the copy of an array in staging memory, if calls may read it */
+ls_status ls_cuda_prefetch(ls_device *device, const void *host);
+ls_status ls_cuda_use_prefetched(ls_device *device, const void *host);
+bool ls_cuda_is_prefetched(const ls_device *device, const void *array);
 ls_status ls_cuda_synchronize(ls_device *device);
 void ls_cuda_wait(ls_cuda *cuda); /* for the stream */
 ls_status ls_cuda_status(ls_device *device); /* the first error so far, for functions of the table that return one */

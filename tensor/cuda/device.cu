@@ -101,6 +101,8 @@ static void release(ls_device *device, void *block, size_t bytes)
 {
     ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
     (void)bytes;
+    if (ls_cuda_staging_release(cuda, block))
+        return;
     for (int i = 0; i < cuda->owned; i++)
         if (cuda->own[i].begin == block) {
             cudaStreamSynchronize(cuda->stream); /* a kernel may be writing there */
@@ -139,6 +141,7 @@ static void device_free(ls_device *device)
         free(cuda->list);
         ls_cuda_scratch_free(cuda);
         ls_cuda_reading_free(cuda);
+        ls_cuda_staging_free(cuda);
         if (cuda->pinned)
             cudaFreeHost(cuda->pinned);
         if (cuda->stream)
@@ -151,6 +154,7 @@ static void device_free(ls_device *device)
 static void fill_table(ls_device *t)
 {
     t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->reserve = reserve, t->synchronize = ls_cuda_synchronize, t->move = move, t->read_beside = ls_cuda_read_beside;
+    t->allocate_staging = ls_cuda_allocate_staging, t->prefetch = ls_cuda_prefetch, t->use_prefetched = ls_cuda_use_prefetched, t->is_prefetched = ls_cuda_is_prefetched;
     t->use_tf32 = ls_cuda_use_tf32, t->choices = ls_cuda_choices;
     t->unary = ls_cuda_unary, t->unary_backward = ls_cuda_unary_backward;
     t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;

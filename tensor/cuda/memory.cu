@@ -15,7 +15,7 @@ bool ls_cuda_owns(const ls_cuda *cuda, const void *array)
     for (int i = 0; i < cuda->scratch.blocks; i++)
         if (at >= cuda->scratch.block[i] && at < cuda->scratch.block[i] + cuda->scratch.size[i])
             return true;
-    return cuda->beside && ls_cuda_owns(cuda->beside, array);
+    return ls_cuda_staging_owns(cuda, at) || (cuda->beside && ls_cuda_owns(cuda->beside, array));
 }
 
 /* ---- scratch ---- */
@@ -161,6 +161,9 @@ void *ls_cuda_call::reach(void *host, size_t bytes, bool read, bool written)
 {
     if (!host || ls_cuda_owns(cuda, host))
         return host;
+    const char *staged = written ? NULL : ls_cuda_staged(cuda, host);
+    if (staged)
+        return const_cast<char *>(staged);
     for (int i = 0; i < arrays; i++) /* one array in two roles (y may be x) has one copy */
         if (reached[i].host == host && reached[i].bytes >= bytes) {
             reached[i].written |= written;

@@ -57,7 +57,7 @@ ls_tensor *ls_rotary_by(ls_tape *tape, ls_tensor *x, const int32_t *positions, c
 {
     rotary_attributes at = {.interleaved = interleaved};
     if (x->ndim == 4) { /* else the shape rule refuses it */
-        at.positions = ls_copy_array(tape, positions, x->shape[0] * x->shape[1], sizeof *positions);
+        at.positions = ls_keep_array(tape, positions, x->shape[0] * x->shape[1], sizeof *positions);
         at.frequency = ls_copy_array(tape, frequency, x->shape[3] / 2, sizeof *frequency);
     }
     return ls_apply(tape, &rotary_op, 1, &x, &at, sizeof at, 1, NULL);
@@ -286,7 +286,7 @@ static const int32_t *segment_ids(ls_tape *tape, const ls_tensor *x, const int32
         return NULL; /* the shape rule refuses it */
     int64_t count = x->shape[0] * x->shape[1];
     if (given)
-        return ls_copy_array(tape, given, count, sizeof *given);
+        return ls_keep_array(tape, given, count, sizeof *given);
     int32_t *zeros = ls_arena_array(ls_tape_arena(tape), int32_t, count);
     if (!zeros)
         ls_tape_raise(tape, LS_EMEM, "the arena has no room for %lld segment ids", (long long)count);

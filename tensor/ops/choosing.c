@@ -76,7 +76,7 @@ ls_tensor *ls_embedding(ls_tape *tape, ls_tensor *table, const int32_t *ids, int
         at.shape[i] = shape[i];
         at.n *= shape[i];
     }
-    at.index = ls_copy_array(tape, ids, at.n, sizeof *ids);
+    at.index = ls_keep_array(tape, ids, at.n, sizeof *ids);
     return ls_apply(tape, &embedding_op, 1, &table, &at, sizeof at, 1, NULL);
 }
 

@@ -144,7 +144,7 @@ ls_tensor *ls_cross_entropy_sum(ls_tape *tape, ls_tensor *x, ls_tensor *w, const
 {
     int64_t rows = x->ndim ? x->shape[0] : 1;
     const cross_entropy_attributes at = {
-        .labels = ls_copy_array(tape, labels, rows, sizeof *labels),
+        .labels = ls_keep_array(tape, labels, rows, sizeof *labels),
         .weights = weights ? ls_copy_array(tape, weights, rows, sizeof *weights) : NULL,
         .losses = losses,
     };

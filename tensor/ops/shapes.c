@@ -150,6 +150,14 @@ void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t elem
     return copy;
 }
 
+const void *ls_keep_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes)
+{
+    const ls_device *device = tape->device;
+    if (array && count > 0 && device->is_prefetched && device->is_prefetched(device, array))
+        return array;
+    return ls_copy_array(tape, array, count, element_bytes);
+}
+
 static void *take(ls_arena *arena, size_t bytes)
 {
     void *block = ls_arena_take(arena, bytes);

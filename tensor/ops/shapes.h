@@ -37,6 +37,8 @@ void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride);
 /* Arrays given beside tensors, copied to the tape's arena; one of 0 elements may be NULL. NULL: an earlier error; or
  * raised now: count below 0, no memory. */
 void *ls_copy_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes);
+/* The same for arrays that nobody changes: one that a device prefetched is used where it is. */
+const void *ls_keep_array(ls_tape *tape, const void *array, int64_t count, size_t element_bytes);
 /* Memory of the device for forward's `saved` and for scratch; NULL: none left, with its sentence. The host may not touch it. */
 void *ls_node_take(const ls_node *node, size_t bytes);
 /* The same of the host: what the host makes for the device, and what it reads of a call's results. */

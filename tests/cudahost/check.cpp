@@ -33,7 +33,8 @@ struct area {
     cell *cells;
 };
 
-static bool wanted, active;
+static bool wanted;
+static thread_local bool active; /* of the thread that runs the kernel: another one's host code is no kernel's */
 static area global_area, static_area, dynamic_area;
 static uint32_t clock_now = 1, launch_base, block_base, interval_base, my_stamp, my_chunk;
 static unsigned my_warp, my_block, n_warps;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <atomic>
+#include <thread>
 #include <vector>
 #include <cudahost.h>
 #include "launch_test.h"
@@ -226,6 +228,35 @@ Test(streams, host_functions_run_in_order_and_may_not_call_cuda)
     cr_assert_eq(flag, 0);
     while (flag == 0)
         usleep(1000);
+}
+
+static void launch_much(cudaStream_t stream, float *x, std::atomic<bool> *done)
+{
+    for (int i = 0; i < 200; i++)
+        LAUNCH(scale_and_add, N / 64, 64, 0, stream, x, 1.0f, 1.0f);
+    cudaStreamSynchronize(stream);
+    *done = true;
+}
+
+/* A loader's thread runs a kernel when the adversary says so; meanwhile the main thread's own code is checked for nothing. */
+Test(streams, host_code_beside_a_kernel_is_not_the_kernels)
+{
+    cudaStream_t stream;
+    float *x;
+    std::atomic<bool> done(false);
+    std::vector<int> own(1000);
+    long rounds = 0;
+    OK(cudaStreamCreate(&stream));
+    OK(cudaMalloc(&x, N * sizeof(float)));
+    OK(cudaMemset(x, 0, N * sizeof(float)));
+    std::thread other(launch_much, stream, x, &done);
+    for (; !done; rounds++)
+        for (int &i : own)
+            i++;
+    other.join();
+    OK(cudaGetLastError());
+    cr_assert_gt(rounds, 0);
+    cr_assert_str_eq(cudahost_report(), "");
 }
 
 Test(streams, memory_freed_in_stream_order_is_gone_after_that)

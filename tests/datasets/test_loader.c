@@ -71,6 +71,62 @@ Test(loader, prefetched_grains_are_those_of_direct_filling)
     ls_data_free(data);
 }
 
+/* Memory that is handed in, as a device's: told of each grain by the filling thread, in order. */
+typedef struct {
+    int taken, given, filled, fails_at;
+    const void *last;
+} staging_log;
+
+static ls_status log_allocate(void *context, size_t bytes, void **block)
+{
+    ((staging_log *)context)->taken++;
+    *block = calloc(1, bytes);
+    return *block ? LS_OK : LS_EMEM;
+}
+
+static void log_release(void *context, void *block, size_t bytes)
+{
+    (void)bytes;
+    ((staging_log *)context)->given++;
+    free(block);
+}
+
+static ls_status log_filled(void *context, const void *block)
+{
+    staging_log *log = context;
+    log->last = block;
+    return ++log->filled == log->fails_at ? ls_fail(LS_EIO, "a copy that failed") : LS_OK;
+}
+
+Test(loader, grains_lie_where_they_are_wanted)
+{
+    ls_data *data = open_data();
+    ls_loader *loader;
+    const ls_grain *grain;
+    staging_log log = {.fails_at = 3};
+    const ls_grain_staging staging = {&log, log_allocate, log_release, log_filled};
+    cr_assert_eq(ls_loader_open_staged(&loader, data, 2, &staging), LS_OK);
+    cr_expect_eq(log.taken, 3);
+    for (int i = 0; i < 3; i++) {
+        const ls_grain_request request = request_of(data, i);
+        ls_loader_ask(loader, &request);
+        const ls_status status = ls_loader_next(loader, &grain);
+        cr_assert_eq(log.filled, i + 1, "it is told before the grain is handed out");
+        cr_assert_eq(status, i < 2 ? LS_OK : LS_EIO);
+        if (status != LS_OK) {
+            cr_expect_str_eq(ls_fail_sentence(), "a copy that failed");
+            break;
+        }
+        cr_expect_eq(grain->block, log.last);
+        cr_expect((const char *)grain->ids > (const char *)grain->block && (const char *)grain->segments > (const char *)grain->block);
+        check_grain(data, grain, &request);
+        ls_loader_done(loader, grain);
+    }
+    ls_loader_free(loader);
+    cr_expect_eq(log.given, 3);
+    ls_data_free(data);
+}
+
 static double seconds(void)
 {
     struct timespec now;

@@ -51,6 +51,55 @@ static void *read_on_a_thread(void *argument)
     return NULL;
 }
 
+static void *prefetch_on_a_thread(void *block)
+{
+    return device->prefetch(device, block) == LS_OK ? block : NULL;
+}
+
+/* What a loader does: each block's copy is what the host had there when it was fetched. */
+Test(cuda, staging_memory_travels_beside_what_is_queued)
+{
+    enum { N = 1000, BYTES = N * (int)sizeof(float) };
+    float *block[2], *own;
+    cr_assert_eq(device->allocate(device, BYTES, (void **)&own), LS_OK);
+    for (int b = 0; b < 2; b++) {
+        cr_assert_eq(device->allocate_staging(device, BYTES, (void **)&block[b]), LS_OK, "%s", ls_fail_sentence());
+        for (int i = 0; i < N; i++)
+            cr_assert_eq(block[b][i], 0);
+    }
+    for (int round = 0; round < 3; round++)
+        for (int b = 0; b < 2; b++) {
+            const float value = (float)(1 + 2 * round + b);
+            pthread_t thread;
+            void *fetched;
+            for (int i = 0; i < N; i++)
+                block[b][i] = value;
+            cr_expect_eq(device->is_prefetched(device, block[b] + N - 1), round > 0);
+            device->fill(device, LS_F32, N, 1, own);
+            cr_assert_eq(pthread_create(&thread, NULL, prefetch_on_a_thread, block[b]), 0);
+            pthread_join(thread, &fetched);
+            cr_assert(fetched);
+#ifdef LS_CUDAHOST
+            cr_expect_eq(cudaStreamQuery((cudaStream_t)device->stream), cudaErrorNotReady, "fetching waited for other work");
+#endif
+            cr_assert_eq(ls_device_use_prefetched(device, block[b]), LS_OK, "%s", ls_fail_sentence());
+            device->add_to(device, LS_F32, N / 2, block[b] + N / 2, own);
+            cr_assert_eq(device->synchronize(device), LS_OK);
+            for (int i = 0; i < N; i++)
+                cr_assert_eq(own[i], i < N / 2 ? 1 + value : 1, "round %d, block %d, element %d", round, b, i);
+            block[b][N / 2] = -1; /* the host's alone again: calls still read the copy */
+            device->add_to(device, LS_F32, 1, block[b] + N / 2, own);
+            cr_assert_eq(device->synchronize(device), LS_OK);
+            cr_assert_eq(own[0], 1 + 2 * value);
+        }
+    cr_expect_not(device->is_prefetched(device, own));
+    cr_expect_eq(device->prefetch(device, own), LS_EARG);
+    for (int b = 0; b < 2; b++)
+        device->release(device, block[b], BYTES);
+    cr_expect_not(device->is_prefetched(device, block[0]));
+    device->release(device, own, BYTES);
+}
+
 /* What a checkpoint does: more than goes through pinned memory at once, while other work is queued; and the host's memory. */
 Test(cuda, another_thread_reads_beside_what_is_queued)
 {

@@ -180,6 +180,27 @@ Test(cuda_runs, a_wait_that_is_missing_shows)
     cr_expect_str_neq(got, want);
 }
 
+/* The loader's grains come on a stream of their own: a grain that does not wait for its copy reads zeros, or an older grain. On one
+ * rank no other stream is waited for. */
+Test(cuda_runs, a_grain_that_is_not_waited_for_shows)
+{
+    char want[64], got[64];
+    const char *run = "$LS_BUILD/tests/train_forgetful_lockstep train %s data.eval= device=cuda";
+    const char *recipe[] = {"sft.yaml", "digits.yaml 'model={family: convnet, blocks: [1], widths: [4]}' batch.grain=3 batch.grains=4 max_steps=2"};
+    ls_fixture_images();
+    for (int r = 0; r < 2; r++) {
+        char command[512];
+        snprintf(command, sizeof command, "rm -rf run && CUDAHOST_SEED=%%d %%s %s", run);
+        ls_expect(ls_shell(command, 0, "", recipe[r]), 0, NULL);
+        ls_hash_of("run", want);
+        ls_expect(ls_shell(command, 3, "", recipe[r]), 0, NULL);
+        same_hash("run", want);
+        ls_expect(ls_shell(command, 0, "LS_TEST_FORGET=events", recipe[r]), 0, NULL);
+        ls_hash_of("run", got);
+        cr_expect_str_neq(got, want, "%s", recipe[r]);
+    }
+}
+
 static long waits_of(const char *grains, const char *recipe)
 {
     const ls_answer *answer = ls_shell("rm -rf run && CUDAHOST_SEED=0 $LS_BUILD/tests/train_forgetful_lockstep train %s data.eval= device=cuda batch.grains=%s", recipe, grains);
