@@ -2,7 +2,7 @@
  *
  * Blank lines are skipped, CR LF and a byte-order mark at the start are accepted. Refused, each with "file:line":
  * a line that is not one JSON object, a key that stands twice in an object, bytes that are not UTF-8, and \u0000
- * (text fields end up in C strings and terminals). */
+ * in a key. A text may hold it: read its length too. After a refused line the next call goes on with the next line. */
 #pragma once
 #include "base/error.h"
 #include "base/type.h"

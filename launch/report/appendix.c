@@ -108,7 +108,7 @@ static void write_value(FILE *out, const json_t *value)
 {
     char number[32];
     if (json_is_string(value)) {
-        ls_html_text(out, json_string_value(value));
+        ls_html_bytes(out, json_string_value(value), json_string_length(value));
     } else if (json_is_number(value)) {
         ls_html_number(json_number_value(value), number);
         fputs(number, out);

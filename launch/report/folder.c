@@ -1,6 +1,7 @@
 /* A run folder as a whole: recipe, checkpoints, samples, tables, and what state the run is in. See run.h. */
 #include "launch/report/run.h"
 
+#include "datasets/jsonl.h"
 #include "launch/report/html.h"
 
 #include <dirent.h>
@@ -139,25 +140,27 @@ static ls_status add_sample(void *context, json_t *object)
     return json_array_append(r->run->samples, object) == 0 ? LS_OK : no_memory(r->run);
 }
 
-/* Gives each line of the run's file `name` that is a JSON object to `add`, until it fails. No such file: nothing, *into stays NULL. */
+/* Gives each line of the run's file `name` that is a JSON object to `add`, until it fails; other lines, such as one that a killed run
+ * cut off, are left out. No such file: nothing, *into stays NULL. */
 static ls_status read_objects(ls_report_run *run, const char *name, json_t **into, ls_status (*add)(void *context, json_t *object), void *context)
 {
-    char path[4096], *line = NULL;
-    size_t room = 0;
+    char path[4096];
+    ls_jsonl *reader;
+    json_t *object = NULL;
     snprintf(path, sizeof path, "%s/%s", run->path, name);
-    FILE *in = fopen(path, "rb");
-    if (!in)
-        return errno == ENOENT ? LS_OK : ls_fail(LS_EIO, "%s: cannot read (%s)", path, strerror(errno));
+    ls_status status = ls_jsonl_open(&reader, path);
+    if (status != LS_OK)
+        return status == LS_ENOTFOUND ? LS_OK : status;
     *into = json_array();
-    ls_status status = *into ? LS_OK : no_memory(run);
-    for (ssize_t got; status == LS_OK && (got = getline(&line, &room, in)) > 0;) {
-        json_t *object = json_loadb(line, (size_t)got, 0, NULL);
-        if (json_is_object(object))
-            status = add(context, object);
-        json_decref(object);
+    status = *into ? LS_OK : no_memory(run);
+    while (status == LS_OK) {
+        const ls_status line = ls_jsonl_next(reader, &object);
+        if (line == LS_OK && !object)
+            break;
+        if (line != LS_EFORMAT)
+            status = line == LS_OK ? add(context, object) : line;
     }
-    fclose(in);
-    free(line);
+    ls_jsonl_close(reader);
     return status;
 }
 

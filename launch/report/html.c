@@ -32,9 +32,10 @@ static const char *next(const char *text, size_t *bytes, size_t *taken)
     return "\xef\xbf\xbd";
 }
 
-void ls_html_text(FILE *out, const char *text)
+void ls_html_bytes(FILE *out, const char *text, size_t length)
 {
-    for (size_t bytes, taken; *text; text += taken) {
+    const char *const end = text + length;
+    for (size_t bytes, taken; text < end; text += taken) {
         const char *at = next(text, &bytes, &taken);
         switch (*at) {
         case '&': fputs("&amp;", out); break;
@@ -45,6 +46,11 @@ void ls_html_text(FILE *out, const char *text)
         default: fwrite(at, 1, bytes, out);
         }
     }
+}
+
+void ls_html_text(FILE *out, const char *text)
+{
+    ls_html_bytes(out, text, strlen(text));
 }
 
 void ls_html_json(FILE *out, const char *text)

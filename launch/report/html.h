@@ -6,6 +6,8 @@
 /* Escaped for element content and quoted attributes. Control characters but newline and tab, and bytes that are not
  * UTF-8, become U+FFFD. */
 void ls_html_text(FILE *out, const char *text);
+/* The same of `length` bytes with a terminator behind them, zeros among them. */
+void ls_html_bytes(FILE *out, const char *text, size_t length);
 /* A JSON string, quotes included, that is safe inside <script>: `<` is written as \u003c. The same U+FFFD. */
 void ls_html_json(FILE *out, const char *text);
 /* The text with U+FFFD for what is not UTF-8 or is a control character, malloc'ed; NULL: no memory. */

@@ -14,6 +14,7 @@
 #include "train/tasks/policy_step.h"
 #include "train/tasks/value_loss.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -308,11 +309,22 @@ static int64_t ppo_sums(void *self)
     return SUMS;
 }
 
+static double return_variance(const double *sums)
+{
+    return ls_policy_variance(sums[TARGET], sums[TARGET_SQUARES], sums[LS_POLICY_TOKENS]);
+}
+
+static double return_std(const double *sums, int64_t counted)
+{
+    (void)counted;
+    return sqrt(return_variance(sums));
+}
+
 /* 1 - Var(G - V) / Var(G) of the values when drawn. */
 static double explained_variance(const double *sums, int64_t counted)
 {
     (void)counted;
-    const double all = ls_policy_variance(sums[TARGET], sums[TARGET_SQUARES], sums[LS_POLICY_TOKENS]);
+    const double all = return_variance(sums);
     return all > 0 ? 1 - ls_policy_variance(sums[MISS], sums[MISS_SQUARES], sums[LS_POLICY_TOKENS]) / all : 0;
 }
 
@@ -325,6 +337,7 @@ static double kl_coef(const double *sums, int64_t counted)
 static const ls_measure measures[] = {
     LS_POLICY_ANSWER_MEASURES,
     {.name = "explained_variance", .higher_is_better = true, .value = explained_variance},
+    {.name = "return_std", .value = return_std},
     LS_POLICY_TOKEN_MEASURES,
     {.name = "kl_coef", .value = kl_coef},
     {.name = "rollout_seconds", .value = ls_policy_rollout_seconds},

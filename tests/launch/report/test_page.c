@@ -349,3 +349,20 @@ Test(page, samples_are_spread_over_the_run)
     free(page);
     ls_report_free(&run);
 }
+
+Test(page, a_text_with_zeros_is_a_sample_like_others)
+{
+    ls_report_run run;
+    run_file("samples.jsonl", "{\"step\": 1, \"prompt\": \"1+1=\", \"text\": \"before\\u0000behind\", \"reward\": 0}\n"
+                              "{\"step\": 1, \"prompt\": \"no line\n"
+                              "{\"step\": 2, \"prompt\": \"2+2=\", \"text\": \"the next one\", \"reward\": 1}\n"
+                              "{\"step\": 3, \"prompt\": \"cut off by a ki");
+    run_file("metrics.jsonl", "");
+    run_read(&run);
+    char *page = run_page(&run, 1);
+    cr_expect(strstr(page, "before\xef\xbf\xbd" "behind<"), "all of the text is there");
+    cr_expect(strstr(page, "the next one<"), "and what stands behind a line that is none");
+    cr_expect_null(strstr(page, "cut off by"));
+    free(page);
+    ls_report_free(&run);
+}

@@ -198,6 +198,26 @@ static double loss_of(const buffer *b, int step, int *clipped)
     return loss / tokens;
 }
 
+/* What is logged of the values: Var(G) and 1 - Var(G - V) / Var(G) over the answers' tokens. */
+static void expect_explained(const buffer *b, int step)
+{
+    static double advantage[CELLS], target[CELLS];
+    double mean[2] = {0}, square[2] = {0};
+    const int tokens = advantages(b, advantage, target);
+    for (int pass = 0; pass < 2; pass++)
+        for (int r = 0; r < ROWS; r++)
+            for (int c = r * TOKENS + b->prompt[r] - 1; c < r * TOKENS + b->length[r] - 1; c++) {
+                const double of[2] = {target[c], target[c] - (double)b->value[c]};
+                for (int i = 0; i < 2; i++) {
+                    mean[i] += pass ? 0 : of[i] / tokens;
+                    square[i] += pass ? pow(of[i] - mean[i], 2) / tokens : 0;
+                }
+            }
+    cr_expect_leq(fabs(ls_metric("run", "train_return_std", step) - sqrt(square[0])), 1e-5, "step %d", step);
+    cr_expect_leq(fabs(ls_metric("run", "train_explained_variance", step) - (1 - square[1] / square[0])), 1e-4, "step %d: %g", step,
+                  1 - square[1] / square[0]);
+}
+
 #define BATCH                                                                                                          \
     "ppo.critic=separate ppo.minibatches=1 ppo.epochs=3 ppo.kl_coef=0.05 ppo.lambda=0.9 ppo.clip_value=0.02 "          \
     "ppo.missing_end=0.5 ppo.reward_model=judge ppo.model_scale=0.3 ppo.model_clip=1.5 data.eval= checkpoint.every=1 " \
@@ -212,6 +232,7 @@ Test(policy_networks, the_loss_of_recorded_batches_agrees_with_float64)
         buffer b = read_buffer(step);
         const double want = loss_of(&b, step - 1, &clipped), got = ls_metric("run", "loss", step);
         cr_expect_leq(fabs(got - want), 1e-6 * (1 + fabs(want)), "step %d: %.9g, in float64 %.9g", step, got, want);
+        expect_explained(&b, step);
         free_buffer(&b);
     }
     cr_expect_gt(clipped, 10, "the values' clip is tried too: %d", clipped);
