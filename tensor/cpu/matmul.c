@@ -52,7 +52,7 @@ typedef struct {
     int64_t first_batch, batches; /* in this block */
     int64_t first_column, columns;
     int64_t packed_batches; /* 1 where all batches share the right side */
-    int64_t tile_rows, tile_columns, row_tiles, column_tiles;
+    int64_t tile_columns, row_tiles, column_tiles;
     float *tile, *row, *staged; /* one for each thread */
 } product;
 
@@ -253,6 +253,13 @@ static void begin_sums(const product *p, int64_t m, int64_t n, int64_t from, con
             sum[r * TILE_COLUMNS + q] = c[q * ldc + r];
 }
 
+/* Whole strips, as even as may be. */
+static int64_t first_row(const product *p, int64_t tile)
+{
+    const int64_t strip = p->kernels->rows;
+    return least(ceil_div(p->rows, strip) * tile / p->row_tiles * strip, p->rows);
+}
+
 static void multiply_tile(void *context, int64_t item)
 {
     const product *p = context;
@@ -260,7 +267,7 @@ static void multiply_tile(void *context, int64_t item)
     const int64_t width = p->kernels->width;
     const int64_t tile_column = item % p->column_tiles, tile_row = item / p->column_tiles % p->row_tiles;
     const int64_t in_block = item / (p->column_tiles * p->row_tiles), batch = p->first_batch + in_block;
-    const int64_t i = tile_row * p->tile_rows, m = least(p->tile_rows, p->rows - i);
+    const int64_t i = first_row(p, tile_row), m = first_row(p, tile_row + 1) - i;
     const int64_t j = tile_column * p->tile_columns, n = least(p->tile_columns, p->columns - j);
     const int64_t column = p->first_column + j, thread = ls_team_thread_number(), panels = ceil_div(n, width);
     float *sum = p->tile + thread * TILE_ROWS * TILE_COLUMNS;
@@ -297,27 +304,38 @@ static int64_t even_part(int64_t all, int64_t most, int64_t unit)
     return least(ceil_div(ceil_div(all, ceil_div(all, most)), unit) * unit, most);
 }
 
+/* A few row tiles more, where each thread then has as many tiles as the next: else one waits for the other's last. */
+static int64_t shared_evenly(const product *p, int64_t row_tiles)
+{
+    const int64_t threads = ls_team_threads(p->device->team), strips = ceil_div(p->rows, p->kernels->rows);
+    for (int64_t more = row_tiles; more < row_tiles + threads && more <= strips; more++)
+        if (p->batches * more * p->column_tiles % threads == 0)
+            return more;
+    return row_tiles;
+}
+
 static void choose_tile(product *p)
 {
     const int64_t strip = p->kernels->rows, width = LS_PRODUCT_MAX_WIDTH;
-    p->tile_rows = even_part(p->rows, TILE_ROWS, strip);
+    int64_t rows = even_part(p->rows, TILE_ROWS, strip);
     p->tile_columns = even_part(p->columns, TILE_COLUMNS, width);
     for (;;) {
-        p->row_tiles = ceil_div(p->rows, p->tile_rows);
+        p->row_tiles = ceil_div(p->rows, rows);
         p->column_tiles = ceil_div(p->columns, p->tile_columns);
         if (p->batches * p->row_tiles * p->column_tiles >= ENOUGH_TILES)
-            return;
-        if (p->tile_rows > 4 * strip)
-            p->tile_rows = even_part(p->rows, p->tile_rows / 2, strip);
+            break;
+        if (rows > 4 * strip)
+            rows = even_part(p->rows, rows / 2, strip);
         else if (p->tile_columns > 2 * width)
             p->tile_columns = even_part(p->columns, p->tile_columns / 2, width);
-        else if (p->tile_rows > strip)
-            p->tile_rows = even_part(p->rows, p->tile_rows / 2, strip);
+        else if (rows > strip)
+            rows = even_part(p->rows, rows / 2, strip);
         else if (p->tile_columns > width)
             p->tile_columns = width;
         else
-            return;
+            break;
     }
+    p->row_tiles = shared_evenly(p, p->row_tiles);
 }
 
 /* On the team where there is enough to do (by shape alone; the bits are the same either way). */
