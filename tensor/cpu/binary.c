@@ -3,6 +3,7 @@
  *   - elements of one run: 16 lanes over pieces of RUN, pieces in ascending order;
  *   - runs: in ascending order of the result's index, by whoever owns that part of the operand;
  *   - an operand of one element: pieces of LS_CPU_PIECE results, in f64, added in ascending order. */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/cpu.h"
 
 #include <string.h>
@@ -22,11 +23,6 @@ typedef struct {
     int axis;           /* dimension that the work is cut along */
     double *partial;
 } job;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static job job_of(ls_device *device, ls_binary op, ls_type type, const ls_strides *strides, const void *a, const void *b)
 {

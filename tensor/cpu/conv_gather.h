@@ -1,4 +1,4 @@
-/* A convolution as a product whose left operand is gathered: what conv.c and conv_padded.c share. Its gradients are
+/* A convolution as a product whose left operand is gathered: what conv.c, conv_weight.c, conv_padded.c and winograd.c share. Its gradients are
  * such convolutions as well. */
 #pragma once
 #include "tensor/cpu/cpu.h"
@@ -19,6 +19,36 @@ typedef struct {
     int64_t taps;
     ls_conv_tap *tap;
 } ls_conv_pass;
+
+/* A position of a pass. */
+typedef struct {
+    int64_t n, q[3];
+} ls_conv_place;
+
+static inline ls_conv_place ls_conv_place_of(const ls_conv_pass *p, int64_t position)
+{
+    ls_conv_place at_ = {.q = {0, 0, position % p->q[2]}};
+    position /= p->q[2];
+    at_.q[1] = position % p->q[1];
+    position /= p->q[1];
+    at_.q[0] = position % p->q[0];
+    at_.n = position / p->q[0];
+    return at_;
+}
+
+static inline void ls_conv_next_place(const ls_conv_pass *p, ls_conv_place *at_)
+{
+    if (++at_->q[2] < p->q[2])
+        return;
+    at_->q[2] = 0;
+    if (++at_->q[1] < p->q[1])
+        return;
+    at_->q[1] = 0;
+    if (++at_->q[0] < p->q[0])
+        return;
+    at_->q[0] = 0;
+    at_->n++;
+}
 
 typedef struct {
     ls_device *device;
@@ -54,8 +84,25 @@ static inline bool ls_conv_writes_sums(const ls_conv_gather *g)
     return g->type == LS_F32 && !g->accumulate && !g->bias && !g->pre && g->activation == LS_ACT_NONE && (rest == 0 || rest == panel / 2);
 }
 
+static inline const char *ls_conv_at(const void *base, ls_type type, int64_t element)
+{
+    return (const char *)base + element * (int64_t)ls_type_size(type);
+}
+
+/* ---- conv_gather.c ---- */
+
 /* to = x[element, element + count) as the kernels read numbers; element < 0: zeros. */
 void ls_conv_take(const ls_conv_gather *g, const void *x, int64_t element, int64_t count, void *to);
+/* Number of the source position that `tap` sees from `from`; -1: outside. */
+int64_t ls_conv_seen(const int64_t source[3], const ls_conv_pass *p, const ls_conv_place *from, const ls_conv_tap *tap);
+/* Columns [first, first + count) of A for `rows` positions from `from` on, `pitch` numbers apart. */
+void ls_conv_stage(const ls_conv_gather *g, ls_conv_place from, int64_t rows, int64_t first, int64_t count, int64_t pitch, void *a);
+ls_conv_tap ls_conv_tap_of(const ls_grid *grid, int64_t number);
+/* The runs of its taps, in the order in which they are there. */
+void ls_conv_find_runs(ls_conv_pass *p);
+/* Forward: positions of the result; all_taps: with the window's taps. */
+void ls_conv_forward_pass(const ls_grid *grid, ls_conv_pass *p);
+void ls_conv_all_taps(const ls_grid *grid, ls_conv_pass *p);
 /* The sums of n channels of one position, from element of the result and channel `first` on: what is there, bias,
  * rounding, activation, as finish_row of matmul.c. Without a bias n may run over several positions. */
 void ls_conv_finish(const ls_conv_gather *g, int64_t element, int64_t first, int64_t n, float *sum);
@@ -69,3 +116,8 @@ bool ls_conv_padded_fits(const ls_conv_gather *g);
 ls_status ls_conv_padded(const ls_conv_gather *g, ls_arena *scratch);
 /* dw [width, k] += the gradient in w; g has geometry and x alone. */
 ls_status ls_conv_padded_weight(const ls_conv_gather *g, const void *dy, float *dw, ls_arena *scratch);
+
+/* ---- conv_weight.c ---- */
+
+/* dw += the gradient in w of f32 or bf16, gathered or by conv_padded.c. */
+ls_status ls_conv_direct_weight(ls_device *device, const ls_grid *grid, const void *x, const void *dy, float *dw, ls_arena *scratch);

@@ -17,6 +17,7 @@
  * positions apart, and a tap is the same distance. There a margin's zeros meet real numbers of x in dw: an infinite x makes NaNs,
  * as it does in y. */
 #include "tensor/cpu/conv_gather.h"
+#include "tensor/cpu/counts.h"
 
 #include <string.h>
 
@@ -28,16 +29,6 @@ enum {
     FEWEST_BANDS = 16,      /* of a batch: work for a team */
     FEWEST_FRONTS = 4,      /* a band is so many times what must be copied around it */
 };
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 typedef struct {
     const ls_conv_gather *g;

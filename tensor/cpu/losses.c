@@ -1,5 +1,6 @@
 /* Losses over elements and rows, and cosine similarity: work cut by shape, weights spread over elements, sums in order.
  */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/cpu.h"
 
 enum { BLOCK = 512, PARTIALS = 1024 }; /* elements of one kernel call; partial sums on the stack */
@@ -29,11 +30,6 @@ typedef struct {
     double *partial; /* by piece, from `first` on */
     int64_t first;
 } elements;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* The numbers that belong to elements [begin, begin + n): numbers[i / run], or numbers[i % period] where run is 0. */
 static const float *spread(const float *numbers, int64_t run, int64_t period, int64_t begin, int64_t n, float to[BLOCK])

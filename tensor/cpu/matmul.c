@@ -16,6 +16,7 @@
  * chunk is multiplied, the lines of the next are brought into the second cache. bf16 is widened when packed, or multiplied in pairs
  * where the processor can (product.h), and rounded once, at the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of
  * its matrix. f64 serves gradient checks: plain loops. */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
@@ -55,16 +56,6 @@ typedef struct {
     int64_t tile_columns, row_tiles, column_tiles;
     float *tile, *row, *staged; /* one for each thread */
 } product;
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static const char *at(const void *base, ls_type type, int64_t element)
 {

@@ -1,4 +1,5 @@
 /* Moving without arithmetic (copies by strides, rows by index), and its gradients. */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/cpu.h"
 
 #include <string.h>
@@ -17,11 +18,6 @@ typedef struct {
     const ls_kernels *reals;
     size_t to_size;
 } job;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static void copy_run(size_t size, int64_t n, const char *x, int64_t step_x, char *y, int64_t step_y)
 {

@@ -1,6 +1,7 @@
 /* Pooling over grids (ls_grid in tensor/device.h): each position of the result looks at the taps of its window in
  * ascending order; a position's channels are one run of memory. Positions are independent forwards; backwards, samples
  * are, and a sample's positions go in ascending order. */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/cpu.h"
 
 #include <string.h>
@@ -18,11 +19,6 @@ typedef struct {
     int32_t *which;
     const int32_t *won;
 } pool;
-
-static int64_t product3(const int64_t a[3])
-{
-    return a[0] * a[1] * a[2];
-}
 
 /* The number in the sample of what tap `t` of position `o` sees; -1: outside. */
 static int64_t seen(const ls_grid *g, int64_t o, int64_t t)

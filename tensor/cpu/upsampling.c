@@ -6,6 +6,7 @@
  * What is seen depends on the axis alone, so each axis has one table. A position with weight 0 is not looked at.
  * Backward each position of dx gathers from those that see it, which along an axis are neighbours: no two write to one
  * place. */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/cpu.h"
 
 #include <math.h>
@@ -64,11 +65,6 @@ static bool fill_axis(axis *a, ls_upsampling_kind kind, int64_t in, int64_t out,
         }
     }
     return true;
-}
-
-static int64_t product3(const int64_t a[3])
-{
-    return a[0] * a[1] * a[2];
 }
 
 static void coordinates(const int64_t shape[3], int64_t number, int64_t at[3])

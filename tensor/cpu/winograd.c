@@ -6,6 +6,7 @@
  *
  * The gradient in w, with patches along the sum: groups of chunks of patches are transformed by the team, then each of the 16 sums goes
  * on over the group's chunks in ascending order. Chunks are cut by shape alone, blocks and groups as suits caches and team. */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/winograd.h"
 
 #include <string.h>
@@ -22,16 +23,6 @@ enum {
     GROUP_BYTES = 4 << 20,
     ITEM_COLUMNS = 256, /* of a sum, in dw */
 };
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* Where the patches of a grid lie: their results two apart on both axes, an image's row by row. */
 typedef struct {
