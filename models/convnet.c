@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define AT(field) offsetof(ls_convnet_options, field)
 const ls_option ls_convnet_option_rows[] = {
@@ -180,11 +181,11 @@ static ls_tensor *pad(const block *b, ls_tape *tape, ls_tensor *x)
     if (!b->padded)
         return x;
     const int64_t count = x->count / x->shape[3] * b->padded;
-    void *zeros = ls_arena_take(ls_tape_arena(tape), (size_t)count * ls_type_size(x->type));
+    const size_t bytes = (size_t)count * ls_type_size(x->type);
+    void *zeros = ls_arena_take(ls_tape_arena(tape), bytes);
     if (!zeros)
-        return x; /* the arena's error is the tape's next one */
-    ls_device *device = ls_tape_device(tape);
-    device->fill(device, x->type, count, 0, zeros);
+        return x;            /* the arena's error is the tape's next one */
+    memset(zeros, 0, bytes); /* 0 in every type */
     ls_tensor *empty = ls_constant(tape, x->type, LS_SHAPE(x->shape[0], x->shape[1], x->shape[2], b->padded), zeros);
     return ls_concat(tape, 2, (ls_tensor *[]){x, empty}, 3);
 }

@@ -263,8 +263,6 @@ void ls_backward(ls_tape *tape, ls_tensor *loss, double dloss, ls_gradient_ready
         loss->grad = ls_tape_take_gradient(tape, ls_gradient_bytes(loss));
     if (!loss->grad)
         return;
-    tape->root = loss;
-    tape->root_gradient = dloss;
     tape->device->fill(tape->device, loss->grad_type, 1, dloss, loss->grad);
     ls_tape_walk(tape, tape->now.last, ready, context);
 }

@@ -128,7 +128,8 @@ typedef struct {
     int64_t count, run, classes;
     const void *x, *target;
     const float *weights, *pos_weights; /* NULL: all 1 */
-    double dloss;                       /* backward: gradient of the sum */
+    void *sum;                          /* forward: one f32 (f64) */
+    const void *dloss;                  /* backward: gradient of the sum, one f32 (f64) */
     void *dx, *dtarget;                 /* backward, += [may be NULL] */
 } ls_element_loss_args;
 
@@ -142,7 +143,7 @@ typedef struct {
     const float *weights; /* [rows], backward; NULL: all 1 */
     double *losses;       /* [rows], unweighted */
     double *stats;        /* [rows, 4], as losses kept for backward: greatest x and log-sum-exp beyond it, the same of target (or its sum) */
-    double dloss;
+    const void *dloss;    /* backward: gradient of the sum, one f32 (f64) */
     void *dx, *dtarget;   /* backward, += [may be NULL] */
 } ls_row_loss_args;
 
@@ -228,6 +229,8 @@ struct ls_device {
 
     /* elementwise; a and b are the parameters of SCALE and CLAMP */
     void (*unary)(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
+    /* y = x times the one f32 (f64) at `factor`, as SCALE; y may be x */
+    void (*scale_by)(ls_device *device, ls_type type, int64_t n, const void *factor, const void *x, void *y);
     /* dx += dy * f'(x); y is f(x) */
     void (*unary_backward)(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
     /* y = f(gate) x, f(gate) rounded to the type */
@@ -288,7 +291,7 @@ struct ls_device {
     /* *sum = the sum over rows of weights[r] losses[r] in f64, on a CPU in ascending order; rows with label < 0 or weight 0 are left
      * out. labels, weights NULL: all rows count, with 1. Types f32 or f64. */
     void (*sum_losses)(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
-    double (*element_loss)(ls_device *device, const ls_element_loss_args *args);
+    void (*element_loss)(ls_device *device, const ls_element_loss_args *args);
     void (*element_loss_backward)(ls_device *device, const ls_element_loss_args *args);
     void (*row_loss)(ls_device *device, const ls_row_loss_args *args);
     void (*row_loss_backward)(ls_device *device, const ls_row_loss_args *args);

@@ -22,7 +22,6 @@ static void forget(ls_tape *tape)
     tape->uses_room = tape->uses_count = 0;
     tape->newest_use = NULL;
     tape->place = NULL;
-    tape->root = NULL;
     /* All sizes 1: model code may divide by them before anybody asks for the status. */
     tape->harmless = (ls_tensor){.count = 1, .data = tape->zeros};
     for (int i = 0; i < LS_MAX_DIMS; i++)

@@ -54,8 +54,6 @@ struct ls_tape {
 
     ls_use_record **uses; /* open addressing by the parameter's address; never walked, so addresses do not show */
     int64_t uses_room, uses_count;
-    const ls_tensor *root; /* where the last backward began, and its gradient there: the host knows it. NULL: there was none */
-    double root_gradient;
     ls_use_record *newest_use;
     ls_gradient_place place; /* NULL: gradients of parameters lie in the pool as well */
     void *place_context;

@@ -105,7 +105,7 @@ static void cpu_move(ls_device *device, size_t bytes, const void *x, void *y)
 static const ls_device table = {
     .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release, .reserve = cpu_allocate, .move = cpu_move,
 
-    .unary = ls_cpu_unary, .unary_backward = ls_cpu_unary_backward,
+    .unary = ls_cpu_unary, .scale_by = ls_cpu_scale_by, .unary_backward = ls_cpu_unary_backward,
     .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,
     .gated = ls_cpu_gated, .gated_backward = ls_cpu_gated_backward,
     .where = ls_cpu_where, .where_backward = ls_cpu_where_backward,

@@ -51,6 +51,7 @@ ls_status ls_cpu_group_norm_backward(ls_device *device, ls_type type, ls_type ga
 
 /* tensor/cpu/elementwise.c */
 void ls_cpu_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
+void ls_cpu_scale_by(ls_device *device, ls_type type, int64_t n, const void *factor, const void *x, void *y);
 void ls_cpu_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
 void ls_cpu_gated(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y);
 void ls_cpu_gated_backward(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x);
@@ -64,7 +65,7 @@ void ls_cpu_dropout(ls_device *device, ls_type type, int64_t n, double p, const 
 
 /* tensor/cpu/losses.c */
 void ls_cpu_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
-double ls_cpu_element_loss(ls_device *device, const ls_element_loss_args *args);
+void ls_cpu_element_loss(ls_device *device, const ls_element_loss_args *args);
 void ls_cpu_element_loss_backward(ls_device *device, const ls_element_loss_args *args);
 void ls_cpu_row_loss(ls_device *device, const ls_row_loss_args *args);
 void ls_cpu_row_loss_backward(ls_device *device, const ls_row_loss_args *args);

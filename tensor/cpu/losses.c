@@ -23,8 +23,14 @@ void ls_cpu_sum_losses(ls_device *device, ls_type type, int64_t rows, const int3
 
 /* ---- elements ---- */
 
+static ls_type real_of(ls_type type)
+{
+    return type == LS_F64 ? LS_F64 : LS_F32;
+}
+
 typedef struct {
     const ls_element_loss_args *args;
+    double dloss;
     const ls_kernels *kernels;
     size_t size;
     double *partial; /* by piece, from `first` on */
@@ -75,7 +81,7 @@ static void element_range(void *context, int64_t begin, int64_t end)
             if (e->partial)
                 sum += e->kernels->element_loss(args->kind, n, x, target, w, p);
             else
-                e->kernels->element_loss_backward(args->kind, n, args->dloss, x, target, w, p,
+                e->kernels->element_loss_backward(args->kind, n, e->dloss, x, target, w, p,
                                                   into(args->dx, e->size, i), into(args->dtarget, e->size, i));
         }
         if (e->partial)
@@ -93,7 +99,7 @@ static int64_t pieces_of(const ls_element_loss_args *args)
     return (args->count + LS_CPU_PIECE - 1) / LS_CPU_PIECE;
 }
 
-double ls_cpu_element_loss(ls_device *device, const ls_element_loss_args *args)
+void ls_cpu_element_loss(ls_device *device, const ls_element_loss_args *args)
 {
     elements e = elements_of(device, args);
     double partial[PARTIALS], sum = 0;
@@ -104,12 +110,13 @@ double ls_cpu_element_loss(ls_device *device, const ls_element_loss_args *args)
         for (int64_t i = 0; i < count; i++)
             sum += partial[i];
     }
-    return sum;
+    device->fill(device, real_of(args->type), 1, sum, args->sum);
 }
 
 void ls_cpu_element_loss_backward(ls_device *device, const ls_element_loss_args *args)
 {
     elements e = elements_of(device, args);
+    e.dloss = number(real_of(args->type), args->dloss, 0);
     ls_cpu_ranges(device, pieces_of(args), 1, LS_CPU_PIECE, element_range, &e);
 }
 

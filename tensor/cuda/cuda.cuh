@@ -205,6 +205,7 @@ ls_status ls_cuda_upsample_backward(ls_device *device, const ls_grid *grid, ls_u
 ls_status ls_cuda_group_norm(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, bool given, const void *x, const void *gain, const void *bias, void *y, double *stats, ls_arena *scratch);
 ls_status ls_cuda_group_norm_backward(ls_device *device, ls_type type, ls_type gain_type, int64_t outer, int64_t rows, int64_t channels, int64_t groups, double eps, const void *x, const void *gain, const double *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);
 void ls_cuda_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, void *y);
+void ls_cuda_scale_by(ls_device *device, ls_type type, int64_t n, const void *factor, const void *x, void *y);
 void ls_cuda_unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx);
 void ls_cuda_gated(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, void *y);
 void ls_cuda_gated_backward(ls_device *device, ls_unary f, ls_type type, int64_t n, const void *gate, const void *x, const void *dy, void *dgate, bool add_gate, void *dx, bool add_x);
@@ -216,7 +217,7 @@ void ls_cuda_fill(ls_device *device, ls_type type, int64_t n, double value, void
 void ls_cuda_gumbel(ls_device *device, ls_type type, int64_t n, double scale, const ls_random *stream, uint64_t first, const void *x, void *y);
 void ls_cuda_dropout(ls_device *device, ls_type type, int64_t n, double p, const ls_random *stream, uint64_t first, const void *x, void *y, bool accumulate);
 void ls_cuda_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
-double ls_cuda_element_loss(ls_device *device, const ls_element_loss_args *args);
+void ls_cuda_element_loss(ls_device *device, const ls_element_loss_args *args);
 void ls_cuda_element_loss_backward(ls_device *device, const ls_element_loss_args *args);
 void ls_cuda_row_loss(ls_device *device, const ls_row_loss_args *args);
 void ls_cuda_row_loss_backward(ls_device *device, const ls_row_loss_args *args);

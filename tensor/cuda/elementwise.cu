@@ -17,6 +17,20 @@ void ls_cuda_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, doub
     LS_CUDA_TYPED(type, unary, device, (int)op, n, a, b, x, y);
 }
 
+template <typename T> static void scale_by(ls_device *device, int64_t n, const void *factor, const void *x, void *y)
+{
+    typedef ls_wide<T> W;
+    ls_cuda_call call(device);
+    const W *by = call.in<W>(factor, 1);
+    ls_inputs<T, 1> in = {{call.in<T>(x, n)}};
+    ls_map(call, n, in, call.out<T>(y, n), [=] __device__(int64_t, const W *v) { return ls_unary_value(LS_UNARY_SCALE, *by, (W)0, v[0]); });
+}
+
+void ls_cuda_scale_by(ls_device *device, ls_type type, int64_t n, const void *factor, const void *x, void *y)
+{
+    LS_CUDA_TYPED(type, scale_by, device, n, factor, x, y);
+}
+
 template <typename T> static void unary_backward(ls_device *device, int op, int64_t n, double a, double b, const void *x, const void *y, const void *dy, void *dx)
 {
     typedef ls_wide<T> W;

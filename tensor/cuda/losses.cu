@@ -68,7 +68,7 @@ template <typename W> static __device__ inline W element_slope(int kind, bool of
 
 enum { PIECE = 16384 }; /* elements that a block sums up */
 
-template <typename T> static void element_loss(ls_device *device, const ls_element_loss_args *args, double *sum)
+template <typename T> static void element_loss(ls_device *device, const ls_element_loss_args *args)
 {
     typedef ls_wide<T> W;
     ls_cuda_call call(device);
@@ -76,7 +76,8 @@ template <typename T> static void element_loss(ls_device *device, const ls_eleme
     const int64_t n = args->count, run = args->run, classes = args->classes, pieces = (n + PIECE - 1) / PIECE;
     const T *x = call.in<T>(args->x, n), *target = call.in<T>(args->target, n);
     const float *weights = call.in<float>(args->weights, n ? (n - 1) / run + 1 : 0), *pos_weights = call.in<float>(args->pos_weights, classes);
-    double *partial = call.scratch<double>(pieces), *total = call.out<double>(sum, 1);
+    double *partial = call.scratch<double>(pieces);
+    W *total = call.out<W>(args->sum, 1);
     ls_rows(call, pieces, PIECE, [=] __device__(int64_t piece) {
         const int64_t end = min((piece + 1) * PIECE, n);
         double own = 0;
@@ -93,15 +94,13 @@ template <typename T> static void element_loss(ls_device *device, const ls_eleme
         double all = 0;
         for (int64_t i = 0; i < pieces; i++)
             all += partial[i];
-        *total = all;
+        *total = (W)all;
     });
 }
 
-double ls_cuda_element_loss(ls_device *device, const ls_element_loss_args *args)
+void ls_cuda_element_loss(ls_device *device, const ls_element_loss_args *args)
 {
-    double sum = 0; /* the host's: the call waits for it */
-    LS_CUDA_TYPED(args->type, element_loss, device, args, &sum);
-    return sum;
+    LS_CUDA_TYPED(args->type, element_loss, device, args);
 }
 
 template <typename T> static void element_loss_backward(ls_device *device, const ls_element_loss_args *args)
@@ -110,13 +109,13 @@ template <typename T> static void element_loss_backward(ls_device *device, const
     ls_cuda_call call(device);
     const int kind = args->kind;
     const int64_t n = args->count, run = args->run, classes = args->classes;
-    const W scale = (W)args->dloss;
+    const W *dloss = call.in<W>(args->dloss, 1);
     const T *x = call.in<T>(args->x, n), *target = call.in<T>(args->target, n);
     const float *weights = call.in<float>(args->weights, n ? (n - 1) / run + 1 : 0), *pos_weights = call.in<float>(args->pos_weights, classes);
     T *dx = call.into<T>(args->dx, n), *dtarget = call.into<T>(args->dtarget, n);
     ls_each(call, n, [=] __device__(int64_t i) {
         const W weight = weights ? (W)weights[i / run] : 1, p = pos_weights ? (W)pos_weights[i % classes] : 1;
-        const W v = ls_get(x, i), t = ls_get(target, i);
+        const W v = ls_get(x, i), t = ls_get(target, i), scale = *dloss;
         if (weight == 0)
             return;
         if (dx)
@@ -191,7 +190,7 @@ template <typename T> static void row_loss_backward(ls_device *device, const ls_
     ls_cuda_call call(device);
     const bool kl = args->kind == LS_LOSS_KL_OF_LOGITS;
     const int64_t n = args->classes;
-    const double dloss = args->dloss;
+    const W *dloss = call.in<W>(args->dloss, 1);
     const W keep = (W)(1 - args->smoothing), share = (W)(args->smoothing / (double)(n ? n : 1));
     const T *x = call.in<T>(args->x, args->rows * n), *target = call.in<T>(args->target, args->rows * n);
     const double *losses = call.in<double>(args->losses, args->rows), *stats = call.in<double>(args->stats, 4 * args->rows);
@@ -200,7 +199,7 @@ template <typename T> static void row_loss_backward(ls_device *device, const ls_
     ls_each(call, args->rows * n, [=] __device__(int64_t i) {
         const int64_t row = i / n;
         const double *own = stats + 4 * row;
-        const W scale = (W)(dloss * (weights ? (double)weights[row] : 1)), t = ls_get(target, i);
+        const W scale = (W)((double)*dloss * (weights ? (double)weights[row] : 1)), t = ls_get(target, i);
         if (weights && weights[row] == 0)
             return;
         const W log_q = (ls_get(x, i) - (W)own[0]) - (W)own[1], q = exp(log_q);

@@ -53,15 +53,16 @@ static ls_element_loss_args args_of(const ls_node *node)
 
 static ls_status element_loss_forward(ls_node *node, ls_device *device)
 {
-    const ls_element_loss_args args = args_of(node);
-    ls_put_number(node, device->element_loss(device, &args));
+    ls_element_loss_args args = args_of(node);
+    args.sum = node->out[0]->data;
+    device->element_loss(device, &args);
     return LS_OK;
 }
 
 static ls_status element_loss_backward(ls_node *node, ls_device *device)
 {
     ls_element_loss_args args = args_of(node);
-    args.dloss = ls_gradient_number(node);
+    args.dloss = node->out[0]->grad;
     args.dx = ls_gradient(node, 0);
     args.dtarget = ls_gradient(node, 1);
     if (args.dx || args.dtarget)

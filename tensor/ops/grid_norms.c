@@ -53,57 +53,65 @@ static ls_status run_norm(ls_node *node, ls_device *device, bool given, double *
                               gain ? gain->data : NULL, bias ? bias->data : NULL, node->out[0]->data, stats, ls_tape_arena(node->tape));
 }
 
-static double number_of(ls_type type, const void *data, int64_t i)
+/* Between pairs and a row of their first (or second) numbers: out of the pairs, or into them. */
+static ls_strides every_second(int64_t n, bool from_pairs)
 {
-    return type == LS_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
+    return (ls_strides){.ndim = 1, .shape = {n}, .stride_a = {from_pairs ? 2 : 1}, .stride_b = {from_pairs ? 1 : 2}};
+}
+
+/* The running statistics as pairs in f64. */
+static ls_status take_running(ls_node *node, ls_device *device, double *stats)
+{
+    const norm_attributes *at = node->attributes;
+    const ls_strides spread = every_second(at->groups, false);
+    double *wide = ls_node_take(node, (size_t)at->groups * sizeof *wide);
+    if (!wide)
+        return LS_EMEM;
+    for (int which = 0; which < 2; which++) {
+        device->cast(device, node->in[3 + which]->type, LS_F64, at->groups, node->in[3 + which]->data, wide);
+        device->copy_strided(device, LS_F64, &spread, wide, stats + which);
+    }
+    return LS_OK;
 }
 
 static ls_status norm_forward(ls_node *node, ls_device *device)
 {
     const norm_attributes *at = node->attributes;
     const bool running = node->inputs == 5 && node->in[3] && ls_tape_in_no_grad(node->tape);
-    const size_t bytes = (size_t)(at->outer * at->groups) * 2 * sizeof(double);
-    double *stats = running ? ls_node_take_host(node, bytes) : ls_node_take(node, bytes);
+    double *stats = ls_node_take(node, (size_t)(at->outer * at->groups) * 2 * sizeof(double));
     if (!stats)
         return LS_EMEM;
     node->saved[SAVED_STATS] = stats;
-    const void *mean = running ? ls_tape_read(node->tape, node->in[3]) : NULL, *variance = running ? ls_tape_read(node->tape, node->in[4]) : NULL;
-    if (running && (!mean || !variance))
-        return ls_tape_status(node->tape);
-    for (int64_t c = 0; running && c < at->groups; c++) {
-        stats[2 * c] = number_of(node->in[3]->type, mean, c);
-        stats[2 * c + 1] = number_of(node->in[4]->type, variance, c);
-    }
-    return run_norm(node, device, running, stats);
+    const ls_status status = running ? take_running(node, device, stats) : LS_OK;
+    return status == LS_OK ? run_norm(node, device, running, stats) : status;
 }
 
-/* This grain's terms of the running statistics, made on the host, which waits for the grain's own. */
+/* This grain's terms of the running statistics: fold times (variance times n / (n - 1)), each product rounded in f64. */
 static ls_status add_statistics(ls_node *node, ls_device *device)
 {
     const norm_attributes *at = node->attributes;
-    const double n = (double)at->rows, *stats = NULL;
-    ls_status status = LS_OK;
-    for (int which = 0; which < 2 && status == LS_OK; which++) {
-        ls_tensor *running = node->in[3 + which];
+    const ls_strides gather = every_second(at->groups, true);
+    const double n = (double)at->rows, *stats = node->saved[SAVED_STATS];
+    double *own = ls_node_take(node, (size_t)at->groups * sizeof *own);
+    if (!own)
+        return LS_EMEM;
+    for (int which = 0; which < 2; which++) {
+        const ls_tensor *running = node->in[3 + which];
         const ls_type type = running ? ls_wide_type(running->type) : LS_F32;
         void *to = running ? ls_gradient_as(node, 3 + which, type) : NULL;
-        void *terms = to ? ls_node_take_host(node, (size_t)at->groups * ls_type_size(type)) : NULL;
+        void *terms = to ? ls_node_take(node, (size_t)at->groups * ls_type_size(type)) : NULL;
         if (!to)
             continue;
-        if (!stats)
-            stats = ls_tape_read_bytes(node->tape, node->saved[SAVED_STATS], (size_t)at->groups * 2 * sizeof *stats);
-        status = !terms ? LS_EMEM : stats ? LS_OK : ls_tape_status(node->tape);
-        for (int64_t c = 0; status == LS_OK && c < at->groups; c++) {
-            const double own = at->fold * (which ? stats[2 * c + 1] * (n > 1 ? n / (n - 1) : 1) : stats[2 * c]);
-            if (type == LS_F64)
-                ((double *)terms)[c] = own;
-            else
-                ((float *)terms)[c] = (float)own;
-        }
-        if (status == LS_OK)
-            device->add_to(device, type, at->groups, terms, to);
+        if (!terms)
+            return LS_EMEM;
+        device->copy_strided(device, LS_F64, &gather, stats + which, own);
+        if (which && n > 1)
+            device->unary(device, LS_UNARY_SCALE, LS_F64, at->groups, n / (n - 1), 0, own, own);
+        device->unary(device, LS_UNARY_SCALE, LS_F64, at->groups, at->fold, 0, own, own);
+        device->cast(device, LS_F64, type, at->groups, own, terms);
+        device->add_to(device, type, at->groups, terms, to);
     }
-    return status;
+    return LS_OK;
 }
 
 static ls_status norm_backward(ls_node *node, ls_device *device)

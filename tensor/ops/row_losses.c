@@ -68,7 +68,7 @@ static ls_status row_loss_forward(ls_node *node, ls_device *device)
 static ls_status row_loss_backward(ls_node *node, ls_device *device)
 {
     ls_row_loss_args args = args_of(node);
-    args.dloss = ls_gradient_number(node);
+    args.dloss = node->out[0]->grad;
     args.dx = ls_gradient(node, 0);
     args.dtarget = ls_gradient(node, 1);
     if (args.dx || args.dtarget)

@@ -93,13 +93,6 @@ ls_type ls_wide_type(ls_type type)
     return type == LS_F64 ? LS_F64 : LS_F32;
 }
 
-void ls_put_number(const ls_node *node, double value)
-{
-    ls_device *device = node->tape->device;
-    const ls_tensor *y = node->out[0];
-    device->fill(device, y->type, 1, value, y->data);
-}
-
 ls_status ls_give_losses(const ls_node *node, ls_type type, int64_t rows, const void *losses, float *to)
 {
     if (!to || rows == 0)
@@ -110,17 +103,6 @@ ls_status ls_give_losses(const ls_node *node, ls_type type, int64_t rows, const 
     for (int64_t r = 0; r < rows; r++)
         to[r] = type == LS_F64 ? (float)((const double *)read)[r] : ((const float *)read)[r];
     return LS_OK;
-}
-
-double ls_gradient_number(const ls_node *node)
-{
-    const ls_tensor *y = node->out[0];
-    if (y == node->tape->root) /* it is what backward began with, and nothing was added to it */
-        return y->grad_type == LS_F64 ? node->tape->root_gradient : (double)(float)node->tape->root_gradient;
-    const void *grad = ls_tape_read_bytes(node->tape, y->grad, ls_type_size(y->grad_type));
-    if (!grad)
-        return 0;
-    return y->grad_type == LS_F64 ? *(const double *)grad : (double)*(const float *)grad;
 }
 
 void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride)

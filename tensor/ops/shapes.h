@@ -28,10 +28,6 @@ int64_t ls_extent(const ls_tensor *x, int begin, int end);
 ls_type ls_wide_type(ls_type type);
 /* The losses of rows in f32 for a caller who wants them, for which the device is waited for. NULL: nobody does. */
 ls_status ls_give_losses(const ls_node *node, ls_type type, int64_t rows, const void *losses, float *to);
-/* The one number of out[0] in f32 or f64, and its gradient, which is waited for (0 after an error, which is sticky) unless
- * backward began there. */
-void ls_put_number(const ls_node *node, double value);
-double ls_gradient_number(const ls_node *node);
 /* Row-major strides of a dense array. */
 void ls_dense_strides(int ndim, const int64_t *shape, int64_t *stride);
 /* Arrays given beside tensors, copied to the tape's arena; one of 0 elements may be NULL. NULL: an earlier error; or

@@ -126,6 +126,14 @@ static void run_binary(ls_device *device, ls_type type, int64_t n, kernel_output
     run_pair(device, type, &(ls_strides){3, {3, rows, 5}, {5 * rows, 5, 1}, {5, 0, 1}}, rows * 15, 15, out);
 }
 
+/* A loss's gradient, as a device has it. */
+static const void *quarter(ls_type type)
+{
+    static const float single = 0.25f;
+    static const double twofold = 0.25;
+    return type == LS_F64 ? (const void *)&twofold : &single;
+}
+
 static void run_flat_entries(ls_device *device, ls_type type, int64_t n, kernel_output *out)
 {
     void *x = draw(device, type, n, 4, 21), *x2 = draw(device, type, n, 4, 22);
@@ -147,6 +155,7 @@ static void run_flat_entries(ls_device *device, ls_type type, int64_t n, kernel_
         device->gated_backward(device, gates[i].f, type, n, x, x2, x2, NULL, false, take(out, device, type, n, "gated_backward: dx alone", 0), false);
     }
     device->add_to(device, type, n, x, take(out, device, type, n, "add_to", 0));
+    device->scale_by(device, type, n, quarter(type), x, take(out, device, type, n, "scale_by", 0));
     device->fill(device, type, n, 0.3, take(out, device, type, n, "fill", 0));
     device->cast(device, type, LS_BF16, n, x, take(out, device, LS_BF16, n, "cast to bf16", 0));
     device->cast(device, type, LS_F32, n, x, take(out, device, LS_F32, n, "cast to f32", 0));
@@ -226,9 +235,9 @@ static void run_element_losses(ls_device *device, ls_type type, int64_t n, kerne
         pos_weights[i] = pos_weights[i] < 0 ? -pos_weights[i] : pos_weights[i];
     for (int i = 0; i < 3 * LS_LOSS_COUNT; i++) { /* no weights, one for each 5, all weights */
         ls_element_loss_args args = {.kind = (ls_element_loss)(i / 3), .type = type, .count = n, .run = i % 3 == 1 ? 5 : 1, .classes = 13, .x = x, .target = target,
-                                     .weights = i % 3 ? weights : NULL, .pos_weights = i % 3 == 2 ? pos_weights : NULL, .dloss = 0.25};
-        double *sum = take(out, device, LS_F64, 1, "element_loss", i);
-        *sum = device->element_loss(device, &args);
+                                     .weights = i % 3 ? weights : NULL, .pos_weights = i % 3 == 2 ? pos_weights : NULL, .dloss = quarter(type)};
+        args.sum = take(out, device, real_type(type), 1, "element_loss", i);
+        device->element_loss(device, &args);
         args.dx = i % 3 == 2 ? NULL : take(out, device, type, n, "element_loss_backward: dx", i);
         args.dtarget = i % 3 == 1 ? NULL : take(out, device, type, n, "element_loss_backward: dtarget", i);
         device->element_loss_backward(device, &args);
@@ -248,7 +257,7 @@ static void run_row_losses(ls_device *device, ls_type type, int64_t n, kernel_ou
         const int64_t classes = widths[i / LS_ROW_LOSS_COUNT], rows = n / classes;
         double *stats = malloc(sizeof *stats * (size_t)(4 * rows + 1));
         ls_row_loss_args args = {.kind = (ls_row_loss)(i % LS_ROW_LOSS_COUNT), .type = type, .rows = rows, .classes = classes, .smoothing = 0.125, .x = x, .target = target,
-                                 .weights = weights, .losses = take(out, device, LS_F64, rows, "row_loss", i), .stats = stats, .dloss = 0.25};
+                                 .weights = weights, .losses = take(out, device, LS_F64, rows, "row_loss", i), .stats = stats, .dloss = quarter(type)};
         device->row_loss(device, &args);
         device->sum_losses(device, LS_F64, rows, i % 2 ? labels : NULL, i % 3 ? weights : NULL, args.losses, real_type(type), take(out, device, real_type(type), 1, "sum_losses", i));
         args.dx = take(out, device, type, rows * classes, "row_loss_backward: dx", i);

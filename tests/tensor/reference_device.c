@@ -148,6 +148,11 @@ static void unary(ls_device *device, ls_unary op, ls_type type, int64_t n, doubl
         put(type, y, i, reference_activation(op, a, b, get(type, x, i)));
 }
 
+static void scale_by(ls_device *device, ls_type type, int64_t n, const void *factor, const void *x, void *y)
+{
+    unary(device, LS_UNARY_SCALE, type, n, get(type == LS_F64 ? LS_F64 : LS_F32, factor, 0), 0, x, y);
+}
+
 static void unary_backward(ls_device *device, ls_unary op, ls_type type, int64_t n, double a, double b, const void *x,
                            const void *y, const void *dy, void *dx)
 {
@@ -550,6 +555,7 @@ ls_device *reference_device(void)
         .fill = fill,
         .dropout = dropout,
         .gumbel = reference_gumbel,
+        .scale_by = scale_by,
         .reduce = reduce,
         .reduce_backward = reduce_backward,
         .top_k = top_k,

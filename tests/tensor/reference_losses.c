@@ -7,6 +7,11 @@
 #define get reference_get
 #define put reference_put
 
+static ls_type wide(ls_type type)
+{
+    return type == LS_F64 ? LS_F64 : LS_F32;
+}
+
 static double softplus(double x)
 {
     return fmax(x, 0) + log1p(exp(-fabs(x)));
@@ -51,7 +56,7 @@ void reference_sum_losses(ls_device *device, ls_type type, int64_t rows, const i
     put(sum_type, sum, 0, all);
 }
 
-double reference_element_loss(ls_device *device, const ls_element_loss_args *args)
+void reference_element_loss(ls_device *device, const ls_element_loss_args *args)
 {
     (void)device;
     double sum = 0, out[3];
@@ -59,7 +64,7 @@ double reference_element_loss(ls_device *device, const ls_element_loss_args *arg
         double weight = weigh_element(args, i, out);
         sum += weight * out[0];
     }
-    return sum;
+    put(wide(args->type), args->sum, 0, sum);
 }
 
 void reference_element_loss_backward(ls_device *device, const ls_element_loss_args *args)
@@ -67,7 +72,7 @@ void reference_element_loss_backward(ls_device *device, const ls_element_loss_ar
     (void)device;
     double out[3];
     for (int64_t i = 0; i < args->count; i++) {
-        double weight = weigh_element(args, i, out) * args->dloss;
+        double weight = weigh_element(args, i, out) * get(wide(args->type), args->dloss, 0);
         if (args->dx)
             reference_add(args->type, args->dx, i, weight * out[1]);
         if (args->dtarget)
@@ -120,7 +125,7 @@ void reference_row_loss_backward(ls_device *device, const ls_row_loss_args *args
     int64_t n = args->classes;
     double *by_x = reference_zeros(n + 1), *by_target = reference_zeros(n + 1);
     for (int64_t row = 0; row < args->rows; row++) {
-        double scale = args->dloss * (args->weights ? (double)args->weights[row] : 1);
+        double scale = get(wide(args->type), args->dloss, 0) * (args->weights ? (double)args->weights[row] : 1);
         row_loss(args, row, by_x, by_target);
         for (int64_t i = 0; i < n; i++) {
             if (args->dx)

@@ -21,7 +21,7 @@ ls_status reference_upsample(ls_device *device, const ls_grid *grid, ls_upsampli
 ls_status reference_upsample_backward(ls_device *device, const ls_grid *grid, ls_upsampling_kind kind, const void *dy, void *dx, ls_arena *scratch);
 /* reference_losses.c */
 void reference_sum_losses(ls_device *device, ls_type type, int64_t rows, const int32_t *labels, const float *weights, const void *losses, ls_type sum_type, void *sum);
-double reference_element_loss(ls_device *device, const ls_element_loss_args *args);
+void reference_element_loss(ls_device *device, const ls_element_loss_args *args);
 void reference_element_loss_backward(ls_device *device, const ls_element_loss_args *args);
 void reference_row_loss(ls_device *device, const ls_row_loss_args *args);
 void reference_row_loss_backward(ls_device *device, const ls_row_loss_args *args);

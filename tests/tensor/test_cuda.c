@@ -3,6 +3,7 @@
 #include "tests/tensor/kernel_cases.h"
 #include "tests/tensor/operator_checks.h"
 #include "tests/tensor/reference_device.h"
+#include "tensor/ops_image.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -549,6 +550,52 @@ Test(cuda, long_rows_agree_with_the_naive_device)
         free(values[d]), free(index[d]), free(sums[d]), free(soft[d]);
     free(x), free(target);
 }
+
+#ifdef LS_CUDAHOST
+/* A loss of every kind as a part of another one, and batch norm in training and in evaluation. */
+static ls_tensor *parts_of_a_loss(ls_tape *tape, float *numbers)
+{
+    enum { ROWS = 6, COLUMNS = 8, WORDS = 11 };
+    static const int32_t labels[ROWS] = {1, -1, 10, 0, 3, 3}, group[ROWS] = {0, 0, 2, 1, -1, 2};
+    ls_tensor *x = ls_variable(tape, LS_F32, LS_SHAPE(ROWS, COLUMNS), numbers), *target = ls_constant(tape, LS_F32, LS_SHAPE(ROWS, COLUMNS), numbers + 1);
+    ls_tensor *w = ls_variable(tape, LS_F32, LS_SHAPE(WORDS, COLUMNS), numbers + 2), *mean = ls_variable(tape, LS_F32, LS_SHAPE(COLUMNS), numbers + 3);
+    ls_tensor *variance = ls_variable(tape, LS_F32, LS_SHAPE(COLUMNS), numbers + 4);
+    ls_tensor *y = ls_batch_norm(tape, x, NULL, NULL, mean, variance, 1e-5), *loss = ls_mse_sum(tape, y, target, ROWS, numbers);
+    ls_no_grad_begin(tape);
+    target = ls_sigmoid(tape, ls_batch_norm(tape, x, NULL, NULL, mean, variance, 1e-5));
+    ls_no_grad_end(tape);
+    ls_tensor *part[] = {ls_bce_with_logits_sum(tape, y, target, 0, NULL, NULL), ls_kl_sum(tape, y, target, 0, NULL), ls_soft_cross_entropy_sum(tape, y, target, 0.1, numbers, NULL),
+                         ls_kl_of_logits_sum(tape, y, target, numbers, NULL), ls_cross_entropy_sum(tape, y, w, labels, numbers, NULL),
+                         ls_sum(tape, ls_square(tape, ls_cross_entropy_groups(tape, y, w, labels, 3, group)), LS_ALL)};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        loss = ls_add(tape, loss, ls_scale(tape, part[i], 0.5, 0));
+    return loss;
+}
+
+/* The emulation does nothing that is queued before somebody waits (seed 0), so an event that stands first tells. */
+Test(cuda, losses_and_batch_norm_wait_for_nothing)
+{
+    ls_tape *tape;
+    cudaEvent_t first;
+    float numbers[128];
+    for (int i = 0; i < 128; i++)
+        numbers[i] = 0.5f + 0.25f * sinf((float)i);
+    cr_assert_eq(ls_tape_create(&tape, device, 1 << 26), LS_OK);
+    for (int round = 0; round < 2; round++) { /* memory is taken in the first, and CUDA may wait for that */
+        cr_assert_eq(device->synchronize(device), LS_OK);
+        cr_assert_eq(cudaEventCreate(&first), cudaSuccess);
+        cr_assert_eq(cudaEventRecord(first, (cudaStream_t)device->stream), cudaSuccess);
+        ls_tape_reset(tape, 1, 0, 0);
+        ls_tensor *loss = parts_of_a_loss(tape, numbers);
+        ls_backward(tape, loss, 0.25, NULL, NULL);
+        cr_assert_eq(ls_tape_status(tape), LS_OK, "%s", ls_fail_sentence());
+        cr_expect(round == 0 || cudaEventQuery(first) == cudaErrorNotReady, "something waited");
+        cr_expect(isfinite(ls_tape_number(tape, loss)));
+        cr_assert_eq(cudaEventDestroy(first), cudaSuccess);
+    }
+    ls_tape_free(tape);
+}
+#endif
 
 /* ---- the table, memory, order, errors ---- */
 

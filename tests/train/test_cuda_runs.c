@@ -216,6 +216,8 @@ Test(cuda_runs, the_host_waits_once_a_grain)
     cr_expect_eq(waits_of("5", "sft.yaml"), waits_of("2", "sft.yaml") + 2 * 3);
     const char *vit = "digits.yaml 'model={family: vit, patch: 4, layers: 1, width: 16, heads: 2}' batch.grain=3 max_steps=2";
     cr_expect_eq(waits_of("5", vit), waits_of("2", vit) + 2 * 3);
+    const char *convnet = "digits.yaml 'model={family: convnet, blocks: [1, 1], widths: [4, 8]}' batch.grain=3 max_steps=2"; /* batch norm */
+    cr_expect_eq(waits_of("5", convnet), waits_of("2", convnet) + 2 * 3);
 }
 
 Test(cuda_runs, what_is_missing_is_said)

@@ -253,7 +253,7 @@ static void kl_row_backward(const row_of_classes *r, real scale, real loss, elem
 
 void KERNEL(row_loss_backward)(const ls_row_loss_args *args, int64_t row)
 {
-    const real scale = (real)(args->dloss * (args->weights ? (double)args->weights[row] : 1));
+    const real scale = (real)((double)*(const real *)args->dloss * (args->weights ? (double)args->weights[row] : 1));
     if (args->weights && args->weights[row] == 0)
         return;
     const row_of_classes r = row_at(args, row);
