@@ -7,8 +7,9 @@
  *     the table asked for it. Sums are f32.
  * The library names a grid's sizes in the order N, C, D, H, W and is told that memory has C last, as the table's arrays have it.
  *
- * These are cuDNN's older functions, one for each direction; its graphs would do the same by a dozen descriptors. What they
- * cannot: a weight's gradient in f32 from bf16 (they would round it to bf16), and f64 with channels last. */
+ * These are cuDNN's older functions, one for each direction; its graphs would do the same by a dozen descriptors. Two things they
+ * cannot: f64 with channels last, and a weight's gradient in f32 from bf16, which they would round to bf16. For the second x and dy
+ * are widened to f32, some samples at a time, and multiplied as tf32: it has more bits than bf16, so no operand changes. */
 #include "tensor/cuda/cudnn.cuh"
 #include "tensor/cuda/products.cuh"
 
@@ -19,10 +20,11 @@
 #ifdef LS_CUDNN
 #include <cudnn.h>
 
+/* Bytes: workspace, at most; x and dy in f32 at a time, about. Shapes alone decide. */
 #ifdef LS_CUDAHOST
-enum { WORKSPACE = 1 << 20 }; /* small, so that tests reach it */
+enum { WORKSPACE = 1 << 20, WIDENED = 768 }; /* small, so that tests reach them */
 #else
-enum { WORKSPACE = 256 << 20 };
+enum { WORKSPACE = 256 << 20, WIDENED = 256 << 20 };
 #endif
 enum { BUCKETS = 64, ANSWERS = 32, AXES = 3 };
 
@@ -131,7 +133,7 @@ static bool describable(const shape *s)
 {
     const ls_grid *g = &s->grid;
     const int64_t most = INT32_MAX;
-    if (g->type == LS_F64 || (g->type == LS_BF16 && s->direction == LS_CUDNN_WEIGHT) || g->batch <= 0 || g->channels <= 0 || g->outputs <= 0)
+    if (g->type == LS_F64 || g->batch <= 0 || g->channels <= 0 || g->outputs <= 0)
         return false;
     for (int d = 0; d < AXES; d++) {
         if (g->in[d] <= 0 || g->out[d] <= 0 || g->window[d] <= 0 || g->padding[d] < 0 || g->stride[d] <= 0 || g->dilation[d] <= 0 || g->padding[d] > most || g->stride[d] > most ||
@@ -267,7 +269,8 @@ static void choose(ls_cuda *cuda, plan *p)
     }
 }
 
-static const plan *plan_of(ls_cuda *cuda, const ls_grid *grid, ls_cudnn_direction direction)
+/* tf32: whether f32 may be multiplied so. NULL: refused, or the device has failed. */
+static const plan *plan_of(ls_cuda *cuda, const ls_grid *grid, ls_cudnn_direction direction, bool tf32)
 {
     shape key;
     memset(&key, 0, sizeof key); /* with what lies between its members */
@@ -276,14 +279,14 @@ static const plan *plan_of(ls_cuda *cuda, const ls_grid *grid, ls_cudnn_directio
         key.grid.in[d] = grid->in[d], key.grid.out[d] = grid->out[d], key.grid.window[d] = grid->window[d];
         key.grid.stride[d] = grid->stride[d], key.grid.padding[d] = grid->padding[d], key.grid.dilation[d] = grid->dilation[d];
     }
-    key.direction = direction, key.tf32 = grid->type == LS_F32 && cuda->tf32;
+    key.direction = direction, key.tf32 = grid->type == LS_F32 && tf32;
     if (cuda->products == LS_CUDA_PRODUCTS_OWN || !describable(&key) || !library_of(cuda))
         return NULL;
     const uint64_t hash = mix(0xcbf29ce484222325u, &key, sizeof key);
     plan **first = &cuda->convolutions->bucket[hash % BUCKETS];
     for (plan *p = *first; p; p = p->next)
         if (memcmp(&p->key, &key, sizeof key) == 0)
-            return p;
+            return p->refused ? NULL : p;
     plan *p = static_cast<plan *>(calloc(1, sizeof *p));
     if (!p) {
         ls_cuda_raise(cuda, LS_EMEM, "cuda: no memory for the list of convolutions");
@@ -300,7 +303,7 @@ static const plan *plan_of(ls_cuda *cuda, const ls_grid *grid, ls_cudnn_directio
     p->choice.shape = hash;
     p->next = *first;
     *first = p;
-    return p;
+    return p->refused ? NULL : p;
 }
 
 /* ---- the convolution ---- */
@@ -326,11 +329,11 @@ static void convolve(ls_cuda_call &call, const plan *p, const void *a, const voi
     }
 }
 
-bool ls_cuda_cudnn(ls_cuda_call &call, const ls_grid *grid, ls_cudnn_direction direction, const void *a, const void *b, bool accumulate, void *to)
+/* The same where every array begins where it should, or a copy of it does. */
+static void convolve_anywhere(ls_cuda_call &call, const plan *p, const void *a, const void *b, bool accumulate, void *to)
 {
-    const plan *p = plan_of(call.cuda, grid, direction);
-    if (!p || p->refused)
-        return false;
+    const ls_grid *grid = &p->key.grid;
+    const int64_t direction = p->key.direction;
     const size_t element = ls_type_size(grid->type);
     const size_t x = (size_t)(grid->batch * volume(grid->in) * grid->channels) * element, y = (size_t)(grid->batch * volume(grid->out) * grid->outputs) * element;
     const size_t w = (size_t)(grid->outputs * volume(grid->window) * (grid->channels / grid->groups)) * element;
@@ -340,7 +343,42 @@ bool ls_cuda_cudnn(ls_cuda_call &call, const ls_grid *grid, ls_cudnn_direction d
     convolve(call, p, from, with, accumulate, into);
     if (call.ready() && into != to)
         ls_cuda_failed(call.cuda, cudaMemcpyAsync(to, into, written, cudaMemcpyDeviceToDevice, call.stream), "putting a result in its place");
+}
+
+static void widen(ls_cuda_call &call, int64_t n, const ls_bf16 *from, float *to)
+{
+    ls_each(call, n, [=] __device__(int64_t i) { to[i] = ls_get(from, i); });
+}
+
+/* dw += from x and dy in bf16. */
+static bool weight_of_bf16(ls_cuda_call &call, const ls_grid *grid, const ls_bf16 *x, const ls_bf16 *dy, float *dw)
+{
+    ls_grid piece = *grid, last = *grid;
+    const int64_t of_x = volume(grid->in) * grid->channels, of_y = volume(grid->out) * grid->outputs, each = 4 * (of_x + of_y), fit = each ? WIDENED / each : 1;
+    piece.type = last.type = LS_F32;
+    piece.batch = fit < 1 ? 1 : fit < grid->batch ? fit : grid->batch;
+    last.batch = piece.batch ? (grid->batch - 1) % piece.batch + 1 : 0;
+    const plan *p = plan_of(call.cuda, &piece, LS_CUDNN_WEIGHT, true), *end = plan_of(call.cuda, &last, LS_CUDNN_WEIGHT, true);
+    if (!p || !end)
+        return false;
+    float *wide_x = call.scratch<float>(piece.batch * of_x), *wide_y = call.scratch<float>(piece.batch * of_y);
+    for (int64_t first = 0; first < grid->batch && call.ready(); first += piece.batch) {
+        const plan *now = grid->batch - first < piece.batch ? end : p;
+        widen(call, now->key.grid.batch * of_x, x + first * of_x, wide_x);
+        widen(call, now->key.grid.batch * of_y, dy + first * of_y, wide_y);
+        convolve_anywhere(call, now, wide_x, wide_y, true, dw);
+    }
     return true;
+}
+
+bool ls_cuda_cudnn(ls_cuda_call &call, const ls_grid *grid, ls_cudnn_direction direction, const void *a, const void *b, bool accumulate, void *to)
+{
+    if (grid->type == LS_BF16 && direction == LS_CUDNN_WEIGHT)
+        return weight_of_bf16(call, grid, static_cast<const ls_bf16 *>(a), static_cast<const ls_bf16 *>(b), static_cast<float *>(to));
+    const plan *p = plan_of(call.cuda, grid, direction, call.cuda->tf32);
+    if (p)
+        convolve_anywhere(call, p, a, b, accumulate, to);
+    return p != NULL;
 }
 
 int64_t ls_cuda_cudnn_choices(const ls_cuda *cuda, ls_device_choice *choice, int64_t most)

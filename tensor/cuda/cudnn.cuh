@@ -5,8 +5,8 @@
 /* forward: y from x and w; input: dx from dy and w; weight: dw from x and dy. */
 typedef enum { LS_CUDNN_FORWARD, LS_CUDNN_INPUT, LS_CUDNN_WEIGHT } ls_cudnn_direction;
 
-/* to (+)= the convolution, every array on the device and dense, all of the grid's type: a is x (forward, weight) or dy (input), b
- * is w (forward, input) or dy (weight). Queues it; false: the library has no kernel for these shapes and types that gives the
+/* to (+)= the convolution, every array on the device and dense, of the grid's type, but dw in f32: a is x (forward, weight) or dy
+ * (input), b is w (forward, input) or dy (weight); a weight's gradient is always added. Queues it; false: the library has no kernel for these shapes and types that gives the
  * same bits each time (or is not there), and nothing was done. That answer, and every bit, depend on shapes and types alone. */
 bool ls_cuda_cudnn(ls_cuda_call &call, const ls_grid *grid, ls_cudnn_direction direction, const void *a, const void *b, bool accumulate, void *to);
 void ls_cuda_cudnn_free(ls_cuda *cuda);

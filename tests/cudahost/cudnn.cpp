@@ -202,7 +202,6 @@ cudnnStatus_t cudnnSetConvolutionNdDescriptor(cudnnConvolutionDescriptor_t c, in
     }
     c->axes = axes;
     c->compute = compute;
-    c->math = CUDNN_DEFAULT_MATH;
     return CUDNN_STATUS_SUCCESS;
 }
 
