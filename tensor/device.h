@@ -361,7 +361,7 @@ ls_status ls_device_create_cpu(ls_device **device, ls_team *team);
  * LS_ENOTFOUND: no device here, or none in this build. */
 ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number);
 
-/* Of the CUDA device. LIBRARY: cuBLASLt where it has a kernel for the shape, own tiles elsewhere; OWN: own tiles only, for
- * tests. Before the first product. */
+/* Of the CUDA device. LIBRARY: cuBLASLt and cuDNN where they have a kernel for the shape, own kernels elsewhere; OWN: own
+ * kernels only, for tests. Before the first product. */
 typedef enum { LS_CUDA_PRODUCTS_LIBRARY, LS_CUDA_PRODUCTS_OWN } ls_cuda_products;
 void ls_device_cuda_products(ls_device *device, ls_cuda_products how);

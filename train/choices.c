@@ -33,7 +33,7 @@ ls_status ls_run_compare_choices(ls_run *run)
         return status;
     const int64_t others = different(mine, own, first, MOST);
     if (others > 0)
-        status = ls_fail(LS_ESTATE, "rank %d's device chose other algorithms than rank 0's for %lld of %lld products, so that bits would depend on the rank; run all ranks on one kind of GPU, library (%s) and driver",
+        status = ls_fail(LS_ESTATE, "rank %d's device chose other algorithms than rank 0's for %lld of %lld shapes, so that bits would depend on the rank; run all ranks on one kind of GPU, library (%s) and driver",
                          run->rank, (long long)others, (long long)own, device->numerics);
     return ls_agree(run->world, status, "choice of algorithms");
 }

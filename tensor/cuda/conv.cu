@@ -1,6 +1,7 @@
-/* Convolution as matrix products: what a run of positions sees is gathered into a matrix [positions, taps x channels of a
- * group], a piece of the result's positions at a time; w is one already. Backward in x multiplies into the same matrix,
- * and each position of x gathers from it: no two threads add to one element. */
+/* Convolution: by cuDNN where it has a kernel for the shape (cudnn.cu), else as matrix products: what a run of positions sees is
+ * gathered into a matrix [positions, taps x channels of a group], a piece of the result's positions at a time; w is one already.
+ * Backward in x multiplies into the same matrix, and each position of x gathers from it: no two threads add to one element. */
+#include "tensor/cuda/cudnn.cuh"
 #include "tensor/cuda/functions.cuh"
 #include "tensor/cuda/grid.cuh"
 
@@ -70,12 +71,10 @@ template <typename T> static void finish(ls_cuda_call &call, const ls_grid *g, c
     });
 }
 
-template <typename T> static void conv(ls_device *device, const ls_grid *g, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre)
+template <typename T> static void gathered_conv(ls_device *device, const ls_grid *g, const T *from, const T *weights, T *to)
 {
     ls_cuda_call call(device);
     const int64_t rows = g->batch * ls_volume(g->out);
-    const T *from = call.in<T>(x, g->batch * ls_volume(g->in) * g->channels), *weights = call.in<T>(w, size_of_w(g));
-    T *to = call.out<T>(y, rows * g->outputs), *to_pre = call.out<T>(pre, rows * g->outputs);
     T *matrix = call.scratch<T>((rows < rows_of_piece(g) ? rows : rows_of_piece(g)) * g->channels * ls_volume(g->window));
     for (int64_t begin = 0; begin < rows && call.ready(); begin += rows_of_piece(g)) {
         const piece p = piece_of(g, begin);
@@ -87,6 +86,16 @@ template <typename T> static void conv(ls_device *device, const ls_grid *g, cons
         args.c = to + begin * g->outputs, args.ldc = g->outputs, args.stride_c = p.breadth;
         ls_cuda_matmul(device, &args, NULL);
     }
+}
+
+template <typename T> static void conv(ls_device *device, const ls_grid *g, const void *x, const void *w, const void *bias, ls_type type_bias, ls_activation activation, void *y, void *pre)
+{
+    ls_cuda_call call(device);
+    const int64_t rows = g->batch * ls_volume(g->out);
+    const T *from = call.in<T>(x, g->batch * ls_volume(g->in) * g->channels), *weights = call.in<T>(w, size_of_w(g));
+    T *to = call.out<T>(y, rows * g->outputs), *to_pre = call.out<T>(pre, rows * g->outputs);
+    if (!ls_cuda_cudnn(call, g, LS_CUDNN_FORWARD, from, weights, false, to))
+        gathered_conv(device, g, from, weights, to);
     finish(call, g, bias, type_bias, activation, to, to_pre);
 }
 
@@ -97,13 +106,11 @@ ls_status ls_cuda_conv(ls_device *device, const ls_grid *grid, const void *x, co
 }
 
 /* A piece here is one of samples, so that a position of x finds all that sees it. */
-template <typename T> static void conv_input(ls_device *device, const ls_grid *g, const void *dy, const void *w, bool accumulate, void *dx)
+template <typename T> static void gathered_input(ls_device *device, const ls_grid *g, const T *slope, const T *weights, bool accumulate, T *to)
 {
     typedef ls_wide<T> W;
     ls_cuda_call call(device);
-    const int64_t out = ls_volume(g->out), in = ls_volume(g->in), taps = ls_volume(g->window), all = g->batch * in * g->channels;
-    const T *slope = call.in<T>(dy, g->batch * out * g->outputs), *weights = call.in<T>(w, size_of_w(g));
-    T *to = accumulate ? call.into<T>(dx, all) : call.out<T>(dx, all);
+    const int64_t out = ls_volume(g->out), in = ls_volume(g->in), taps = ls_volume(g->window);
     const int64_t fit = out ? rows_of_piece(g) / out : 1, samples = fit < 1 ? 1 : fit < g->batch ? fit : g->batch;
     T *matrix = call.scratch<T>(samples * out * g->channels * taps);
     for (int64_t first = 0; first < g->batch && call.ready(); first += samples) {
@@ -131,19 +138,26 @@ template <typename T> static void conv_input(ls_device *device, const ls_grid *g
     }
 }
 
+template <typename T> static void conv_input(ls_device *device, const ls_grid *g, const void *dy, const void *w, bool accumulate, void *dx)
+{
+    ls_cuda_call call(device);
+    const int64_t all = g->batch * ls_volume(g->in) * g->channels;
+    const T *slope = call.in<T>(dy, g->batch * ls_volume(g->out) * g->outputs), *weights = call.in<T>(w, size_of_w(g));
+    T *to = accumulate ? call.into<T>(dx, all) : call.out<T>(dx, all);
+    if (!ls_cuda_cudnn(call, g, LS_CUDNN_INPUT, slope, weights, accumulate, to))
+        gathered_input(device, g, slope, weights, accumulate, to);
+}
+
 ls_status ls_cuda_conv_input(ls_device *device, const ls_grid *grid, const void *dy, const void *w, bool accumulate, void *dx, ls_arena *)
 {
     LS_CUDA_TYPED(grid->type, conv_input, device, grid, dy, w, accumulate, dx);
     return ls_cuda_status(device);
 }
 
-template <typename T> static void conv_weight(ls_device *device, const ls_grid *g, const void *x, const void *dy, void *dw)
+template <typename T> static void gathered_weight(ls_device *device, const ls_grid *g, const T *from, const T *slope, ls_wide<T> *to)
 {
-    typedef ls_wide<T> W;
     ls_cuda_call call(device);
     const int64_t rows = g->batch * ls_volume(g->out);
-    const T *from = call.in<T>(x, g->batch * ls_volume(g->in) * g->channels), *slope = call.in<T>(dy, rows * g->outputs);
-    W *to = call.into<W>(dw, size_of_w(g));
     T *matrix = call.scratch<T>((rows < rows_of_piece(g) ? rows : rows_of_piece(g)) * g->channels * ls_volume(g->window));
     for (int64_t begin = 0; begin < rows && call.ready(); begin += rows_of_piece(g)) {
         const piece p = piece_of(g, begin);
@@ -157,6 +171,15 @@ template <typename T> static void conv_weight(ls_device *device, const ls_grid *
         args.c = to, args.ldc = p.taps * p.depth, args.stride_c = p.breadth * p.taps * p.depth;
         ls_cuda_matmul(device, &args, NULL);
     }
+}
+
+template <typename T> static void conv_weight(ls_device *device, const ls_grid *g, const void *x, const void *dy, void *dw)
+{
+    ls_cuda_call call(device);
+    const T *from = call.in<T>(x, g->batch * ls_volume(g->in) * g->channels), *slope = call.in<T>(dy, g->batch * ls_volume(g->out) * g->outputs);
+    ls_wide<T> *to = call.into<ls_wide<T>>(dw, size_of_w(g));
+    if (!ls_cuda_cudnn(call, g, LS_CUDNN_WEIGHT, from, slope, true, to))
+        gathered_weight(device, g, from, slope, to);
 }
 
 ls_status ls_cuda_conv_weight(ls_device *device, const ls_grid *grid, const void *x, const void *dy, void *dw, ls_arena *)

@@ -27,6 +27,7 @@ typedef struct {
 
 struct ls_cuda_library; /* tensor/cuda/products.cu */
 struct ls_cuda_staging; /* tensor/cuda/staging.cu */
+struct ls_cuda_convolutions; /* tensor/cuda/cudnn.cu */
 
 /* What device->self points to. */
 typedef struct ls_cuda {
@@ -46,10 +47,11 @@ typedef struct ls_cuda {
     ls_cuda_products products;
     bool tf32;
     struct ls_cuda_library *library; /* NULL until the first product */
+    struct ls_cuda_convolutions *convolutions; /* NULL until the first */
     void *list; /* host memory for attention's list of tiles */
     size_t list_room;
     ls_status status; /* the first error, until somebody asks */
-    char sentence[512], numerics[96];
+    char sentence[512], numerics[128];
 } ls_cuda;
 
 /* Keeps the first error; what is called after it does nothing until ls_device.synchronize has told it. */

@@ -1,4 +1,5 @@
 /* The CUDA device: its table, its one stream, and its errors. */
+#include "tensor/cuda/cudnn.cuh"
 #include "tensor/cuda/products.cuh"
 
 #include <stdio.h>
@@ -138,6 +139,7 @@ static void device_free(ls_device *device)
         if (cuda->stream)
             cudaStreamSynchronize(cuda->stream);
         ls_cuda_library_free(cuda);
+        ls_cuda_cudnn_free(cuda);
         free(cuda->list);
         ls_cuda_scratch_free(cuda);
         ls_cuda_reading_free(cuda);

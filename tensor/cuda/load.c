@@ -13,7 +13,7 @@ static const ls_module cuda = {
     .name = "lockstep-cuda.so",
     .folder = "../tensor/cuda/",
     .absent = "cuda: this lockstep was built without CUDA (no lockstep-cuda.so beside it); build it where cmake finds nvcc (on PATH, in CUDA_HOME or /usr/local/cuda; docs/gpu.md), or say device: cpu",
-    .libraries = "do LD_LIBRARY_PATH or `module load cuda` lead to CUDA's libraries?",
+    .libraries = "do LD_LIBRARY_PATH or `module load cuda` lead to CUDA's libraries, and to cuDNN's (a build with -DLS_CUDNN=OFF does without)?",
 };
 
 ls_status ls_device_create_cuda(ls_device **device, ls_team *team, int number)

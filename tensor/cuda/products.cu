@@ -9,6 +9,7 @@
  *   - f32 is multiplied as f32; tf32 only where use_tf32 of the table asked for it.
  * The library knows columns, the table rows: C = A B is asked for as C' = B' A', which is the same memory. */
 #include "tensor/cuda/products.cuh"
+#include "tensor/cuda/cudnn.cuh"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ enum { WORKSPACE = 64 << 10 }; /* the emulation guards every page of it at every
 #else
 enum { WORKSPACE = 32 << 20 }; /* NVIDIA's advice for Hopper */
 #endif
-enum { ALIGN = 16, BUCKETS = 256 };
+enum { ALIGN = LS_CUDA_ALIGN, BUCKETS = 256 };
 
 /* All that an algorithm is chosen by. Whole numbers of one size: compared and hashed as bytes. */
 typedef struct {
@@ -243,26 +244,15 @@ static size_t bytes_of(ls_type type, int64_t batch, int64_t stride, int64_t rows
     return (size_t)((batch - 1) * stride + (rows - 1) * ld + columns) * ls_type_size(type);
 }
 
-/* The array, or a copy of it that begins where the algorithm wants it. */
-static const void *aligned(ls_cuda_call &call, const void *array, size_t bytes)
-{
-    if (reinterpret_cast<uintptr_t>(array) % ALIGN == 0)
-        return array;
-    char *copy = call.scratch<char>((int64_t)bytes);
-    if (copy)
-        ls_cuda_failed(call.cuda, cudaMemcpyAsync(copy, array, bytes, cudaMemcpyDeviceToDevice, call.stream), "aligning an operand");
-    return copy;
-}
-
 static void multiply(ls_cuda_call &call, const plan *p, const ls_cuda_product *product)
 {
     const ls_matmul_args *g = product->args;
     const size_t bytes = bytes_of(product->type_d, g->batch, product->stride_d, g->m, product->ldd, g->n);
-    const void *a = aligned(call, product->a, bytes_of(g->type_ab, g->batch, g->stride_a, g->trans_a ? g->k : g->m, g->lda, g->trans_a ? g->m : g->k));
-    const void *b = aligned(call, product->b, bytes_of(g->type_ab, g->batch, g->stride_b, g->trans_b ? g->n : g->k, g->ldb, g->trans_b ? g->k : g->n));
-    const void *bias = product->bias ? aligned(call, product->bias, (size_t)g->n * ls_type_size(product->type_d)) : NULL;
-    void *d = const_cast<void *>(aligned(call, product->d, bytes)); /* with what stands between its rows */
-    const void *c = product->c == product->d || !product->accumulate ? d : aligned(call, product->c, bytes);
+    const void *a = ls_cuda_aligned(call, product->a, bytes_of(g->type_ab, g->batch, g->stride_a, g->trans_a ? g->k : g->m, g->lda, g->trans_a ? g->m : g->k));
+    const void *b = ls_cuda_aligned(call, product->b, bytes_of(g->type_ab, g->batch, g->stride_b, g->trans_b ? g->n : g->k, g->ldb, g->trans_b ? g->k : g->n));
+    const void *bias = product->bias ? ls_cuda_aligned(call, product->bias, (size_t)g->n * ls_type_size(product->type_d)) : NULL;
+    void *d = const_cast<void *>(ls_cuda_aligned(call, product->d, bytes)); /* with what stands between its rows */
+    const void *c = product->c == product->d || !product->accumulate ? d : ls_cuda_aligned(call, product->c, bytes);
     const float one = 1, keep = product->accumulate;
     const double one_wide = 1, keep_wide = product->accumulate;
     const bool wide = g->type_ab == LS_F64;
@@ -299,9 +289,8 @@ static void library_name(char *text, size_t room)
     snprintf(text, room, "cublaslt-%d.%d.%d", (int)(version / 10000), (int)(version / 100 % 100), (int)(version % 100));
 }
 
-int64_t ls_cuda_choices(const ls_device *device, ls_device_choice *choice, int64_t most)
+static int64_t library_choices(const ls_cuda *cuda, ls_device_choice *choice, int64_t most)
 {
-    const ls_cuda *cuda = static_cast<const ls_cuda *>(device->self);
     int64_t count = 0;
     for (int i = 0; cuda->library && i < BUCKETS; i++)
         for (const plan *p = cuda->library->bucket[i]; p && count < most; p = p->next)
@@ -315,9 +304,26 @@ bool ls_cuda_library_takes(ls_cuda_call &, const ls_cuda_product *) { return fal
 bool ls_cuda_library_product(ls_cuda_call &, const ls_cuda_product *) { return false; }
 void ls_cuda_library_free(ls_cuda *) {}
 static void library_name(char *text, size_t room) { snprintf(text, room, "own"); }
-int64_t ls_cuda_choices(const ls_device *, ls_device_choice *, int64_t) { return 0; }
+static int64_t library_choices(const ls_cuda *, ls_device_choice *, int64_t) { return 0; }
 
 #endif
+
+const void *ls_cuda_aligned(ls_cuda_call &call, const void *array, size_t bytes)
+{
+    if (reinterpret_cast<uintptr_t>(array) % LS_CUDA_ALIGN == 0)
+        return array;
+    char *copy = call.scratch<char>((int64_t)bytes);
+    if (copy)
+        ls_cuda_failed(call.cuda, cudaMemcpyAsync(copy, array, bytes, cudaMemcpyDeviceToDevice, call.stream), "aligning an operand");
+    return copy;
+}
+
+int64_t ls_cuda_choices(const ls_device *device, ls_device_choice *choice, int64_t most)
+{
+    const ls_cuda *cuda = static_cast<const ls_cuda *>(device->self);
+    const int64_t products = library_choices(cuda, choice, most);
+    return products + ls_cuda_cudnn_choices(cuda, choice + products, most - products);
+}
 
 ls_status ls_cuda_use_tf32(ls_device *device, bool tf32)
 {
@@ -338,21 +344,23 @@ extern "C" void ls_device_cuda_products(ls_device *device, ls_cuda_products how)
     ls_cuda_name_numerics(cuda);
 }
 
-/* "cuda sm_90-132 cublaslt-13.0.2 kernels-2": kind of GPU and number of its multiprocessors, the library (and "-tf32") or "own",
- * own kernels. */
+/* "cuda sm_90-132 cublaslt-13.0.2 cudnn-9.19.0 kernels-2": kind of GPU and number of its multiprocessors, the products' library (and
+ * "-tf32") or "own", the convolutions' or nothing, own kernels. */
 void ls_cuda_name_numerics(ls_cuda *cuda)
 {
+    const bool own = cuda->products == LS_CUDA_PRODUCTS_OWN;
     int major = 0, minor = 0, multiprocessors = 0;
-    char name[32];
+    char name[32], convolutions[24];
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, cuda->number);
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, cuda->number);
     cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, cuda->number);
     library_name(name, sizeof name);
+    ls_cuda_cudnn_name(convolutions, sizeof convolutions);
 #ifdef LS_CUDAHOST
     const char *kind = "cuda-emulated"; /* the host's exp, log and tanh */
 #else
     const char *kind = "cuda";
 #endif
-    snprintf(cuda->numerics, sizeof cuda->numerics, "%s sm_%d%d-%d %s%s kernels-2", kind, major, minor, multiprocessors, cuda->products == LS_CUDA_PRODUCTS_OWN ? "own" : name,
-             cuda->tf32 ? "-tf32" : "");
+    snprintf(cuda->numerics, sizeof cuda->numerics, "%s sm_%d%d-%d %s%s%s kernels-2", kind, major, minor, multiprocessors, own ? "own" : name,
+             cuda->tf32 ? "-tf32" : "", own ? "" : convolutions);
 }

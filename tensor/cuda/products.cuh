@@ -18,6 +18,11 @@ bool ls_cuda_library_product(ls_cuda_call &call, const ls_cuda_product *product)
 /* Whether it would not be refused, without doing it. */
 bool ls_cuda_library_takes(ls_cuda_call &call, const ls_cuda_product *product);
 void ls_cuda_library_free(ls_cuda *cuda);
+
+/* The array, or a copy of it in scratch that begins where the libraries' quick kernels want it. */
+enum { LS_CUDA_ALIGN = 16 };
+const void *ls_cuda_aligned(ls_cuda_call &call, const void *array, size_t bytes);
+
 /* Functions of the table, and the text of its numerics id. */
 ls_status ls_cuda_use_tf32(ls_device *device, bool tf32);
 int64_t ls_cuda_choices(const ls_device *device, ls_device_choice *choice, int64_t most);

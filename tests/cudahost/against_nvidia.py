@@ -8,7 +8,7 @@ import sys
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'include')
 HEADERS = {'cuda_runtime_api.h': 'cuda_runtime_api.h', 'library_types.h': 'library_types.h', 'cublasLt.h': 'cublasLt.h',
-           'nccl.h': 'nccl.h'}
+           'nccl.h': 'nccl.h', 'cudnn.h': 'cudnn.h'}
 OWN = {'ncclNumTypes',          # NVIDIA's NCCL has two 8-bit floats more
        'cudahost_malloc_managed'}
 
@@ -17,13 +17,13 @@ def claims(text):
     """The lines of C that hold if the header is right."""
     text = re.sub(r'/\*.*?\*/', '', text, flags=re.S)
     text = re.sub(r'\s*CUDAHOST_DEFAULT\([^)]*\)', '', text)
-    values = re.findall(r'\b((?:cuda|CUBLAS|CUDA_R_|nccl)\w+)\s*=\s*(\d+)', text)
+    values = re.findall(r'\b((?:cuda|CUBLAS|CUDA_R_|nccl|CUDNN)\w+)\s*=\s*(\d+)', text)
     values += re.findall(r'X\((\w+),\s*(\d+)', text)
     values += re.findall(r'#define (cuda\w+)\s+(0x\w+)\s*$', text, flags=re.M)
     for name, value in values:
         if name not in OWN:
             yield f'_Static_assert((int){name} == {value}, "{name} is not {value}");'
-    for prototype in re.findall(r'^(?:const char \*|\w+ )(?:cuda|cublasLt|nccl)\w+\([^;{]*\);', text, flags=re.M | re.S):
+    for prototype in re.findall(r'^(?:const char \*|\w+ )(?:cuda|cublasLt|nccl|cudnn)\w+\([^;{]*\);', text, flags=re.M | re.S):
         if not any(name in prototype for name in OWN):
             yield prototype  # declared again: an error unless it is the same
 
@@ -31,12 +31,14 @@ def claims(text):
 def main():
     include, compiler = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else 'cc'
     lines, checked = [], 0
-    for own, theirs in HEADERS.items():
-        if not os.path.exists(os.path.join(include, theirs)):
-            print(f'skipped: {theirs} is not in {include}')
-            return 77
-        lines.append(f'#include <{theirs}>')
-    for own in HEADERS:
+    there = [own for own, theirs in HEADERS.items() if os.path.exists(os.path.join(include, theirs))]
+    absent = ', '.join(sorted(set(HEADERS) - set(there)))
+    if absent:
+        print(f'left out: {absent}, not in {include}')
+    if 'cuda_runtime_api.h' not in there:
+        return 77
+    lines += [f'#include <{HEADERS[own]}>' for own in there]
+    for own in there:
         with open(os.path.join(HERE, own)) as file:
             found = list(claims(file.read()))
         checked += len(found)

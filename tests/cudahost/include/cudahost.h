@@ -29,6 +29,8 @@ void cudahost_unpoison(void *address, size_t bytes);
 
 /* From now on cuBLASLt's heuristic finds no algorithm for anything (as a real one may for any shape), or finds them again. */
 void cudahost_cublaslt_refuse(int refuse);
+/* The same of cuDNN. */
+void cudahost_cudnn_refuse(int refuse);
 
 #ifdef __cplusplus
 }
