@@ -1,5 +1,5 @@
 /* Tokenisers: text to ids and back. Byte-level BPE (own trainer; Hugging Face tokenizer.json of GPT-2, Llama-3 and Qwen
- * style; tiktoken files), and SentencePiece's: tokenizer.json with byte_fallback (Llama-2, Mistral), its own tokenizer.model (BPE), llama2.c's tok*.bin. */
+ * style; tiktoken files), and SentencePiece's: tokenizer.json with byte_fallback (Llama-2, Mistral), its own tokenizer.model (BPE and unigram), llama2.c's tok*.bin. */
 #pragma once
 #include "base/error.h"
 #include "base/type.h"
@@ -23,8 +23,8 @@ ls_status ls_tokenizer_open_bytes(ls_tokenizer **tokenizer, const char *name, co
 void ls_tokenizer_free(ls_tokenizer *tokenizer);
 /* Appends the ids of `text` [bytes], the ids that Hugging Face's library gives without add_special_tokens. Special
  * tokens are recognised only with `specials`; added tokens that are not special always. On failure nothing is appended.
- * LS_EFORMAT: a byte that the vocabulary cannot express (with its offset). One ls_tokenizer belongs to one thread (word
- * cache). */
+ * LS_EFORMAT: a byte that the vocabulary cannot express, with its offset (a unigram model has its unknown token for it). One ls_tokenizer
+ * belongs to one thread (word cache, work space). */
 ls_status ls_tokenizer_encode(ls_tokenizer *tokenizer, const char *text, size_t bytes, bool specials, ls_ids *ids);
 /* The bytes of `count` ids in *text (malloc'ed, NUL-terminated, *bytes long); decoding what encode gave is the text
  * again, byte for byte, unless the tokenizer normalises it. SentencePiece's tokenizers put a blank in front of each text,

@@ -1,6 +1,6 @@
 /* Text to ids and back.
  *
- *     text -> added tokens cut out -> form C -> added tokens of normalised text -> a blank in front -> words -> ids
+ *     text -> added tokens cut out -> form C, or SentencePiece's rules -> added tokens of normalised text -> a blank in front -> words -> ids
  *
  * the order of Hugging Face's library; a step that the tokenizer does not have costs nothing. A word is looked up in
  * the cache, else merged; nothing is allocated once the work space has grown to the longest text. */
@@ -121,6 +121,35 @@ static ls_status encode_word(void *context, const char *at, size_t bytes)
     return append(run->ids, tokenizer->space.id, count);
 }
 
+/* A run of characters that neither pieces nor bytes stand for is one unknown token. */
+static ls_status put_unknown(const encoding *run, const char *at, size_t bytes, bool *unknown)
+{
+    const ls_tokenizer *tokenizer = run->tokenizer;
+    int32_t id[4];
+    size_t known = 0;
+    while (known < bytes && (id[known] = tokenizer->byte_id[(unsigned char)at[known]]) >= 0)
+        known++;
+    if (known == bytes)
+        return append(run->ids, id, bytes);
+    const bool goes_on = *unknown;
+    *unknown = true;
+    return goes_on ? LS_OK : append(run->ids, &tokenizer->unigram.unknown, 1);
+}
+
+static ls_status encode_unigram(encoding *run)
+{
+    ls_unigram *unigram = &run->tokenizer->unigram;
+    const size_t bytes = (size_t)(run->end - run->text);
+    ls_status status = ls_unigram_cut(unigram, &run->tokenizer->vocabulary, run->text, bytes);
+    bool unknown = false;
+    for (size_t at = 0, length; at < bytes && !status; at += length) {
+        const int32_t id = ls_unigram_piece(unigram, at, &length);
+        unknown &= id < 0;
+        status = id < 0 ? put_unknown(run, run->text + at, length, &unknown) : append(run->ids, &id, 1);
+    }
+    return status;
+}
+
 /* SentencePiece has no patterns: pairs merge wherever they stand. But no piece has a blank behind another character
  * (checked when the file was read), so no merge crosses the front of a blank, and cutting there changes nothing. */
 static ls_status split_at_blanks(encoding *run)
@@ -189,6 +218,8 @@ static ls_status encode_plain(encoding *run)
         if (status)
             return status;
     }
+    if (tokenizer->unigram.score)
+        return encode_unigram(run);
     if (tokenizer->pieces)
         return split_at_blanks(run);
     return ls_split_text(tokenizer->split, run->text, (size_t)(run->end - run->text), encode_word, run);
@@ -205,6 +236,12 @@ static ls_status encode_raw(encoding *run)
         status = ls_nfc(&tokenizer->nfc_space, text, (size_t)(run->end - text), &run->text, &bytes);
         run->end = run->text + bytes;
         run->changed = run->text != text;
+    }
+    if (ls_charsmap_any(&tokenizer->charsmap)) {
+        size_t bytes;
+        status = ls_charsmap_apply(&tokenizer->charsmap, run->text, (size_t)(run->end - run->text), &run->text, &bytes);
+        run->end = run->text + bytes;
+        run->changed = true;
     }
     if (status || !ls_added_any(&tokenizer->added, true, run->specials))
         return status ? status : encode_plain(run);

@@ -3,8 +3,10 @@
 #include "datasets/tokenizer.h"
 #include "datasets/tokenizer/added.h"
 #include "datasets/tokenizer/bpe.h"
+#include "datasets/tokenizer/charsmap.h"
 #include "datasets/tokenizer/nfc.h"
 #include "datasets/tokenizer/split.h"
+#include "datasets/tokenizer/unigram.h"
 #include "datasets/tokenizer/vocabulary.h"
 #include "datasets/tokenizer/words.h"
 
@@ -21,6 +23,8 @@ struct ls_tokenizer {
     ls_front front;     /* `pieces` only */
     bool marks;         /* `pieces` only: U+2581 in a text is a blank, as SentencePiece has it */
     bool each_blank;    /* `pieces` only: every blank begins a word */
+    ls_unigram unigram; /* `pieces` only: in place of merges */
+    ls_charsmap charsmap; /* text is normalised first, SentencePiece's way */
     bool nfc;           /* text is normalised first */
     bool prefix_blank;  /* ByteLevel's add_prefix_space: a text that does not begin with a blank gets one */
     bool whole_words;   /* ignore_merges: a word that is a token is that token, whatever the merges would make of it */

@@ -29,6 +29,8 @@ void ls_tokenizer_free(ls_tokenizer *tokenizer)
     ls_words_free(&tokenizer->words);
     ls_merge_space_free(&tokenizer->space);
     ls_nfc_space_free(&tokenizer->nfc_space);
+    ls_unigram_free(&tokenizer->unigram);
+    ls_charsmap_free(&tokenizer->charsmap);
     free(tokenizer->prefixed);
     free(tokenizer);
 }

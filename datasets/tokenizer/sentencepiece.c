@@ -5,8 +5,8 @@
  *     2 trainer_spec         3 model_type: 1 unigram, 2 BPE, 3 word, 4 char   24 treat_whitespace_as_suffix   41 bos_id   42 eos_id
  *     3 normalizer_spec      2 precompiled_charsmap   3 add_dummy_prefix   4 remove_extra_whitespaces   5 escape_whitespaces
  *
- * A piece's id is its place. BPE only: neighbours whose joined text is the piece of highest score merge, the leftmost of equal ones.
- * What would change ids and is not done here is refused by name: other models, a normalisation of the text, blanks taken away. Control
+ * A piece's id is its place. BPE: neighbours whose joined text is the piece of highest score merge, the leftmost of equal ones. Unigram:
+ * unigram.h. What would change ids and is not done here is refused by name: other models, blanks as ends of pieces. Control
  * pieces are special tokens; user defined ones are found wherever they stand, and a text behind one gets a blank in front, as in the
  * tokenizer.json that transformers makes (SentencePiece itself puts one in front of the whole text alone). */
 #include "datasets/tokenizer/parts.h"
@@ -25,9 +25,8 @@ typedef struct {
     float *score; /* [size] */
     int64_t size, room;
     uint64_t model;
-    int64_t begin, end; /* -1: none */
-    bool suffix, dummy, squeeze, escape;
-    size_t charsmap;
+    int64_t unknown, begin, end; /* -1: none */
+    bool suffix, dummy, escape;
 } reading;
 
 static ls_status put_normal(ls_tokenizer *tokenizer, int64_t id, const char *text, size_t bytes)
@@ -108,6 +107,7 @@ static ls_status read_piece(reading *read, ls_wire inside)
         status = ls_fail(LS_EFORMAT, "more than %d pieces", LS_TOKENIZER_IDS);
     if (!status)
         status = put(read->tokenizer, read->size, text, bytes, type);
+    read->unknown = type == UNKNOWN ? read->size : read->unknown;
     return status ? status : keep_score(read, score);
 }
 
@@ -136,6 +136,16 @@ static ls_status read_trainer(reading *read, ls_wire inside)
     return status;
 }
 
+/* A field that stands twice counts as it stands last. */
+static ls_status read_charsmap(reading *read, const ls_wire_field *field)
+{
+    ls_charsmap *map = &read->tokenizer->charsmap;
+    const bool squeeze = map->squeeze;
+    ls_charsmap_free(map);
+    map->squeeze = squeeze;
+    return ls_charsmap_read(map, field->bytes, field->size);
+}
+
 static ls_status read_normalizer(reading *read, ls_wire inside)
 {
     ls_wire_field field;
@@ -143,13 +153,15 @@ static ls_status read_normalizer(reading *read, ls_wire inside)
     ls_status status;
     while ((status = ls_wire_next(&inside, &field, &more)) == LS_OK && more) {
         if (field.number == 2 && field.type == 2)
-            read->charsmap = field.size;
+            status = read_charsmap(read, &field);
         else if (field.number == 3 && field.type == 0)
             read->dummy = field.value;
         else if (field.number == 4 && field.type == 0)
-            read->squeeze = field.value;
+            read->tokenizer->charsmap.squeeze = field.value;
         else if (field.number == 5 && field.type == 0)
             read->escape = field.value;
+        if (status)
+            return status;
     }
     return status;
 }
@@ -157,13 +169,9 @@ static ls_status read_normalizer(reading *read, ls_wire inside)
 static ls_status check(const reading *read)
 {
     static const char *const model[] = {"unigram", "BPE", "word", "char"};
-    if (read->model != BPE)
-        return ls_fail(LS_EFORMAT, "its model is %s; of SentencePiece's models lockstep reads BPE (Llama 2, TinyLlama, Mistral)",
+    if (read->model != BPE && read->model != UNIGRAM)
+        return ls_fail(LS_EFORMAT, "its model is %s; of SentencePiece's models lockstep reads unigram and BPE",
                        read->model >= UNIGRAM && read->model <= 4 ? model[read->model - 1] : "one that is not known");
-    if (read->charsmap)
-        return ls_fail(LS_EFORMAT, "it normalises texts (precompiled_charsmap of %zu bytes); lockstep reads models with the identity, as Llama's", read->charsmap);
-    if (read->squeeze)
-        return ls_fail(LS_EFORMAT, "it takes away blanks that stand side by side (remove_extra_whitespaces), which lockstep does not do");
     if (!read->escape || read->suffix)
         return ls_fail(LS_EFORMAT, "its blanks are %s, which lockstep does not do", read->suffix ? "ends of pieces (treat_whitespace_as_suffix)" : "left as they are (escape_whitespaces: false)");
     return LS_OK;
@@ -197,6 +205,16 @@ static int32_t id_or_none(const reading *read, int64_t id)
     return id >= 0 && id < read->size ? (int32_t)id : -1;
 }
 
+static ls_status take_scores(reading *read)
+{
+    ls_tokenizer *tokenizer = read->tokenizer;
+    if (read->model == BPE)
+        return ls_tokenizer_merges_from_scores(tokenizer, read->score);
+    float *score = read->score;
+    read->score = NULL;
+    return ls_unigram_create(&tokenizer->unigram, &tokenizer->vocabulary, score, read->unknown);
+}
+
 ls_status ls_tokenizer_read_sentencepiece(ls_tokenizer **out, const char *name, const char *bytes, size_t size)
 {
     ls_status status = ls_tokenizer_create(out);
@@ -205,10 +223,11 @@ ls_status ls_tokenizer_read_sentencepiece(ls_tokenizer **out, const char *name, 
     ls_tokenizer *tokenizer = *out;
     tokenizer->pieces = tokenizer->marks = true;
     memset(tokenizer->byte_id, 0xff, sizeof tokenizer->byte_id);
-    reading read = {.tokenizer = tokenizer, .model = UNIGRAM, .begin = 1, .end = 2, .dummy = true, .squeeze = true, .escape = true}; /* proto2's defaults */
+    reading read = {.tokenizer = tokenizer, .model = UNIGRAM, .unknown = -1, .begin = 1, .end = 2, .dummy = true, .escape = true}; /* proto2's defaults */
+    tokenizer->charsmap.squeeze = true;
     status = read_model(&read, bytes, size);
     if (!status)
-        status = ls_tokenizer_merges_from_scores(tokenizer, read.score);
+        status = take_scores(&read);
     tokenizer->front = read.dummy ? LS_FRONT_PREPEND : LS_FRONT_NEVER;
     tokenizer->bos = id_or_none(&read, read.begin);
     tokenizer->eot = id_or_none(&read, read.end);

@@ -82,6 +82,24 @@ static void add_added(ls_hasher *hasher, const ls_added *added)
     }
 }
 
+/* Nothing for tokenizers without them, whose hashes are in shards. */
+static void add_model_and_rules(ls_hasher *hasher, const ls_tokenizer *tokenizer)
+{
+    const ls_unigram *unigram = &tokenizer->unigram;
+    const ls_charsmap *map = &tokenizer->charsmap;
+    if (unigram->score) {
+        add_number(hasher, unigram->unknown);
+        for (int64_t id = 0; id < tokenizer->vocabulary.size; id++) /* no struct's padding, no score of what is no piece */
+            if (tokenizer->vocabulary.kind[id] == LS_TOKEN_BYTES)
+                ls_hasher_add(hasher, &unigram->score[id], sizeof *unigram->score);
+    }
+    if (ls_charsmap_any(map)) {
+        add_number(hasher, map->squeeze);
+        add_bytes(hasher, (const char *)map->unit, map->units * sizeof *map->unit);
+        add_bytes(hasher, map->replacement, map->replacement_bytes);
+    }
+}
+
 uint64_t ls_tokenizer_hash(const ls_tokenizer *tokenizer)
 {
     uint64_t hash = 0;
@@ -95,6 +113,7 @@ uint64_t ls_tokenizer_hash(const ls_tokenizer *tokenizer)
     add_vocabulary(hasher, &tokenizer->vocabulary);
     add_merges(hasher, sorted, tokenizer->merges.count);
     add_added(hasher, &tokenizer->added);
+    add_model_and_rules(hasher, tokenizer);
     for (int i = 0; i < ls_split_patterns(tokenizer->split); i++)
         add_bytes(hasher, ls_split_pattern(tokenizer->split, i), strlen(ls_split_pattern(tokenizer->split, i)));
     hash = ls_hasher_digest(hasher);
