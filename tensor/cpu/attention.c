@@ -39,8 +39,7 @@ static workroom room_of(const forward *f)
     room.m = room.score + LS_QUERY_TILE * LS_KEY_TILE;
     room.l = room.m + LS_QUERY_TILE;
     room.shrink = room.l + LS_QUERY_TILE;
-    float *tile = room.shrink + LS_QUERY_TILE;
-    room.pairs = (ls_pairs_room){.rows = room.rows, .tile = tile, .panel = tile + LS_KEY_TILE / 2 * LS_QUERY_TILE};
+    room.pairs = ls_pairs_room_at(room.rows, room.shrink + LS_QUERY_TILE);
     return room;
 }
 
@@ -69,15 +68,18 @@ static void attend_keys(const ls_key_walk *walk, const workroom *room, bool firs
 {
     const ls_attention_plan *plan = walk->plan;
     int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile), v_row;
-    if (plan->pairs)
-        ls_pairs_scores(walk, plan->args->k, room->panels, (float)plan->args->scale, room->rows, room->score);
-    else
+    if (plan->pairs) {
+        ls_pairs_scores(walk, plan->args->k, room->panels, room->rows, room->score);
+        plan->softmax->online_pairs(walk->keys, lanes, (float)plan->args->scale, room->score, walk->seen, room->m, room->l, room->shrink,
+                                    room->pairs.units);
+    } else {
         ls_key_walk_scores(walk, plan->k, room->panels, room->score);
-    plan->softmax->online(walk->keys, lanes, room->score, lanes, walk->seen, room->m, room->l, room->shrink);
+        plan->softmax->online(walk->keys, lanes, room->score, lanes, walk->seen, room->m, room->l, room->shrink);
+    }
     if (!first)
         plan->softmax->fade(pairs, plan->padded, room->shrink, room->out);
     if (plan->pairs) {
-        ls_pairs_add_over_keys(walk, room->score, plan->args->v, &room->pairs, room->out, !first);
+        ls_pairs_add_over_keys(walk, plan->args->v, &room->pairs, room->out, !first);
         return;
     }
     const float *v = ls_key_walk_rows(walk, plan->v, room->rows, &v_row);

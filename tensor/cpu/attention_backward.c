@@ -50,7 +50,7 @@ static workroom room_of(const backward *w)
                       .delta = vectors + LS_QUERY_TILE,
                       .q_along = at + wide / 2,
                       .dout_along = at + wide + wide / 2,
-                      .pairs = {.rows = at + 2 * wide, .tile = pairs, .panel = pairs + square / 2}};
+                      .pairs = ls_pairs_room_at(at + 2 * wide, pairs)};
 }
 
 /* Eight chains over the width, added pairwise: a fixed order that is not one long wait. */
@@ -142,25 +142,23 @@ static void key_tile_in_pairs(const backward *w, const ls_key_walk *walk, bool f
     const ls_attention_plan *plan = &w->plan;
     const ls_attention_args *x = plan->args;
     const int64_t lanes = ls_attention_lanes(plan, walk->tile);
-    ls_pairs_scores(walk, x->k, room->q_panels, (float)x->scale, room->out, room->p);
-    plan->softmax->probability(walk->keys, lanes, room->p, lanes, walk->seen, room->lse);
-    ls_pairs_add_to_keys(walk, room->p, room->dout_along, &room->pairs, w->dv);
-    ls_pairs_scores(walk, x->v, room->dout_panels, 1.0f, room->out, room->dp);
-    plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, walk->seen, room->delta);
-    ls_pairs_add_to_keys(walk, room->dp, room->q_along, &room->pairs, w->dk);
-    ls_pairs_add_over_keys(walk, room->dp, x->k, &room->pairs, room->dq, !first);
+    ls_pairs_scores(walk, x->k, room->q_panels, room->out, room->p);
+    plan->softmax->probability_pairs(walk->keys, lanes, (float)x->scale, room->p, walk->seen, room->lse, room->pairs.rounded);
+    ls_pairs_add_to_keys(walk, room->dout_along, &room->pairs, w->dv);
+    ls_pairs_scores(walk, x->v, room->dout_panels, room->out, room->dp);
+    plan->softmax->gradient_pairs(walk->keys, lanes, room->p, room->dp, walk->seen, room->delta, room->pairs.rounded, room->pairs.units);
+    ls_pairs_add_to_keys(walk, room->q_along, &room->pairs, w->dk);
+    ls_pairs_add_over_keys(walk, x->k, &room->pairs, room->dq, !first);
 }
 
 /* gradient[i] += sum[i] * scale, through f32. */
-static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale)
+static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, const float *sum, float scale)
 {
     const ls_attention_args *x = plan->args;
-    if (x->type == LS_F32) {
+    if (x->type == LS_F32)
         plan->softmax->add_scaled(x->width, scale, sum, (float *)gradient + element);
-        return;
-    }
-    plan->softmax->scale(x->width, scale, sum, sum);
-    ls_cpu_kernels_of(plan->device, LS_BF16)->add_real(x->width, sum, (uint16_t *)gradient + element);
+    else
+        plan->softmax->add_scaled_bf16(x->width, scale, sum, (uint16_t *)gradient + element);
 }
 
 static void query_tile(const backward *w, const ls_query_tile *tile, int64_t head_group, int64_t kv_head)

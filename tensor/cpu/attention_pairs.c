@@ -18,6 +18,12 @@ static int64_t half(int64_t numbers)
     return (numbers + 1) / 2;
 }
 
+ls_pairs_room ls_pairs_room_at(float *rows, float *at)
+{
+    const int64_t tile = LS_KEY_TILE / 2 * LS_QUERY_TILE;
+    return (ls_pairs_room){.rows = rows, .units = at, .rounded = (uint16_t *)(at + tile), .panel = at + 2 * tile};
+}
+
 void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
                     float *room, float *panels, float *along)
 {
@@ -65,7 +71,7 @@ static const uint16_t *key_rows(const ls_key_walk *walk, const void *x, float *r
     return (const uint16_t *)room;
 }
 
-void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float scale, float *room, float *score)
+void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float *room, float *score)
 {
     const ls_attention_plan *plan = walk->plan;
     const int64_t lanes = ls_attention_lanes(plan, walk->tile), units = half(plan->args->width), panel = plan->product->width;
@@ -76,39 +82,32 @@ void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels
             plan->product->multiply(ls_key_walk_keys_before(walk, lane + panel), least(LS_PRODUCT_CHUNK, units - first),
                                     (const float *)(const void *)(rows + 2 * first), row / 2, 1,
                                     panels + lane * units + first * panel, panel, score + lane, lanes, first > 0);
-    if (scale != 1.0f)
-        ls_cpu_kernels_of(plan->device, LS_F32)
-            ->unary(LS_UNARY_SCALE, walk->keys * lanes, (double)scale, 0, score, score);
 }
 
-void ls_pairs_add_over_keys(const ls_key_walk *walk, const float *tile, const void *x, const ls_pairs_room *room, float *to,
-                            bool add)
+void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pairs_room *room, float *to, bool add)
 {
     const ls_attention_plan *plan = walk->plan;
     const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
     const int64_t panel = plan->product->width, cut = walk->seen ? LS_DIAGONAL_ROWS : pairs;
     int64_t row_apart;
     const uint16_t *key_row = key_rows(walk, x, room->rows, &row_apart);
-    plan->product->pair(walk->keys, lanes, tile, lanes, room->tile);
     for (int64_t d = 0; d < plan->args->width; d += panel) {
         plan->product->pack(LS_BF16, false, walk->keys, least(panel, plan->args->width - d), key_row + d, row_apart,
                             room->panel);
         for (int64_t row = 0, rows; row < pairs; row += rows) {
             rows = row ? pairs - row : least(cut, pairs);
-            plan->product->multiply(rows, half(ls_key_walk_keys_before(walk, row + rows)), room->tile + row, 1, lanes, room->panel,
+            plan->product->multiply(rows, half(ls_key_walk_keys_before(walk, row + rows)), room->units + row, 1, lanes, room->panel,
                                     panel, to + row * plan->padded + d, plan->padded, add);
         }
     }
 }
 
-void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *tile, const float *along, const ls_pairs_room *room,
-                          float *sums)
+void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *along, const ls_pairs_room *room, float *sums)
 {
     const ls_attention_plan *plan = walk->plan;
     const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
     const int64_t cut = walk->seen ? LS_DIAGONAL_ROWS : LS_KEY_TILE;
-    const float *units = room->tile;
-    ls_cpu_kernels_of(plan->device, LS_BF16)->narrow(walk->keys * lanes, tile, room->tile);
+    const float *units = (const float *)(const void *)room->rounded;
     for (int i = 0; i < walk->pieces; i++)
         for (int64_t row = 0, rows; row < walk->piece[i].keys; row += rows, units += rows * lanes / 2) {
             rows = row ? walk->piece[i].keys - row : least(cut, walk->piece[i].keys);

@@ -97,7 +97,8 @@ static void list_spans(ls_attention_plan *plan)
     for (int64_t i = 0; i < plan->args->spans; i++) {
         const ls_page_span *span = &plan->args->span[i];
         int64_t first_tile = plan->tile_count;
-        add_tiles(plan, (ls_query_tile){i, 0, span->position + span->queries, span->row, span->queries, span->position});
+        add_tiles(plan,
+                  (ls_query_tile){i, 0, span->position + span->queries, span->row, span->queries, span->position});
         add_segment(plan, first_tile);
     }
 }
@@ -172,7 +173,7 @@ ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, con
     *plan = (ls_attention_plan){.device = device,
                                 .args = args,
                                 .product = ls_product_kernels_for(level, args->type),
-                                .softmax = ls_softmax_tile_kernels_of(level)};
+                                .softmax = ls_softmax_tile_kernels_for(level, args->type)};
     plan->pairs = plan->product->unit == 2;
     plan->tile_heads = heads_of_a_tile(args->heads / args->kv_heads);
     plan->padded = round_up(args->width, plan->product->width);

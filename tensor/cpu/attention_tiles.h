@@ -96,24 +96,26 @@ const float *ls_key_walk_rows(const ls_key_walk *walk, const float *x, float *ro
 
 /* ---- bf16 in pairs (attention_pairs.c); x is args->k or args->v ---- */
 
-/* rows [64, units of the width], tile [64 keys, 64 queries] in pairs, panel [32, columns of a panel]. */
+/* rows [64, units of the width]; a tile [64 keys, 64 queries] as units of two keys, and in bf16; panel [32, columns of a panel]. */
 typedef struct {
-    float *rows, *tile, *panel;
+    float *rows, *units, *panel;
+    uint16_t *rounded;
 } ls_pairs_room;
-enum { LS_PAIRS_ROOM = LS_KEY_TILE / 2 * (LS_QUERY_TILE + LS_PRODUCT_MAX_WIDTH) }; /* of tile and panel */
+enum { LS_PAIRS_ROOM = LS_KEY_TILE / 2 * (2 * LS_QUERY_TILE + LS_PRODUCT_MAX_WIDTH) }; /* of all but the rows */
+/* What lies from `at` on. */
+ls_pairs_room ls_pairs_room_at(float *rows, float *at);
 
 /* The tile's rows of x [B, Tq, H, D] as panels over the width, [lanes / panel][units][panel], and [NULL: not] along the
  * lanes, [padded / panel][lanes / 2][panel]. room: rows of ls_pairs_room. */
 void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
                     float *room, float *panels, float *along);
-/* score[key * lanes + lane] = scale times the sum over the width of x[key, :] panels[:, lane], as ls_key_walk_scores. */
-void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float scale, float *room, float *score);
-/* to[pair, padded] (+)= sum over the step's keys of tile[key, pair] x[key, :]. */
-void ls_pairs_add_over_keys(const ls_key_walk *walk, const float *tile, const void *x, const ls_pairs_room *room, float *to,
-                            bool add);
-/* sums[key, :] += sum over the pairs (query, head) of tile[key, pair] along[pair, :], sums as the gradient of plan->k. */
-void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *tile, const float *along, const ls_pairs_room *room,
-                          float *sums);
+/* score[key * lanes + lane] = sum over the width of x[key, :] panels[:, lane], as ls_key_walk_scores. */
+void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float *room, float *score);
+/* to[pair, padded] (+)= sum over the step's keys of tile[key, pair] x[key, :]; tile: room->units. */
+void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pairs_room *room, float *to, bool add);
+/* sums[key, :] += sum over the pairs (query, head) of tile[key, pair] along[pair, :], sums as the gradient of plan->k; tile:
+ * room->rounded. */
+void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *along, const ls_pairs_room *room, float *sums);
 
 /* f64, for gradient checks: plain loops (attention_f64.c). */
 void ls_attention_f64(ls_device *device, const ls_attention_args *args);

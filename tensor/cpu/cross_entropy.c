@@ -210,23 +210,28 @@ static void factors_of(const blocks *b, int64_t word, int64_t lane, float factor
         factor[i] *= b->scale[lane + i];
 }
 
-/* d of WORDS_AT_ONCE words from `first` of the block on, LANE_GROUP lanes: in place of p, or rounded. */
+/* d of WORDS_AT_ONCE words from `first` of the block on, LANE_GROUP lanes: in place of p, or rounded, and p is left. */
 static void gradient_tile(const blocks *b, int64_t first, int64_t lane)
 {
     const int64_t words = least(WORDS_AT_ONCE, b->words - first), ld = b->block_rows;
-    const ls_kernels *bf16 = ls_cpu_kernels_of(b->device, LS_BF16);
     float *p = words_of(b, b->first_word + first) + lane, factor[LANE_GROUP];
+    uint16_t *d = b->d ? b->d + first * ld + lane : NULL;
     factors_of(b, b->first_word + first, lane, factor);
-    for (int64_t word = 0; word < words; word++)
+    if (d)
+        b->softmax->scale_rounded(words, LANE_GROUP, p, ld, factor, d);
+    for (int64_t word = 0; !d && word < words; word++)
         for (int i = 0; i < LANE_GROUP; i++)
             p[word * ld + i] *= factor[i];
     for (int64_t i = 0; i < least(LANE_GROUP, b->rows - lane); i++) {
         const int64_t word = b->args->labels[b->index[lane + i]] - b->first_word - first;
-        if (word >= 0 && word < words)
-            p[word * ld + i] -= b->scale[lane + i];
+        if (word < 0 || word >= words)
+            continue;
+        const float right = (d ? p[word * ld + i] * factor[i] : p[word * ld + i]) - b->scale[lane + i];
+        if (d)
+            ls_cpu_kernels_of(b->device, LS_BF16)->narrow(1, &right, d + word * ld + i);
+        else
+            p[word * ld + i] = right;
     }
-    for (int64_t word = 0; b->d && word < words; word++)
-        bf16->narrow(LANE_GROUP, p + word * ld, b->d + (first + word) * ld + lane);
 }
 
 static void gradient_lanes(void *context, int64_t item)
@@ -295,7 +300,7 @@ static ls_status each_block(ls_device *device, const ls_cross_entropy_args *args
                 .scratch = scratch,
                 .keeps = args->dx || args->dw,
                 .type = ls_product_kernels_for(level, args->type)->unit == 2 ? LS_BF16 : LS_F32,
-                .softmax = ls_softmax_tile_kernels_of(level)};
+                .softmax = ls_softmax_tile_kernels_for(level, args->type)};
     ls_status status = take(&b);
     bool first_rows = true;
     for (int64_t row = 0; row < args->rows && status == LS_OK;) {

@@ -59,9 +59,6 @@ typedef struct {
     /* to[(i / rows * k + p) * rows + i % rows] = a[p, i] as f32, i < m, p < k: strips of a matrix that is stored with its
      * columns along k; rows of a are lda apart, the last strip's missing rows are 0. */
     void (*pack_strips)(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to);
-    /* units[p * n + j] = the pair of x[2p, j] and x[2p + 1, j], rounded to bf16, 0 behind row k; n in whole vectors, rows of x ld
-     * apart. NULL where unit is 1. */
-    void (*pair)(int64_t k, int64_t n, const float *x, int64_t ld, float *units);
     /* to[j * to_row + i] = tile[i * ld + j], i < m, j < LS_PRODUCT_TURN. */
     void (*turn)(int64_t m, const float *tile, int64_t ld, float *to, int64_t to_row);
 } ls_product_kernels;

@@ -19,7 +19,8 @@ typedef struct {
     /* p = e^(s - lse[i]), 0 where the query does not see the key; score is overwritten by p. */
     void (*probability)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *seen, const float *lse);
     /* ds = p (dp - delta[i]), 0 where the query does not see the key; dp is overwritten by ds. */
-    void (*gradient)(int64_t keys, int64_t queries, const float *p, float *dp, int64_t ld, const int32_t *seen, const float *delta);
+    void (*gradient)(int64_t keys, int64_t queries, const float *p, float *dp, int64_t ld, const int32_t *seen,
+                     const float *delta);
     /* lse[i] = m[i] + log l[i], made in f64 with the bits of ls_math_log; -infinity where l is 0. */
     void (*log_sums)(int64_t queries, const float *m, const float *l, float *lse);
     /* x[r * width + d] *= factor[r]; width in whole vectors. */
@@ -28,6 +29,25 @@ typedef struct {
     void (*scale)(int64_t n, float factor, const float *x, float *y);
     /* y += x factor */
     void (*add_scaled)(int64_t n, float factor, const float *x, float *y);
+    /* The same where y is bf16, rounded once. */
+    void (*add_scaled_bf16)(int64_t n, float factor, const float *x, uint16_t *y);
+
+    /* What bf16 in pairs (product.h) needs instead, rounded to bf16 where it is made; NULL on other levels. Tiles are
+     * dense, and score is s / scale: what it is multiplied by. `rounded` is [keys][queries], units [keys / 2][queries].
+     */
+    /* p goes to units, and s is left. */
+    void (*online_pairs)(int64_t keys, int64_t queries, float scale, float *score, const int32_t *seen, float *m,
+                         float *l, float *shrink, float *units);
+    /* p as it is goes to score. */
+    void (*probability_pairs)(int64_t keys, int64_t queries, float scale, float *score, const int32_t *seen,
+                              const float *lse, uint16_t *rounded);
+    /* ds goes to both others, and dp is left. */
+    void (*gradient_pairs)(int64_t keys, int64_t queries, const float *p, const float *dp, const int32_t *seen,
+                           const float *delta, uint16_t *rounded, float *units);
+    /* y[r * ld + i] = x[r * ld + i] factor[i], i < width, which is whole vectors. */
+    void (*scale_rounded)(int64_t rows, int64_t width, const float *x, int64_t ld, const float *factor, uint16_t *y);
 } ls_softmax_tile_kernels;
 
 const ls_softmax_tile_kernels *ls_softmax_tile_kernels_of(ls_numerics level);
+/* Those for operands of `type`: see ls_product_kernels_for. */
+const ls_softmax_tile_kernels *ls_softmax_tile_kernels_for(ls_numerics level, ls_type type);

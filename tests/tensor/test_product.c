@@ -257,3 +257,63 @@ Test(product, a_running_softmax_agrees_with_f64_and_hides_the_unseen)
         free(score), free(s);
     }
 }
+
+/* Nearest bf16, ties to even; of numbers that are not denormal. */
+static uint16_t nearest(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* An odd number of keys: the last unit is half empty. */
+Test(product, a_softmax_in_pairs_is_the_other_one_rounded)
+{
+    enum { KEYS = 39, QUERIES = 32, UNITS = (KEYS + 1) / 2 };
+    const ls_numerics level = ls_cpu_best_level();
+    const ls_softmax_tile_kernels *plain = ls_softmax_tile_kernels_of(level), *pairs = ls_softmax_tile_kernels_for(level, LS_BF16);
+    if (!pairs->online_pairs)
+        return; /* this processor does not multiply pairs */
+    int32_t seen[2 * QUERIES];
+    for (int i = 0; i < 2 * QUERIES; i++)
+        seen[i] = (int32_t)(UINT32_C(0x9e3779b9) * (uint32_t)(i % QUERIES + 1)) << i % QUERIES % 7;
+    for (int masked = 0; masked < 2; masked++) {
+        const int32_t *bits = masked ? seen : NULL;
+        float *s = numbers(LS_F32, KEYS * QUERIES, 5, 8), *dp = numbers(LS_F32, KEYS * QUERIES, 6, 1), *p = malloc(KEYS * QUERIES * sizeof *p);
+        float m[2][QUERIES], l[2][QUERIES], shrink[2][QUERIES], delta[QUERIES], units[UNITS * QUERIES];
+        uint16_t rounded[KEYS * QUERIES], pair[2];
+        for (int i = 0; i < QUERIES; i++) {
+            m[0][i] = m[1][i] = -INFINITY;
+            l[0][i] = l[1][i] = 0;
+            delta[i] = (float)i / 64;
+        }
+        for (int i = 0; i < KEYS * QUERIES; i++)
+            p[i] = s[i] * 0.375f + 0.0f;
+        plain->online(KEYS, QUERIES, p, QUERIES, bits, m[0], l[0], shrink[0]);
+        pairs->online_pairs(KEYS, QUERIES, 0.375f, s, bits, m[1], l[1], shrink[1], units);
+        cr_assert_arr_eq(m[0], m[1], sizeof m[0]);
+        cr_assert_arr_eq(l[0], l[1], sizeof l[0]);
+        cr_assert_arr_eq(shrink[0], shrink[1], sizeof shrink[0]);
+        for (int i = 0; i < UNITS * QUERIES; i++) {
+            memcpy(pair, units + i, sizeof pair);
+            const int key = 2 * (i / QUERIES), at = key * QUERIES + i % QUERIES;
+            cr_assert_eq(pair[0], nearest(p[at]), "key %d", key);
+            cr_assert_eq(pair[1], key + 1 < KEYS ? nearest(p[at + QUERIES]) : 0, "key %d", key + 1);
+        }
+        for (int i = 0; i < KEYS * QUERIES; i++)
+            p[i] = s[i] * 0.375f + 0.0f;
+        plain->probability(KEYS, QUERIES, p, QUERIES, bits, m[0]);
+        pairs->probability_pairs(KEYS, QUERIES, 0.375f, s, bits, m[0], rounded);
+        cr_assert_arr_eq(s, p, KEYS * QUERIES * sizeof *p);
+        for (int i = 0; i < KEYS * QUERIES; i++)
+            cr_assert_eq(rounded[i], nearest(p[i]));
+        pairs->gradient_pairs(KEYS, QUERIES, p, dp, bits, delta, rounded, units);
+        plain->gradient(KEYS, QUERIES, p, dp, QUERIES, bits, delta);
+        for (int i = 0; i < KEYS * QUERIES; i++) {
+            memcpy(pair, units + i / QUERIES / 2 * QUERIES + i % QUERIES, sizeof pair);
+            cr_assert_eq(rounded[i], nearest(dp[i]));
+            cr_assert_eq(pair[i / QUERIES % 2], nearest(dp[i]));
+        }
+        free(s), free(dp), free(p);
+    }
+}

@@ -73,16 +73,50 @@ LANES_INLINE lanes lanes_add_product(lanes a, lanes b, lanes c)
 #endif
 }
 
-/* Where the mask's bits are set a, else b. */
-LANES_INLINE lanes lanes_choose(lanes_i mask, lanes a, lanes b)
+/* Where a comparison holds: a bit a lane with AVX-512, elsewhere all bits of the lane. */
+#if defined(__AVX512F__)
+typedef __mmask16 lanes_where;
+#else
+typedef lanes_i lanes_where;
+#endif
+
+/* Where the mask is set a, else b. */
+LANES_INLINE lanes lanes_choose(lanes_where mask, lanes a, lanes b)
 {
+#if defined(__AVX512F__)
+    return (lanes)_mm512_mask_blend_ps(mask, (__m512)b, (__m512)a);
+#else
     return (lanes)((mask & (lanes_i)a) | (~mask & (lanes_i)b));
+#endif
+}
+
+/* Where a < b, a == b, and neither is a NaN. */
+LANES_INLINE lanes_where lanes_below(lanes a, lanes b)
+{
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ);
+#else
+    return a < b;
+#endif
+}
+
+LANES_INLINE lanes_where lanes_equal(lanes a, lanes b)
+{
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+#else
+    return a == b;
+#endif
 }
 
 /* b where either is a NaN, as MAXPS. */
 LANES_INLINE lanes lanes_max(lanes a, lanes b)
 {
+#if defined(__AVX512F__)
+    return (lanes)_mm512_max_ps((__m512)a, (__m512)b);
+#else
     return lanes_choose(a > b, a, b);
+#endif
 }
 
 /* e^x for x <= 0 and a little above (|x| < 87): 2^n times a polynomial of degree 6 on [-ln2/2, ln2/2] (Cephes' expf
@@ -101,8 +135,9 @@ LANES_INLINE lanes lanes_exp(lanes x)
     p = lanes_fma(p, r, lanes_all(1.6666665459e-1f));
     p = lanes_fma(p, r, lanes_all(5.0000001201e-1f));
     p = lanes_fma(p, r * r, r) + 1.0f;
-    lanes_u exponent = ((lanes_u)shifted - (lanes_u)magic) << 23; /* far below -87 it wraps; the choice drops it */
+    lanes_u exponent =
+        (lanes_u)shifted << 23; /* magic's own bits fall out; far below -87 it wraps, and the choice drops it */
     lanes y = (lanes)((lanes_u)p + exponent);
-    y = lanes_choose(x < -87.0f, (lanes){0}, y);
-    return lanes_choose(x == x, y, x);
+    y = lanes_choose(lanes_below(x, lanes_all(-87.0f)), (lanes){0}, y);
+    return lanes_choose(lanes_equal(x, x), y, x);
 }

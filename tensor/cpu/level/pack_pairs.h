@@ -95,19 +95,3 @@ static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64
                 pair_strip(n, row, p + 1 < k ? row + lda : NULL, at);
         }
 }
-
-/* 16 numbers rounded to bf16, each in the low half of its lane. */
-LANES_INLINE __m512i narrow_lanes(__m512 x)
-{
-    return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
-}
-
-static void pair_f32(int64_t k, int64_t n, const float *x, int64_t ld, float *units)
-{
-    for (int64_t p = 0; p < k; p += 2, x += 2 * ld, units += n)
-        for (int64_t j = 0; j < n; j += LANES) {
-            const __m512 second = p + 1 < k ? _mm512_loadu_ps(x + ld + j) : _mm512_setzero_ps();
-            const __m512i low = narrow_lanes(_mm512_loadu_ps(x + j)), high = narrow_lanes(second);
-            _mm512_storeu_si512(units + j, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-        }
-}

@@ -189,7 +189,4 @@ const ls_product_kernels level_symbol(ls_product_kernels) = {
     .multiply_runs = multiply_runs,
     .multiply_strips = multiply_strips,
     .turn = turn,
-#if defined(LS_PAIRS)
-    .pair = pair_f32,
-#endif
 };
