@@ -119,7 +119,8 @@ static cudnnStatus_t set_sizes(const char *function, tensor *t, cudnnTensorForma
                                int dimensions, const int size[])
 {
     if (t == nullptr || size == nullptr || dimensions < 4 || dimensions > CUDNN_DIM_MAX)
-        return refuse(CUDNN_STATUS_BAD_PARAM, "%s: %d dimensions; 4 to %d are known, unused ones are 1", function,
+        return refuse(dimensions > CUDNN_DIM_MAX ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_BAD_PARAM,
+                      "%s: %d dimensions; 4 to %d are known, unused ones are 1", function,
                       dimensions, CUDNN_DIM_MAX);
     if (format != CUDNN_TENSOR_NHWC)
         return refuse(CUDNN_STATUS_NOT_SUPPORTED_LAYOUT, "%s: format %d; here channels are last", function, format);
