@@ -187,6 +187,32 @@ Test(cuda_conv, the_library_is_asked_once_for_a_shape)
     }
 }
 
+/* What ranks compare (train/choices.c): the same shapes with the same answers, until a library answers otherwise. */
+Test(cuda_conv, another_answer_is_another_choice_for_the_same_shape)
+{
+    for (int differs = 0; differs < 2; differs++) {
+        const ls_grid g = grid_of(&grids[0], LS_F32);
+        ls_device_choice mine[8], others[8];
+        ls_device *other;
+        arrays a = arrays_of(&g);
+        cr_assert_eq(ls_device_create_cuda(&other, team, 0), LS_OK, "%s", ls_fail_sentence());
+        convolve(device, &g, true, &a);
+        cudahost_cudnn_refuse(differs);
+        convolve(other, &g, true, &a);
+        cudahost_cudnn_refuse(0);
+        int64_t found = 0, count = device->choices(device, mine, 8), count_others = other->choices(other, others, 8);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t j = 0; j < count_others; j++)
+                if (mine[i].shape == others[j].shape) {
+                    cr_expect_eq(mine[i].algorithm != others[j].algorithm, differs);
+                    found++;
+                }
+        cr_expect_eq(found, 3);
+        other->free(other);
+        arrays_free(&a);
+    }
+}
+
 /* The double names an algorithm first whose bits depend on the seed: it is not the one to be taken. */
 Test(cuda_conv, no_order_changes_a_bit)
 {
