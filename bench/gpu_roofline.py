@@ -162,6 +162,19 @@ def step_seconds(s, gpu, share):
     return sum(k.calls * k.seconds(gpu, share) for k in kernels(s))
 
 
+def conv(batch, side, channels, outputs, window, stride):
+    """A convolution of square images and its gradients; padding keeps the side, up to the stride."""
+    out = (side + 2 * (window // 2) - window) // stride + 1
+    x, w, y = batch * side**2 * channels, outputs * window**2 * channels, batch * out**2 * outputs
+    spec, operations = f"batch={batch} side={side} channels={channels} outputs={outputs} window={window} stride={stride}", 2 * y * window**2 * channels
+    return [Kernel("convolutions", f"{kind} {spec}", 1, operations, 2 * (x + y) + of_w * w) for kind, of_w in (("conv", 2), ("conv_input", 2), ("conv_weight", 8))]
+
+
+def convolutions():
+    """One of each kind of ResNet-50 (He et al. 2016, table 1), 64 images of 224 x 224: measured, in no step here."""
+    return conv(64, 224, 3, 64, 7, 2) + conv(64, 56, 64, 64, 3, 1) + conv(64, 56, 256, 64, 1, 1) + conv(64, 56, 128, 128, 3, 2) + conv(64, 7, 512, 512, 3, 1)
+
+
 def tiny():
     """Shapes that the emulation can afford, with every kind of kernel among their kernels."""
     return [Shape("tiny-gpt2", "gpt2", 1, 32, 2, 2, 64, 50, 2, 16), Shape("tiny-llama", "llama", 1, 32, 2, 1, 48, 60, 1, 24, ranks=2)]

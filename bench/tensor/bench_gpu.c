@@ -28,6 +28,10 @@ typedef struct {
         ls_cross_entropy_args loss;
         ls_optimizer_args optimizer;
         struct {
+            ls_grid grid;
+            void *x, *w, *y, *dw;
+        } conv;
+        struct {
             int64_t n, rows, width;
             void *x, *y, *z, *dx, *dy;
             float *gain, *stats;
@@ -239,6 +243,26 @@ static void make_squares(bench *b)
 
 static void squares(bench *b) { b->device->chunk_squares(b->device, b->on.other.n, b->on.other.x, b->on.other.y); }
 
+/* ---- convolutions of square images: y, its gradient in x, and that in w, which is added to in f32 ---- */
+
+static void make_conv(bench *b)
+{
+    const int64_t batch = size(b, "batch"), side = size(b, "side"), channels = size(b, "channels"), outputs = size(b, "outputs"), window = size(b, "window"), stride = size(b, "stride");
+    const int64_t padding = window / 2, out = (side + 2 * padding - window) / stride + 1, taps = window * window;
+    b->on.conv.grid = (ls_grid){.type = LS_BF16, .batch = batch, .in = {1, side, side}, .out = {1, out, out}, .window = {1, window, window}, .stride = {1, stride, stride},
+                                .padding = {0, padding, padding}, .dilation = {1, 1, 1}, .channels = channels, .outputs = outputs, .groups = 1};
+    b->on.conv.x = numbers(b, LS_BF16, batch * side * side * channels), b->on.conv.w = numbers(b, LS_BF16, outputs * taps * channels);
+    b->on.conv.y = numbers(b, LS_BF16, batch * out * out * outputs), b->on.conv.dw = numbers(b, LS_F32, outputs * taps * channels);
+}
+
+static void conv(bench *b)
+{
+    need(b->device->conv(b->device, &b->on.conv.grid, b->on.conv.x, b->on.conv.w, NULL, LS_F32, LS_ACT_NONE, b->on.conv.y, NULL, b->scratch));
+}
+
+static void conv_input(bench *b) { need(b->device->conv_input(b->device, &b->on.conv.grid, b->on.conv.y, b->on.conv.w, false, b->on.conv.x, b->scratch)); }
+static void conv_weight(bench *b) { need(b->device->conv_weight(b->device, &b->on.conv.grid, b->on.conv.x, b->on.conv.y, b->on.conv.dw, b->scratch)); }
+
 static const struct {
     const char *kind;
     void (*make)(bench *b), (*call)(bench *b);
@@ -248,6 +272,7 @@ static const struct {
     {"add", make_flat, add}, {"gated", make_flat, gated}, {"gated_backward", make_flat, gated_backward}, {"activation", make_flat, activation},
     {"activation_slope", make_flat, activation_slope}, {"norm", make_rows, norm}, {"norm_backward", make_rows, norm_backward}, {"sum_rows", make_rows, sum_rows},
     {"rotary", make_rotary, rotary}, {"embedding", make_embedding, embedding}, {"embedding_gradient", make_embedding, embedding_gradient},
+    {"conv", make_conv, conv}, {"conv_input", make_conv, conv_input}, {"conv_weight", make_conv, conv_weight},
     {"adamw", make_optimizer, adamw}, {"squares", make_squares, squares},
 };
 

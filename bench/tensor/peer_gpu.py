@@ -113,6 +113,31 @@ def embedding_gradient(rows, width, vocabulary):
     return backward_of(lambda x: F.embedding(index, x), numbers(vocabulary, width))
 
 
+def convolution(batch, side, channels, outputs, window, stride):
+    """x, w, dy, channels last, and what PyTorch's two functions are told of the geometry."""
+    out = (side + 2 * (window // 2) - window) // stride + 1
+    shapes = (batch, channels, side, side), (outputs, channels, window, window), (batch, outputs, out, out)
+    return [numbers(*shape).to(memory_format=torch.channels_last) for shape in shapes], ([stride] * 2, [window // 2] * 2, [1, 1])
+
+
+def conv(**sizes):
+    (x, w, _), geometry = convolution(**sizes)
+    return lambda: F.conv2d(x, w, None, *geometry)
+
+
+def conv_gradient(which, sizes):
+    (x, w, slope), geometry = convolution(**sizes)
+    return lambda: torch.ops.aten.convolution_backward(slope, x, w, None, *geometry, False, [0, 0], 1, which)[0 if which[0] else 1]
+
+
+def conv_input(**sizes):
+    return conv_gradient([True, False, False], sizes)
+
+
+def conv_weight(**sizes):
+    return conv_gradient([False, True, False], sizes)
+
+
 def adamw(n):
     x = numbers(n, dtype=torch.float32)
     x.grad = numbers(n, dtype=torch.float32)
@@ -167,7 +192,7 @@ def main():
 
 
 KINDS = {"matmul", "matmul_gelu", "matmul_slope", "matmul_weight", "attention", "attention_backward", "cross_entropy", "add", "gated", "gated_backward", "activation", "activation_slope",
-         "norm", "norm_backward", "sum_rows", "embedding", "embedding_gradient", "adamw", "squares"}
+         "norm", "norm_backward", "sum_rows", "embedding", "embedding_gradient", "conv", "conv_input", "conv_weight", "adamw", "squares"}
 
 if __name__ == "__main__":
     main()
