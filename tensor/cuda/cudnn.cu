@@ -56,7 +56,7 @@ static bool worked(ls_cuda *cuda, cudnnStatus_t status, const char *what)
     char text[sizeof cuda->sentence];
     if (status == CUDNN_STATUS_SUCCESS)
         return true;
-    snprintf(text, sizeof text, "cuda: device %d: cuDNN: %.200s: %s; CUDNN_LOGLEVEL_DBG=1 CUDNN_LOGDEST_DBG=stderr say more", cuda->number, what, cudnnGetErrorString(status));
+    snprintf(text, sizeof text, "cuda: device %d: cuDNN: %.200s: %s; CUDNN_LOGLEVEL_DBG=1 CUDNN_LOGDEST_DBG=stderr say more, a build with -DLS_CUDNN=OFF does without it", cuda->number, what, cudnnGetErrorString(status));
     ls_cuda_raise(cuda, status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED || status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ? LS_EMEM : LS_EIO, text);
     return false;
 }

@@ -14,7 +14,7 @@ if(NOT LS_TSAN)
   set_tests_properties(cudahost/against_nvidia PROPERTIES TIMEOUT 60 SKIP_RETURN_CODE 77)
   if(TARGET CUDNN::cudnn) # descriptions of convolutions need no device: NVIDIA's library answers as the double does
     add_executable(cudahost_cudnn_emulated cudahost/cudnn_descriptors.c)
-    target_link_libraries(cudahost_cudnn_emulated PRIVATE cudahost)
+    target_link_libraries(cudahost_cudnn_emulated PRIVATE ls_flags cudahost)
     set_target_properties(cudahost_cudnn_emulated PROPERTIES LINKER_LANGUAGE CXX)
     add_executable(cudahost_cudnn_nvidia cudahost/cudnn_descriptors.c)
     target_link_libraries(cudahost_cudnn_nvidia PRIVATE CUDNN::cudnn CUDA::cudart_static)
