@@ -30,10 +30,12 @@ ls_status ls_checkpoint_save(ls_world *world, ls_state_tree *tree, const char *r
  *     ls_saver_poll(saver, votes, 1, &over)
  */
 typedef struct ls_saver ls_saver;
-/* How bytes of the tree's memory come to the host, from a thread of the saver's. NULL: the host reads them where they are. */
+/* How bytes of the tree's memory come to the host, from a thread of the saver's. `read` NULL: the host reads them where they are;
+ * `wait` comes before it does so though there is a `read`, in ls_saver_begin, and may be NULL. */
 typedef struct {
     ls_status (*read)(void *context, void *to, const void *from, size_t bytes);
     void *context;
+    ls_status (*wait)(void *context);
 } ls_state_reader;
 typedef struct {
     int64_t buffer;  /* bytes of copies that wait for the disk, at most; 0: 64 MiB */

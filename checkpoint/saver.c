@@ -183,8 +183,11 @@ static ls_status take(ls_saver *s, ls_state_tree *tree, const char *run, int64_t
 /* A whole checkpoint of this step is there: LS_OK if it is this very state. */
 static ls_status compare_with_old(ls_saver *s, uint64_t old)
 {
+    ls_status status = ls_agree(s->world, s->reader.wait ? s->reader.wait(s->reader.context) : LS_OK, phase);
+    if (status != LS_OK)
+        return status;
     ls_share_hash(&s->share);
-    const ls_status status = ls_share_gather_hashes(s->world, &s->share, s->manifest);
+    status = ls_share_gather_hashes(s->world, &s->share, s->manifest);
     if (status != LS_OK)
         return status;
     const uint64_t hash = ls_manifest_hash(s->manifest, -1);

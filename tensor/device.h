@@ -203,8 +203,11 @@ struct ls_device {
     ls_status (*synchronize)(ls_device *device);
     /* y = x, `bytes` of them; they may overlap. Where y is the host's it is there when this returns. */
     void (*move)(ls_device *device, size_t bytes, const void *x, void *y);
-    /* The same to the host's `y`, from any one thread at a time, beside what is queued and without waiting for it: x was waited for,
-     * and nothing that is queued changes it. NULL: every call is done when it returns, and memcpy will do. */
+    /* What read_beside reads from here on is what the calls so far leave, and nothing that is called later may change it before it is
+     * read. Waits for nothing; tells the first error that is known so far. */
+    ls_status (*begin_reading)(ls_device *device);
+    /* The same as move to the host's `y`, from any one thread at a time, beside what is queued after begin_reading. NULL, both: every
+     * call is done when it returns, and memcpy will do. */
     ls_status (*read_beside)(ls_device *device, size_t bytes, const void *x, void *y);
     /* Staging memory, all four or none (NULL: calls read the host's memory where it is): zeros of the host's that have a copy on
      * the device, for what one thread makes ahead of the calls that read it. Given back by `release`, as it is taken while no

@@ -14,6 +14,7 @@ static void forget(ls_tape *tape)
     ls_arena_release(tape->activations, 0);
     ls_arena_release(tape->gradients, 0);
     ls_arena_release(tape->host, 0);
+    ls_arena_release(tape->shared, 0);
     ls_pool_reset(&tape->pool);
     tape->status = LS_OK;
     tape->sentence[0] = '\0';
@@ -38,6 +39,11 @@ static void give_blocks(void *device, void *block, size_t bytes)
     ((ls_device *)device)->release(device, block, bytes);
 }
 
+static ls_status take_shared(void *device, size_t bytes, void **block)
+{
+    return ((ls_device *)device)->allocate(device, bytes, block);
+}
+
 /* Memory for tensors: a device's own, or addresses of the host. */
 static ls_status tensor_arena(ls_tape *tape, const char *name, size_t bytes, ls_arena **arena)
 {
@@ -57,9 +63,11 @@ ls_status ls_tape_create(ls_tape **out, ls_device *device, size_t arena_bytes)
         status = tensor_arena(tape, "tape activations", arena_bytes, &tape->activations);
     if (status == LS_OK)
         status = tensor_arena(tape, "tape gradients", arena_bytes, &tape->gradients);
-    tape->host = tape->activations;
+    tape->host = tape->shared = tape->activations;
     if (status == LS_OK && device->synchronize)
         status = ls_arena_create(&tape->host, "tape arrays of the host", arena_bytes);
+    if (status == LS_OK && device->synchronize)
+        status = ls_arena_create_in_blocks(&tape->shared, "tape results for the host", arena_bytes, &(ls_arena_source){device, take_shared, give_blocks});
     if (status != LS_OK) {
         ls_tape_free(tape);
         return status;
@@ -76,6 +84,8 @@ void ls_tape_free(ls_tape *tape)
         return;
     if (tape->host != tape->activations)
         ls_arena_free(tape->host);
+    if (tape->shared != tape->activations)
+        ls_arena_free(tape->shared);
     ls_arena_free(tape->gradients);
     ls_arena_free(tape->activations);
     ls_arena_free(tape->records);
@@ -166,6 +176,17 @@ const void *ls_tape_read_bytes(ls_tape *tape, const void *data, size_t bytes)
 const void *ls_tape_read(ls_tape *tape, const ls_tensor *x)
 {
     return ls_tape_read_bytes(tape, x->data, (size_t)x->count * ls_type_size(x->type));
+}
+
+const void *ls_tape_read_later(ls_tape *tape, const ls_tensor *x)
+{
+    const size_t bytes = (size_t)x->count * ls_type_size(x->type);
+    if (ls_tape_status(tape) != LS_OK)
+        return NULL;
+    void *copy = ls_tape_take(tape, tape->shared, bytes);
+    if (copy)
+        tape->device->move(tape->device, bytes, x->data, copy);
+    return copy;
 }
 
 double ls_tape_number(ls_tape *tape, const ls_tensor *x)

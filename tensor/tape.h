@@ -40,6 +40,7 @@ typedef struct {
 struct ls_tape {
     ls_device *device;
     ls_arena *records, *activations, *gradients, *host;
+    ls_arena *shared; /* that device and host both reach, for ls_tape_read_later; the activations on a CPU */
     ls_pool pool;
 
     ls_status status; /* the first error, and its sentence */

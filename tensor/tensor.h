@@ -95,6 +95,9 @@ ls_status ls_tape_wait(ls_tape *tape);
 /* What stands in a tensor of the tape, for the host; waits. On the CPU the tensor's own memory, else a copy in the arena. NULL: an
  * error, which is on the tape. */
 const void *ls_tape_read(ls_tape *tape, const ls_tensor *x);
+/* The same for when the device was waited for next (ls_tape_wait, ls_tape_number; ls_tape_read for another tensor): until then the
+ * host does not look there. It stays until the reset. NULL: an error, which is on the tape. */
+const void *ls_tape_read_later(ls_tape *tape, const ls_tensor *x);
 /* The first number of one that is f32 or f64; 0 after an error. */
 double ls_tape_number(ls_tape *tape, const ls_tensor *x);
 /* The same of any memory of the device: a gradient given to `ready`, what an operator saved. */

@@ -27,11 +27,16 @@ static ls_status read_device(void *context, void *to, const void *from, size_t b
     return device->read_beside(device, bytes, from, to);
 }
 
+static ls_status wait_for_device(void *device)
+{
+    return ls_device_wait(device);
+}
+
 ls_status ls_saving_open(ls_run *run)
 {
     const ls_saver_options options = {.buffer = run->config->checkpoint.buffer,
                                       .read_back = run->config->checkpoint.verify,
-                                      .reader = {run->device->read_beside ? read_device : NULL, run->device}};
+                                      .reader = {run->device->read_beside ? read_device : NULL, run->device, wait_for_device}};
     ls_saving *saving = run->saving = calloc(1, sizeof *saving);
     ls_status status = saving ? ls_saver_open(&saving->saver, run->world, &options)
                               : ls_fail(LS_EMEM, "no memory to save checkpoints");
@@ -132,7 +137,8 @@ ls_status ls_saving_save(ls_run *run, bool last)
     if (status != LS_OK)
         return status;
     run->saving->began = seconds_now();
-    status = ls_agree(run->world, ls_device_wait(run->device), "state of the device");
+    ls_device *device = run->device;
+    status = ls_agree(run->world, device->begin_reading ? device->begin_reading(device) : LS_OK, "state of the device");
     if (status != LS_OK)
         return status;
     status = ls_saver_begin(saver, run->state, run->config->run.run, run->step, &options);

@@ -54,7 +54,8 @@ typedef struct ls_task {
     /* What the loss of step `step` (from 0) is divided by, where that is not its count of labels, which comes in *denominator.
      * Its `rows` rows are drawn at `position` and after it. The same on every rank, above 0. */
     ls_status (*denominator)(void *self, int64_t step, int64_t position, int64_t rows, double *denominator);
-    /* The sums of the grain that grain_loss was called for last, as evaluate's: then each step's line has the measures too. */
+    /* The sums of the grain that grain_loss was called for last, as evaluate's: then each step's line has the measures too. Called when
+     * the device has computed the grain: grain_loss asks for what it needs by ls_tape_read_later. */
     const double *(*grain_sums)(void *self);
     /* Held-out loss of a grain, in a no-grad scope; NULL: grain_loss. Adds its numbers into sums [ls_task.sums], zeros at
      * first; the leading ones are those of `measures`. */

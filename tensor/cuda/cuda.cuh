@@ -41,6 +41,7 @@ typedef struct ls_cuda {
     char *pinned; /* host memory that copies go through */
     size_t pinned_size, pinned_used;
     cudaStream_t reading; /* of read_beside, and the pinned memory that it goes through; NULL until the first */
+    cudaEvent_t readable;  /* what it waits for: the calls before begin_reading; NULL until the first */
     char *reading_pinned;
     cudaStream_t fetching; /* of prefetch; NULL until the first block of staging memory */
     struct ls_cuda_staging *staging;
@@ -64,6 +65,7 @@ void *ls_cuda_scratch_take(ls_cuda *cuda, size_t bytes);
 void ls_cuda_scratch_free(ls_cuda *cuda);
 void ls_cuda_copy_in(ls_cuda *cuda, void *to, const void *host, size_t bytes);
 void ls_cuda_copy_out(ls_cuda *cuda, void *host, const void *from, size_t bytes);
+ls_status ls_cuda_begin_reading(ls_device *device);
 ls_status ls_cuda_read_beside(ls_device *device, size_t bytes, const void *x, void *y);
 void ls_cuda_reading_free(ls_cuda *cuda);
 ls_status ls_cuda_allocate_staging(ls_device *device, size_t bytes, void **host);

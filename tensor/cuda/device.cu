@@ -155,7 +155,7 @@ static void device_free(ls_device *device)
 
 static void fill_table(ls_device *t)
 {
-    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->reserve = reserve, t->synchronize = ls_cuda_synchronize, t->move = move, t->read_beside = ls_cuda_read_beside;
+    t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->reserve = reserve, t->synchronize = ls_cuda_synchronize, t->move = move, t->begin_reading = ls_cuda_begin_reading, t->read_beside = ls_cuda_read_beside;
     t->allocate_staging = ls_cuda_allocate_staging, t->prefetch = ls_cuda_prefetch, t->use_prefetched = ls_cuda_use_prefetched, t->is_prefetched = ls_cuda_is_prefetched;
     t->use_tf32 = ls_cuda_use_tf32, t->choices = ls_cuda_choices;
     t->unary = ls_cuda_unary, t->scale_by = ls_cuda_scale_by, t->unary_backward = ls_cuda_unary_backward;

@@ -107,15 +107,25 @@ void ls_cuda_copy_out(ls_cuda *cuda, void *host, const void *from, size_t bytes)
 
 enum { READING = 4 << 20 };
 
+ls_status ls_cuda_begin_reading(ls_device *device)
+{
+    ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
+    cudaError_t error = cuda->readable ? cudaSuccess : cudaEventCreateWithFlags(&cuda->readable, cudaEventDisableTiming);
+    if (error == cudaSuccess)
+        error = cudaEventRecord(cuda->readable, cuda->stream);
+    ls_cuda_failed(cuda, error, "marking where reading begins");
+    return ls_cuda_status(device);
+}
+
 /* A thread has a device of its own, 0 at first. */
-static cudaError_t begin_reading(ls_cuda *cuda)
+static cudaError_t open_reading(ls_cuda *cuda)
 {
     cudaError_t error = cudaSetDevice(cuda->number);
     if (error == cudaSuccess && !cuda->reading)
         error = cudaStreamCreateWithFlags(&cuda->reading, cudaStreamNonBlocking);
     if (error == cudaSuccess && !cuda->reading_pinned)
         error = cudaMallocHost((void **)&cuda->reading_pinned, READING);
-    return error;
+    return error == cudaSuccess && cuda->readable ? cudaStreamWaitEvent(cuda->reading, cuda->readable, 0) : error;
 }
 
 /* Through pinned memory by a copy of the device's: read by the host where it is, managed memory would move there page by page, and
@@ -124,7 +134,7 @@ ls_status ls_cuda_read_beside(ls_device *device, size_t bytes, const void *x, vo
 {
     ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
     cudaPointerAttributes whose = cudaPointerAttributes();
-    cudaError_t error = begin_reading(cuda);
+    cudaError_t error = open_reading(cuda);
     if (error == cudaSuccess)
         error = cudaPointerGetAttributes(&whose, x);
     const bool own = whose.type == cudaMemoryTypeDevice || whose.type == cudaMemoryTypeManaged;
@@ -145,6 +155,8 @@ void ls_cuda_reading_free(ls_cuda *cuda)
 {
     if (cuda->reading)
         cudaStreamDestroy(cuda->reading);
+    if (cuda->readable)
+        cudaEventDestroy(cuda->readable);
     if (cuda->reading_pinned)
         cudaFreeHost(cuda->reading_pinned);
 }

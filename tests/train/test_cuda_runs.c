@@ -220,6 +220,17 @@ Test(cuda_runs, the_host_waits_once_a_grain)
     cr_expect_eq(waits_of("5", convnet), waits_of("2", convnet) + 2 * 3);
 }
 
+/* Tasks that add up what the losses of their rows are, for the step's line. */
+Test(cuda_runs, the_host_waits_once_a_grain_of_pairs)
+{
+    ls_expect(ls_shell("rm tokenizer.json"), 0, NULL);
+    ls_fixture_pairs();
+    ls_expect(ls_shell("sed 's/^task: .*/task: dpo/' pairs.yaml > dpo.yaml"), 0, NULL);
+    const char *const recipe[] = {"pairs.yaml model.layers=1 model.width=16 max_steps=2", "dpo.yaml model.layers=1 model.width=16 max_steps=2"};
+    for (int r = 0; r < 2; r++)
+        cr_expect_eq(waits_of("4", recipe[r]), waits_of("2", recipe[r]) + 2 * 2, "%s", recipe[r]);
+}
+
 Test(cuda_runs, what_is_missing_is_said)
 {
     char module[4096];

@@ -40,7 +40,9 @@ enum { RIGHT, MARGIN, REWARD_CHOSEN, REWARD_REJECTED, LOGP_CHOSEN, LOGP_REJECTED
 typedef struct {
     dpo_options options;
     ls_transformer *policy, *reference;
-    double sums[SUMS]; /* of the grain that was computed last */
+    int64_t texts; /* of the grain that was computed last, as all below */
+    const float *costs, *references, *tokens;
+    double sums[SUMS];
 } dpo;
 
 static void dpo_free(void *self)
@@ -112,12 +114,12 @@ static const float *answer_tokens(ls_tape *tape, const ls_grain *grain, const ls
     return tokens;
 }
 
-/* What the pairs say, from costs [2p] of both models and the answers' tokens. */
-static void count(const dpo *task, int64_t texts, const float *cost, const float *reference, const float *tokens,
-                  double *sums)
+/* What the pairs of the newest grain say, from costs [2p] of both models and the answers' tokens. */
+static void count(const dpo *task, double *sums)
 {
     const double beta = task->options.beta;
-    for (int64_t i = 0; i < texts; i += 2) {
+    const float *cost = task->costs, *reference = task->references, *tokens = task->tokens;
+    for (int64_t i = 0; i < task->texts; i += 2) {
         double moved[2];
         for (int k = 0; k < 2; k++) {
             const double ratio = (double)reference[i + k] - (double)cost[i + k];
@@ -134,23 +136,25 @@ static void count(const dpo *task, int64_t texts, const float *cost, const float
     }
 }
 
-static ls_tensor *loss_and_sums(dpo *task, ls_tape *tape, const ls_grain *grain, double *sums)
+static ls_tensor *dpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
 {
+    dpo *task = self;
     const ls_texts texts = ls_texts_of(tape, grain);
-    const float *tokens = answer_tokens(tape, grain, &texts);
+    task->texts = texts.count;
+    task->tokens = answer_tokens(tape, grain, &texts);
     ls_no_grad_begin(tape);
     ls_tensor *reference = costs_of(task->reference, tape, grain, &texts);
     ls_no_grad_end(tape);
     ls_tensor *cost = costs_of(task->policy, tape, grain, &texts);
-    const float *costs = ls_tape_read(tape, cost), *references = ls_tape_read(tape, reference);
-    if (!costs || !references)
+    task->costs = ls_tape_read_later(tape, cost);
+    task->references = ls_tape_read_later(tape, reference);
+    if (!task->costs || !task->references)
         return cost;
-    count(task, texts.count, costs, references, tokens, sums);
     ls_tensor *ratio = ls_sub(tape, reference, cost); /* lp - lp_ref, [2p] */
     if (task->options.average) {
         float *share = ls_arena_array(ls_tape_arena(tape), float, texts.count);
         for (int64_t i = 0; share && i < texts.count; i++)
-            share[i] = tokens[i] > 0 ? 1 / tokens[i] : 0;
+            share[i] = task->tokens[i] > 0 ? 1 / task->tokens[i] : 0;
         ratio = ls_mul(tape, ratio, ls_constant(tape, LS_F32, LS_SHAPE(texts.count), share));
     }
     ratio = ls_reshape(tape, ratio, LS_SHAPE(texts.count / 2, 2));
@@ -158,21 +162,21 @@ static ls_tensor *loss_and_sums(dpo *task, ls_tape *tape, const ls_grain *grain,
     return ls_dpo_sum(tape, h, (ls_dpo_kind)task->options.loss, task->options.beta, task->options.label_smoothing);
 }
 
-static ls_tensor *dpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
+static const double *dpo_grain_sums(void *self)
 {
     dpo *task = self;
     memset(task->sums, 0, sizeof task->sums);
-    return loss_and_sums(task, tape, grain, task->sums);
-}
-
-static const double *dpo_grain_sums(void *self)
-{
-    return ((dpo *)self)->sums;
+    if (task->costs && task->references)
+        count(task, task->sums);
+    return task->sums;
 }
 
 static ls_tensor *dpo_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)
 {
-    return loss_and_sums(self, tape, grain, sums);
+    ls_tensor *loss = dpo_loss(self, tape, grain);
+    if (ls_tape_wait(tape) == LS_OK)
+        count(self, sums);
+    return loss;
 }
 
 static int64_t dpo_sums(void *self)

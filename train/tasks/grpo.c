@@ -53,6 +53,8 @@ typedef struct {
     ls_policy_step step;
     float *advantage, *flat; /* [rows] */
     float *weight;           /* of the grain in work, by cells */
+    int64_t rows;       /* of the grain that was computed last, as both below */
+    const float *costs; /* by cells */
     double sums[SUMS];
 } grpo;
 
@@ -179,16 +181,9 @@ static ls_tensor *grpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
 {
     grpo *task = self;
     const grpo_options *o = &task->options;
-    memset(task->sums, 0, sizeof task->sums);
     ls_tensor *cost = ls_policy_costs(&task->rollout, task->networks.policy, tape, &task->rollout.batch, NULL, false);
-    const float *costs = ls_tape_read(tape, cost);
-    if (costs) {
-        ls_policy_count_rows(&task->step, task->sums);
-        for (int64_t i = 0; i < grain->rows; i++)
-            task->sums[FLAT] += (double)task->flat[task->step.row[i]];
-        ls_policy_count_tokens(&task->step, costs, o->clip_low, o->clip_high, task->networks.reference,
-                               task->sums);
-    }
+    task->rows = grain->rows;
+    task->costs = ls_tape_read_later(tape, cost);
     const ls_policy_terms terms = {.old = task->step.old,
                                    .reference = task->networks.reference ? task->step.kept : NULL,
                                    .advantage = task->step.gain,
@@ -202,7 +197,16 @@ static ls_tensor *grpo_loss(void *self, ls_tape *tape, const ls_grain *grain)
 
 static const double *grpo_grain_sums(void *self)
 {
-    return ((grpo *)self)->sums;
+    grpo *task = self;
+    memset(task->sums, 0, sizeof task->sums);
+    if (!task->costs)
+        return task->sums;
+    ls_policy_count_rows(&task->step, task->sums);
+    for (int64_t i = 0; i < task->rows; i++)
+        task->sums[FLAT] += (double)task->flat[task->step.row[i]];
+    ls_policy_count_tokens(&task->step, task->costs, task->options.clip_low, task->options.clip_high, task->networks.reference,
+                           task->sums);
+    return task->sums;
 }
 
 static ls_tensor *grpo_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)

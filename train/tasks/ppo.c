@@ -73,6 +73,8 @@ typedef struct {
     float *advantage, *target;                                /* [rows, tokens] by cells of the buffer */
     double *reward, *value, *gain, *aim;                      /* scratch: of one answer, and all gains in order */
     float *cell_value, *cell_target, *weight, *policy_weight; /* of the grain in work, by cells */
+    const ls_grain *grain; /* that was computed last, as both below */
+    const float *costs;    /* by cells */
     double sums[SUMS];
 } ppo;
 
@@ -272,16 +274,10 @@ static ls_tensor *ppo_loss(void *self, ls_tape *tape, const ls_grain *grain)
     ppo *task = self;
     const ppo_options *o = &task->options;
     ls_tensor *value;
-    memset(task->sums, 0, sizeof task->sums);
     ls_tensor *cost =
         ls_policy_costs(&task->rollout, task->networks.policy, tape, &task->rollout.batch, &value, o->value_stop);
-    const float *costs = ls_tape_read(tape, cost);
-    if (costs) {
-        ls_policy_count_rows(&task->step, task->sums);
-        ls_policy_count_tokens(&task->step, costs, o->clip_low, o->clip_high, task->networks.reference,
-                               task->sums);
-        count_values(task, grain);
-    }
+    task->grain = grain;
+    task->costs = ls_tape_read_later(tape, cost);
     const ls_policy_terms policy = {.old = task->step.old,
                                     .advantage = task->step.gain,
                                     .weight = task->policy_weight,
@@ -295,7 +291,15 @@ static ls_tensor *ppo_loss(void *self, ls_tape *tape, const ls_grain *grain)
 
 static const double *ppo_grain_sums(void *self)
 {
-    return ((ppo *)self)->sums;
+    ppo *task = self;
+    memset(task->sums, 0, sizeof task->sums);
+    if (!task->costs)
+        return task->sums;
+    ls_policy_count_rows(&task->step, task->sums);
+    ls_policy_count_tokens(&task->step, task->costs, task->options.clip_low, task->options.clip_high, task->networks.reference,
+                           task->sums);
+    count_values(task, task->grain);
+    return task->sums;
 }
 
 static ls_tensor *ppo_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)

@@ -34,7 +34,9 @@ typedef struct {
     ls_reward_model model;
     double mean,
         deviation; /* of the last evaluation: what rewards are shifted and scaled by when they are used (section 2.3) */
-    double sums[SUMS]; /* of the grain that was computed last */
+    ls_texts texts; /* of the grain that was computed last, as all below */
+    const float *scores;
+    double sums[SUMS];
 } reward;
 
 static void reward_free(void *self)
@@ -111,32 +113,31 @@ static void count(const reward *task, const float *r, const ls_texts *texts, dou
     }
 }
 
-/* Loss of a grain; what it says is added into sums. */
-static ls_tensor *loss_and_sums(const reward *task, ls_tape *tape, const ls_grain *grain, double *sums)
-{
-    const ls_texts texts = ls_texts_of(tape, grain);
-    ls_tensor *r = scores_of(task, tape, grain, &texts);
-    const float *scores = ls_tape_read(tape, r);
-    if (scores)
-        count(task, scores, &texts, sums);
-    return loss_of(task, tape, r, &texts);
-}
-
 static ls_tensor *reward_loss(void *self, ls_tape *tape, const ls_grain *grain)
 {
     reward *task = self;
-    memset(task->sums, 0, sizeof task->sums);
-    return loss_and_sums(task, tape, grain, task->sums);
+    task->texts = ls_texts_of(tape, grain);
+    ls_tensor *r = scores_of(task, tape, grain, &task->texts);
+    task->scores = ls_tape_read_later(tape, r);
+    return loss_of(task, tape, r, &task->texts);
 }
 
 static const double *reward_grain_sums(void *self)
 {
-    return ((reward *)self)->sums;
+    reward *task = self;
+    memset(task->sums, 0, sizeof task->sums);
+    if (task->scores)
+        count(task, task->scores, &task->texts, task->sums);
+    return task->sums;
 }
 
 static ls_tensor *reward_evaluate(void *self, ls_tape *tape, const ls_grain *grain, double *sums)
 {
-    return loss_and_sums(self, tape, grain, sums);
+    reward *task = self;
+    ls_tensor *loss = reward_loss(self, tape, grain);
+    if (ls_tape_wait(tape) == LS_OK)
+        count(task, task->scores, &task->texts, sums);
+    return loss;
 }
 
 static int64_t reward_sums(void *self)
