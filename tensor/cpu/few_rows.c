@@ -10,6 +10,8 @@ enum {
     MOST_COLUMNS = 256,
     PARTS = 8, /* of a product: a thread waits for memory when it begins one, so not many */
     ENOUGH_WORK = 1 << 16, /* elements of w worth waking a team */
+    LANES = 16, /* rows that are turned together */
+    TURN = 11,  /* rows of x from which turning it is faster */
 };
 
 extern const ls_few_rows_kernels ls_few_rows_kernels_generic;
@@ -42,7 +44,10 @@ bool ls_few_rows_fit(ls_numerics level, const ls_matmul_args *x)
     const bool whole_pairs = !(x->k % 2 || x->lda % 2 || x->ldb % 2 || ((uintptr_t)x->a | (uintptr_t)x->b) % sizeof(float));
     if (pairs(level, x->type_ab) && !whole_pairs)
         return false;
-    return x->batch == 1 && x->m <= ls_few_rows_kernels_for(level, x->type_ab)->rows && x->k > 0 && x->n >= LEAST_COLUMNS && !x->trans_a && x->trans_b &&
+    const ls_few_rows_kernels *kernels = ls_few_rows_kernels_for(level, x->type_ab);
+    const bool units = x->type_ab == LS_F32 || pairs(level, x->type_ab);
+    const int64_t rows = units && kernels->turned_rows ? kernels->turned_rows : kernels->rows;
+    return x->batch == 1 && x->m <= rows && x->k > 0 && x->n >= LEAST_COLUMNS && !x->trans_a && x->trans_b &&
            !x->accumulate && x->type_ab != LS_F64 && x->type_c != LS_F64;
 }
 
@@ -51,6 +56,7 @@ typedef struct {
     const ls_matmul_args *args;
     const ls_few_rows_kernels *kernels;
     const float *x, *bias; /* [m, k], [n] or NULL: f32 */
+    int64_t width;         /* rows of x that were turned: x is [k, width]; 0: none */
     ls_type type;          /* of w, and k and distances in the kernels' numbers */
     int64_t k, ldx, ldw, columns; /* of an item */
 } few_rows;
@@ -71,6 +77,37 @@ static void finish(const few_rows *f, int64_t row, int64_t j, int64_t n, float *
         memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
 }
 
+static const ls_product_kernels *product_kernels(const few_rows *f)
+{
+    return ls_product_kernels_for(((const ls_cpu *)f->device->self)->level, f->args->type_ab);
+}
+
+/* x [m, k] to [k, width]; lanes past the last row are 0. */
+static void turn_rows(few_rows *f, int64_t m, ls_arena *scratch)
+{
+    f->width = m > LANES ? 2 * LANES : LANES;
+    float *to = ls_arena_array(scratch, float, f->k * f->width);
+    if (!to)
+        return;
+    memset(to, 0, (size_t)(f->k * f->width) * sizeof *to);
+    int64_t p = 0;
+    for (; p + LS_PRODUCT_TURN <= f->k; p += LS_PRODUCT_TURN)
+        product_kernels(f)->turn(m, f->x + p, f->ldx, to + p * f->width, f->width);
+    for (; p < f->k; p++)
+        for (int64_t r = 0; r < m; r++)
+            to[p * f->width + r] = f->x[r * f->ldx + p];
+    f->x = to;
+}
+
+/* sum[row * MOST_COLUMNS + j] of n columns. */
+static void multiply_turned(const few_rows *f, int64_t n, const float *w, float *sum)
+{
+    float columns[MOST_COLUMNS * LS_FEW_ROWS];
+    f->kernels->multiply_turned(f->width, n, f->k, f->x, w, f->ldw, columns);
+    for (int64_t row = 0; row < f->args->m; row += LS_PRODUCT_TURN)
+        product_kernels(f)->turn(n, columns + row, f->width, sum + row * MOST_COLUMNS, MOST_COLUMNS);
+}
+
 static void multiply_columns(void *context, int64_t item)
 {
     const few_rows *f = context;
@@ -78,7 +115,10 @@ static void multiply_columns(void *context, int64_t item)
     const int64_t j = item * f->columns, n = x->n - j < f->columns ? x->n - j : f->columns;
     float sum[LS_FEW_ROWS * MOST_COLUMNS];
     const char *w = (const char *)x->b + j * x->ldb * (int64_t)ls_type_size(x->type_ab);
-    f->kernels->multiply(f->type, x->m, n, f->k, f->x, f->ldx, w, f->ldw, sum, MOST_COLUMNS);
+    if (f->width)
+        multiply_turned(f, n, (const float *)(const void *)w, sum);
+    else
+        f->kernels->multiply(f->type, x->m, n, f->k, f->x, f->ldx, w, f->ldw, sum, MOST_COLUMNS);
     for (int64_t row = 0; row < x->m; row++)
         finish(f, row, j, n, sum + row * MOST_COLUMNS);
 }
@@ -116,6 +156,8 @@ ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *x, ls_ar
         f.x = as_f32(device, x->type_ab, x->a, x->m, x->k, x->lda, scratch);
         f.k = x->k, f.ldx = x->type_ab == LS_F32 ? x->lda : x->k, f.ldw = x->ldb;
     }
+    if (f.type == LS_F32 && f.kernels->turned_rows && x->m >= TURN && f.x)
+        turn_rows(&f, x->m, scratch);
     f.bias = x->bias ? as_f32(device, x->type_bias, x->bias, 1, x->n, x->n, scratch) : NULL;
     const ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)

@@ -186,6 +186,41 @@ Test(product, few_rows_are_the_same_chains_on_every_level)
     free(x);
 }
 
+/* c [16 * blocks, n] by the other kernel, which the test above knows. */
+static void by_sixteen_rows(const ls_few_rows_kernels *kernels, int64_t blocks, int64_t n, int64_t k, const float *x, int64_t ldx, const float *w, int64_t ldw,
+                            float *c)
+{
+    for (int64_t i = 0; i < blocks; i++)
+        kernels->multiply(LS_F32, 16, n, k, x + 16 * i * ldx, ldx, w, ldw, c + 16 * i * n, n);
+}
+
+Test(product, turned_rows_are_the_same_chains)
+{
+    enum { N = 37, UNITS = 600, MOST = 32 };
+    for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++)
+        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+            const ls_few_rows_kernels *kernels = ls_few_rows_kernels_for(level, type);
+            const int64_t unit = ls_product_kernels_for(level, type)->unit;
+            if (!kernels->turned_rows || (type == LS_BF16 && unit == 1))
+                continue;
+            float *x = numbers(type, unit * MOST * UNITS, 7, 1), *w = numbers(type, unit * N * UNITS, 8, 1);
+            static float turned[UNITS * MOST], want[MOST * N], c[N * MOST];
+            for (int64_t k = UNITS - 3; k <= UNITS; k += 3)
+                for (int64_t width = 16; width <= kernels->turned_rows; width += 16) {
+                    for (int64_t p = 0; p < k; p++)
+                        for (int64_t r = 0; r < width; r++)
+                            memcpy(turned + p * width + r, x + r * UNITS + p, sizeof *x);
+                    by_sixteen_rows(kernels, width / 16, N, k, x, UNITS, w, UNITS, want);
+                    kernels->multiply_turned(width, N, k, turned, w, UNITS, c);
+                    for (int64_t j = 0; j < N; j++)
+                        for (int64_t r = 0; r < width; r++)
+                            cr_assert_eq(c[j * width + r], want[r * N + j], "level %d, %s, %d rows: (%d, %d)", level, ls_type_name(type), (int)width,
+                                         (int)r, (int)j);
+                }
+            free(x), free(w);
+        }
+}
+
 Test(product, packing_turns_widens_and_pads)
 {
     enum { LD = 300 };

@@ -1,4 +1,5 @@
-/* The register kernel of tensor/cpu/few_rows.h: sixteen columns of c for each of up to eight rows of x at once.
+/* The register kernels of tensor/cpu/few_rows.h: sixteen columns of c for each of up to eight rows of x at once, or twelve vectors
+ * of sixteen rows.
  * Compiled once a level; with LS_PAIRS a number here is a pair of bf16 numbers, and its type f32 (product.h). */
 #include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
@@ -39,7 +40,7 @@ enum {
     GROUPS = COLUMNS / LANES,
     STEP = 16, /* units of k: a line of a row of f32 */
     LINE = 64,
-    MOST_ROWS = LANES == 16 ? LS_FEW_ROWS : ROWS, /* the way of larger products has narrower panels at avx2 */
+    MOST_ROWS = LANES == 16 ? 2 * ROWS : ROWS, /* the way of larger products has narrower panels at avx2 */
 };
 
 /* Of each four numbers of two registers, the halves: a0 b0 a1 b1, a2 b2 a3 b3; a0 a1 b0 b1, a2 a3 b2 b3. */
@@ -233,6 +234,94 @@ static int64_t blocks(ls_type type, int64_t m, int64_t n, int64_t k, const float
         }
     return j;
 }
+
+#if LANES == 16
+enum { TURNED_ROWS = 2 * LANES };
+
+/* c[j][vectors of rows], j < columns, of x [k][vectors]. The rows of w behind these, `next` [NULL: none], are asked for as in
+ * block. vectors times columns is at most 12 and constant, so that all sums live in registers. */
+LANES_INLINE void turned_block(int vectors, int columns, int64_t k, const float *x, const char *w, int64_t row, const char *next, float *c)
+{
+    const int64_t ahead = next ? columns * LINE : 0;
+    const int width = vectors * LANES;
+    for (int64_t first = 0; first < k; first += LS_PRODUCT_CHUNK) {
+        const int64_t end = k - first < LS_PRODUCT_CHUNK ? k : first + LS_PRODUCT_CHUNK;
+        lanes sum[12][2];
+#pragma GCC unroll 12
+        for (int i = 0; i < columns; i++)
+            sum[i][0] = sum[i][1] = (lanes){0};
+        int64_t p = first;
+        for (; p + STEP <= end; p += STEP, next += ahead) {
+            for (int64_t i = 0; i < ahead; i += LINE)
+                __builtin_prefetch(next + i, 0, 2);
+            const float *from = opaque(x + p * width);
+            const char *three[4]; /* an address can be one of these, plus none, one or two rows */
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                three[i] = 3 * i < columns ? opaque(w + 3 * i * row + p * (int64_t)sizeof(float)) : NULL;
+#pragma GCC unroll 16
+            for (int u = 0; u < STEP; u++) {
+                int64_t apart = row;
+                __asm__("" : "+r"(apart)); /* as in `opaque` */
+                const lanes x0 = lanes_load(from + u * width), x1 = vectors == 2 ? lanes_load(from + u * width + LANES) : x0;
+#pragma GCC unroll 12
+                for (int i = 0; i < columns; i++) {
+                    const lanes repeated = lanes_all(((const float *)(const void *)(three[i / 3] + i % 3 * apart))[u]);
+                    sum[i][0] = lanes_add_product(repeated, x0, sum[i][0]);
+                    if (vectors == 2)
+                        sum[i][1] = lanes_add_product(repeated, x1, sum[i][1]);
+                }
+            }
+        }
+        for (; p < end; p++)
+#pragma GCC unroll 12
+            for (int i = 0; i < columns; i++)
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++)
+                    sum[i][v] = lanes_add_product(lanes_all(((const float *)(const void *)(w + i * row))[p]), lanes_load(x + p * width + v * LANES),
+                                                  sum[i][v]);
+#pragma GCC unroll 12
+        for (int i = 0; i < columns; i++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) {
+                float *to = c + i * width + v * LANES;
+                lanes_store(to, first ? lanes_load(to) + sum[i][v] : sum[i][v]);
+            }
+    }
+}
+
+typedef void turned_function(int64_t k, const float *x, const char *w, int64_t row, const char *next, float *c);
+#define TURNED(vectors, columns)                                                                                        \
+    static void turned_##vectors##_##columns(int64_t k, const float *x, const char *w, int64_t row, const char *next,   \
+                                             float *c)                                                                 \
+    {                                                                                                                  \
+        turned_block(vectors, columns, k, x, w, row, next, c);                                                         \
+    }
+TURNED(1, 12)
+TURNED(1, 4)
+TURNED(1, 1)
+TURNED(2, 6)
+TURNED(2, 2)
+TURNED(2, 1)
+
+static void multiply_turned(int64_t width, int64_t n, int64_t k, const float *x, const float *w, int64_t ldw, float *c)
+{
+    static const struct {
+        int64_t columns;
+        turned_function *function;
+    } one[] = {{12, turned_1_12}, {4, turned_1_4}, {1, turned_1_1}}, two[] = {{6, turned_2_6}, {2, turned_2_2}, {1, turned_2_1}};
+    const int64_t row = ldw * (int64_t)sizeof *w;
+    for (int64_t i = 0; i < 12 * row && i < n * row; i += LINE)
+        __builtin_prefetch((const char *)w + i, 0, 2);
+    int kind = 0;
+    for (int64_t j = 0, columns; j < n; j += columns) {
+        while ((columns = (width == LANES ? one : two)[kind].columns) > n - j)
+            kind++;
+        const char *at = (const char *)(w + j * ldw), *next = kind == 0 && n - j >= 2 * columns ? at + columns * row : NULL;
+        (width == LANES ? one : two)[kind].function(k, x, at, row, next, c + j * width);
+    }
+}
+#endif
 #else
 enum { MOST_ROWS = 4 };
 
@@ -257,4 +346,11 @@ static void multiply(ls_type type, int64_t m, int64_t n, int64_t k, const float 
 }
 
 extern const ls_few_rows_kernels level_symbol(ls_few_rows_kernels);
-const ls_few_rows_kernels level_symbol(ls_few_rows_kernels) = {.rows = MOST_ROWS, .multiply = multiply};
+const ls_few_rows_kernels level_symbol(ls_few_rows_kernels) = {
+    .rows = MOST_ROWS,
+    .multiply = multiply,
+#if LANES == 16
+    .turned_rows = TURNED_ROWS,
+    .multiply_turned = multiply_turned,
+#endif
+};

@@ -15,7 +15,7 @@ always_inline real gelu_tanh_slope_of(real x, real s)
 
 always_inline real gelu_tanh_slope(real x)
 {
-    return gelu_tanh_slope_of(x, real_sigmoid(gelu_tanh_argument(x)));
+    return gelu_tanh_slope_of(x, sigmoid_of_number(gelu_tanh_argument(x)));
 }
 
 always_inline real silu_slope_of(real x, real s)
@@ -25,7 +25,7 @@ always_inline real silu_slope_of(real x, real s)
 
 always_inline real silu_slope(real x)
 {
-    return silu_slope_of(x, real_sigmoid(x));
+    return silu_slope_of(x, sigmoid_of_number(x));
 }
 
 /* What stands in for the derivative of a spike, as a function of u, the distance from the threshold (ops/spiking.c). */
@@ -77,8 +77,8 @@ void KERNEL(unary)(ls_unary op, int64_t n, double a_, double b_, const void *x_,
     case LS_UNARY_SOFTPLUS: EACH(real_softplus(v)); break;
     case LS_UNARY_RELU: EACH(v < 0 ? 0 : v); break; /* a NaN stays */
     case LS_UNARY_GELU: EACH(v * normal_cdf(v)); break;
-    case LS_UNARY_GELU_TANH: EACH(v * real_sigmoid(gelu_tanh_argument(v))); break;
-    case LS_UNARY_SILU: EACH(v * real_sigmoid(v)); break;
+    case LS_UNARY_GELU_TANH: EACH(v * sigmoid_of_number(gelu_tanh_argument(v))); break;
+    case LS_UNARY_SILU: EACH(v * sigmoid_of_number(v)); break;
     case LS_UNARY_ABS: EACH(real_abs(v)); break;
     case LS_UNARY_NEG: EACH(-v); break;
     case LS_UNARY_SQUARE: EACH(v * v); break;
@@ -137,18 +137,6 @@ void KERNEL(unary_backward)(ls_unary op, int64_t n, double a_, double b_, const 
     }
 }
 
-void KERNEL(gated)(ls_unary op, int64_t n, const void *gate_, const void *x_, void *y_)
-{
-    const element *gate = gate_, *x = x_;
-    element *y = y_, open[BLOCK];
-    for (int64_t at = 0; at < n; at += BLOCK) {
-        const int64_t count = at_most(n - at, BLOCK);
-        KERNEL(unary)(op, count, 0, 0, gate + at, open);
-        INDEPENDENT for (int64_t i = 0; i < count; i++)
-            y[at + i] = store(load(open + i) * load(x + at + i));
-    }
-}
-
 /* to (+)= a b */
 always_inline void add_products(int64_t n, const element *a, const element *b, element *to, bool add)
 {
@@ -160,10 +148,34 @@ always_inline void add_products(int64_t n, const element *a, const element *b, e
             to[i] = store(load(a + i) * load(b + i));
 }
 
-always_inline real rounded(real x)
+/* y[i] = v s x[i], s of v = gate[i]; the first product is rounded as the activation's result. */
+#define OPEN_BY_SIGMOID(argument)                                                                                      \
+    do {                                                                                                               \
+        INDEPENDENT for (int64_t i = 0; i < n; i++)                                                                    \
+        {                                                                                                              \
+            const real v = load(gate + i);                                                                             \
+            y[i] = store(rounded(v * sigmoid_of_number(argument)) * load(x + i));                                      \
+        }                                                                                                              \
+    } while (0)
+
+void KERNEL(gated)(ls_unary op, int64_t n, const void *gate_, const void *x_, void *y_)
 {
-    const element stored = store(x);
-    return load(&stored);
+    const element *gate = gate_, *x = x_;
+    element *y = y_, open[BLOCK];
+    if (op == LS_UNARY_SILU) {
+        OPEN_BY_SIGMOID(v);
+        return;
+    }
+    if (op == LS_UNARY_GELU_TANH) {
+        OPEN_BY_SIGMOID(gelu_tanh_argument(v));
+        return;
+    }
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t count = at_most(n - at, BLOCK);
+        KERNEL(unary)(op, count, 0, 0, gate + at, open);
+        INDEPENDENT for (int64_t i = 0; i < count; i++)
+            y[at + i] = store(load(open + i) * load(x + at + i));
+    }
 }
 
 /* Both gradients where f(v) = v s and f'(v) = slope of the same sigmoid s, which is most of the work: the bits are those of the
@@ -172,7 +184,7 @@ always_inline real rounded(real x)
     do {                                                                                                               \
         INDEPENDENT for (int64_t i = 0; i < n; i++)                                                                    \
         {                                                                                                              \
-            const real v = load(gate + i), s = real_sigmoid(argument), d = load(dy + i);                               \
+            const real v = load(gate + i), s = sigmoid_of_number(argument), d = load(dy + i);                               \
             const real dopen = rounded(d * load(x + i)), at = add_gate ? load(dgate + i) : 0;                          \
             const real product = d * rounded(v * s);                                                                   \
             dgate[i] = store(at + dopen * slope(v, s));                                                                \

@@ -33,12 +33,17 @@ always_inline float float_of(uint32_t bits)
     return x;
 }
 
-/* To nearest, ties to even; a NaN stays one (rounding could carry it to infinity). */
-always_inline uint16_t bf16_of(float x)
+/* To nearest, ties to even, the lower half of the bits still to be dropped; a NaN stays one (rounding could carry it to
+ * infinity). All choices are between numbers of 32 bits, which the compiler would else pack before it has chosen. */
+always_inline uint32_t near_bf16(float x)
 {
     uint32_t bits = bits_of(x);
-    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return (uint16_t)(x != x ? bits >> 16 | 0x40 : rounded);
+    return x != x ? bits | UINT32_C(0x400000) : bits + 0x7fff + (bits >> 16 & 1);
+}
+
+always_inline uint16_t bf16_of(float x)
+{
+    return (uint16_t)(near_bf16(x) >> 16);
 }
 
 #if defined(LS_ELEMENT_F32)
@@ -46,16 +51,19 @@ typedef float real;
 typedef float element;
 always_inline real load(const element *x) { return *x; }
 always_inline element store(real x) { return x; }
+always_inline real rounded(real x) { return x; }
 #elif defined(LS_ELEMENT_BF16)
 typedef float real;
 typedef uint16_t element;
 always_inline real load(const element *x) { return float_of((uint32_t)*x << 16); }
 always_inline element store(real x) { return bf16_of(x); }
+always_inline real rounded(real x) { return float_of(near_bf16(x) & UINT32_C(0xffff0000)); } /* load of what is stored */
 #elif defined(LS_ELEMENT_F64)
 typedef double real;
 typedef double element;
 always_inline real load(const element *x) { return *x; }
 always_inline element store(real x) { return x; }
+always_inline real rounded(real x) { return x; }
 #else
 #error "the build must define the element type"
 #endif
