@@ -3,6 +3,7 @@
  * and an output that shrinks when m grows. lse = m + log l is all that backward needs. Tiles and their order:
  * attention_tiles.h. */
 #include "tensor/cpu/attention_tiles.h"
+#include "tensor/cpu/counts.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,11 +21,6 @@ typedef struct {
     float *rows /* of q, then of v in pieces */, *panels, *out, *score, *m, *l, *shrink;
     ls_pairs_room pairs;
 } workroom;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t room_size(const ls_attention_plan *plan)
 {

@@ -8,6 +8,7 @@
  * groups, then query tiles, then key tiles are walked in ascending order, which is the order of the sums in dK and dV
  * (over queries) and dQ (over keys). Sums are f32, added to the caller's gradients once at the end. */
 #include "tensor/cpu/attention_tiles.h"
+#include "tensor/cpu/counts.h"
 
 typedef struct {
     ls_attention_plan plan;
@@ -22,11 +23,6 @@ typedef struct {
     float *q_along, *dout_along; /* in pairs: behind half of q, of dout, which rows in bf16 leave free */
     ls_pairs_room pairs;
 } workroom;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t room_size(const ls_attention_plan *plan)
 {

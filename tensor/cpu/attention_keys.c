@@ -1,14 +1,10 @@
 /* The walk of a query tile over its keys: attention_tiles.h. */
 #include "tensor/cpu/attention_tiles.h"
+#include "tensor/cpu/counts.h"
 
 #include <string.h>
 
 _Static_assert((int)LS_PAGE == (int)LS_KEY_TILE, "a step of the walk takes the keys of one page");
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t most(int64_t a, int64_t b)
 {

@@ -5,13 +5,9 @@
  * softmax and all sums are f32. Steps begin at even keys of the walk's grid, so a pair is the same two keys however many
  * of them are seen, and what attention_tiles.h says of bits holds here too. */
 #include "tensor/cpu/attention_tiles.h"
+#include "tensor/cpu/counts.h"
 
 #include <string.h>
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t half(int64_t numbers)
 {

@@ -1,12 +1,8 @@
 /* See attention_tiles.h. */
 #include "tensor/cpu/attention_tiles.h"
+#include "tensor/cpu/counts.h"
 
 #include <string.h>
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t round_up(int64_t x, int64_t to)
 {

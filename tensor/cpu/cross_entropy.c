@@ -12,6 +12,7 @@
  * rows cost nothing. z has the bits of ls_cpu_matmul's x w^T with f32 results. bf16 is widened block by block, or, where
  * the processor multiplies it in pairs (product.h), multiplied as it is: then d is rounded to bf16, as every gradient
  * that a product of bf16 numbers takes. f64 serves gradient checks: plain loops. */
+#include "tensor/cpu/counts.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/softmax_tile.h"
@@ -46,16 +47,6 @@ typedef struct {
     float *tops;                            /* [vocabulary / WORDS_AT_ONCE][block_rows]: m_so_far */
     float *m, *l, *shrink, *picked, *scale; /* [block_rows] */
 } blocks;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 static const void *at(const void *base, ls_type type, int64_t element)
 {
