@@ -311,7 +311,7 @@ Test(product, a_softmax_in_pairs_is_the_other_one_rounded)
         return; /* this processor does not multiply pairs */
     int32_t seen[2 * QUERIES];
     for (int i = 0; i < 2 * QUERIES; i++)
-        seen[i] = (int32_t)(UINT32_C(0x9e3779b9) * (uint32_t)(i % QUERIES + 1)) << i % QUERIES % 7;
+        seen[i] = (int32_t)(UINT32_C(0x9e3779b9) * (uint32_t)(i % QUERIES + 1) << i % QUERIES % 7);
     for (int masked = 0; masked < 2; masked++) {
         const int32_t *bits = masked ? seen : NULL;
         float *s = numbers(LS_F32, KEYS * QUERIES, 5, 8), *dp = numbers(LS_F32, KEYS * QUERIES, 6, 1), *p = malloc(KEYS * QUERIES * sizeof *p);
