@@ -9,7 +9,7 @@ if(NOT LS_TSAN AND NOT LS_SANITIZE)
   target_link_libraries(lockstep_cudahost PRIVATE ls_launch)
   ls_link_device(lockstep_cudahost ls_tensor_cudahost)
   set_target_properties(lockstep_cudahost PROPERTIES ENABLE_EXPORTS ON)
-  ls_test(tensor/test_cuda SOURCES tensor/kernel_cases.c ${LS_OPERATORS} KNOWS ls_tensor_cudahost ENVIRONMENT "CUDAHOST_SEED=0")
+  ls_test(tensor/test_cuda SOURCES tensor/kernel_cases.c ${LS_OPERATORS} KNOWS ls_tensor_cudahost TIMEOUT 300 ENVIRONMENT "CUDAHOST_SEED=0")
   ls_test(tensor/test_cuda_conv SOURCES ${LS_OPERATORS} KNOWS ls_tensor_cudahost ENVIRONMENT "CUDAHOST_SEED=0")
 
   # bench/gpu, all but its times: every kernel it times, on the emulation and tiny; and the page's roofline.
