@@ -108,14 +108,6 @@ void ls_cuda_cudnn_free(ls_cuda *cuda)
 
 /* ---- plans ---- */
 
-static uint64_t mix(uint64_t h, const void *bytes, size_t n) /* FNV-1a */
-{
-    const unsigned char *at = static_cast<const unsigned char *>(bytes);
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ at[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* Grids of two axes (or one, as 1 x n) are tensors of four, for which the library has more kernels than for five. */
 static int first_axis(const ls_grid *g)
 {
@@ -265,7 +257,7 @@ static void choose(ls_cuda *cuda, plan *p)
             return;
         p->refused = false, p->algorithm = answers[i].algorithm, p->workspace = bytes;
         const uint64_t name[] = {(uint64_t)answers[i].algorithm, strict(&p->key) ? (uint64_t)CUDNN_FMA_MATH : (uint64_t)answers[i].math, bytes};
-        p->choice.algorithm = mix(0xcbf29ce484222325u, name, sizeof name);
+        p->choice.algorithm = ls_cuda_hash(LS_CUDA_HASH, name, sizeof name);
     }
 }
 
@@ -282,7 +274,7 @@ static const plan *plan_of(ls_cuda *cuda, const ls_grid *grid, ls_cudnn_directio
     key.direction = direction, key.tf32 = grid->type == LS_F32 && tf32;
     if (cuda->products == LS_CUDA_PRODUCTS_OWN || !describable(&key) || !library_of(cuda))
         return NULL;
-    const uint64_t hash = mix(0xcbf29ce484222325u, &key, sizeof key);
+    const uint64_t hash = ls_cuda_hash(LS_CUDA_HASH, &key, sizeof key);
     plan **first = &cuda->convolutions->bucket[hash % BUCKETS];
     for (plan *p = *first; p; p = p->next)
         if (memcmp(&p->key, &key, sizeof key) == 0)

@@ -104,14 +104,6 @@ void ls_cuda_library_free(ls_cuda *cuda)
 
 /* ---- plans ---- */
 
-static uint64_t mix(uint64_t h, const void *bytes, size_t n) /* FNV-1a */
-{
-    const unsigned char *at = static_cast<const unsigned char *>(bytes);
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ at[i]) * 0x100000001b3u;
-    return h;
-}
-
 static cudaDataType type_of(int64_t type)
 {
     return type == LS_F32 ? CUDA_R_32F : type == LS_BF16 ? CUDA_R_16BF : CUDA_R_64F;
@@ -193,13 +185,13 @@ static uint64_t name_of(ls_cuda *cuda, const cublasLtMatmulAlgo_t *algorithm)
         size_t bytes;
     } parts[] = {{CUBLASLT_ALGO_CONFIG_ID, 4},          {CUBLASLT_ALGO_CONFIG_TILE_ID, 4},   {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 4},     {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 4}, {CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4},
                  {CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4}, {CUBLASLT_ALGO_CONFIG_STAGES_ID, 4}, {CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2}, {CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2}};
-    uint64_t name = 0xcbf29ce484222325u;
+    uint64_t name = LS_CUDA_HASH;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         uint32_t value = 0;
         size_t written;
         if (!worked(cuda, cublasLtMatmulAlgoConfigGetAttribute(algorithm, parts[i].attribute, &value, parts[i].bytes, &written), "naming an algorithm"))
             return 0;
-        name = mix(name, &value, sizeof value);
+        name = ls_cuda_hash(name, &value, sizeof value);
     }
     return name;
 }
@@ -212,7 +204,7 @@ static plan *plan_of(ls_cuda *cuda, const ls_cuda_product *product)
                        g->type_ab, product->type_d, product->bias != NULL, g->type_ab == LS_F32 && cuda->tf32};
     if (cuda->products == LS_CUDA_PRODUCTS_OWN || !describable(&key) || !library_of(cuda))
         return NULL;
-    const uint64_t hash = mix(0xcbf29ce484222325u, &key, sizeof key);
+    const uint64_t hash = ls_cuda_hash(LS_CUDA_HASH, &key, sizeof key);
     plan **first = &cuda->library->bucket[hash % BUCKETS];
     for (plan *p = *first; p; p = p->next)
         if (memcmp(&p->key, &key, sizeof key) == 0)

@@ -23,6 +23,16 @@ void ls_cuda_library_free(ls_cuda *cuda);
 enum { LS_CUDA_ALIGN = 16 };
 const void *ls_cuda_aligned(ls_cuda_call &call, const void *array, size_t bytes);
 
+/* Shapes and algorithms by a number, of products and of convolutions: FNV-1a, which goes on from h and begins at LS_CUDA_HASH. */
+#define LS_CUDA_HASH UINT64_C(0xcbf29ce484222325)
+static inline uint64_t ls_cuda_hash(uint64_t h, const void *bytes, size_t n)
+{
+    const unsigned char *at = static_cast<const unsigned char *>(bytes);
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ at[i]) * 0x100000001b3u;
+    return h;
+}
+
 /* Functions of the table, and the text of its numerics id. */
 ls_status ls_cuda_use_tf32(ls_device *device, bool tf32);
 int64_t ls_cuda_choices(const ls_device *device, ls_device_choice *choice, int64_t most);
