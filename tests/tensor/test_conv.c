@@ -140,6 +140,13 @@ Test(conv, minimal_filtering_is_near_exact)
     device_done(device);
 }
 
+static void expect_same_bits(int grid, ls_type type, const results *a, const results *b)
+{
+    cr_expect_eq(memcmp(a->y, b->y, (size_t)a->y_count * ls_type_size(type)), 0, "grid %d: y", grid);
+    cr_expect_eq(memcmp(a->dx, b->dx, (size_t)a->x_count * ls_type_size(type)), 0, "grid %d: dx", grid);
+    cr_expect_eq(memcmp(a->dw, b->dw, (size_t)a->w_count * sizeof(float)), 0, "grid %d: dw", grid);
+}
+
 /* The levels differ in their vectors alone. */
 Test(conv, minimal_filtering_has_the_same_bits_on_avx2_and_avx512)
 {
@@ -155,9 +162,7 @@ Test(conv, minimal_filtering_has_the_same_bits_on_avx2_and_avx512)
             cpu->level = j ? best : LS_NUMERICS_AVX2;
             of[j] = convolve(device, scratch, grids[i], LS_F32, false);
         }
-        cr_expect_eq(memcmp(of[0].y, of[1].y, (size_t)of[0].y_count * sizeof(float)), 0, "grid %d: y", i);
-        cr_expect_eq(memcmp(of[0].dx, of[1].dx, (size_t)of[0].x_count * sizeof(float)), 0, "grid %d: dx", i);
-        cr_expect_eq(memcmp(of[0].dw, of[1].dw, (size_t)of[0].w_count * sizeof(float)), 0, "grid %d: dw", i);
+        expect_same_bits(i, LS_F32, &of[0], &of[1]);
         release(&of[0]);
         release(&of[1]);
     }
@@ -216,9 +221,7 @@ Test(conv, any_team_gives_the_same_bits)
     for (int i = 0; i < GRIDS; i++)
         for (ls_type type = LS_F32; type <= LS_BF16; type++) {
             results a = convolve(one, scratch, grids[i], type, false), b = convolve(three, scratch, grids[i], type, false);
-            cr_expect_eq(memcmp(a.y, b.y, (size_t)a.y_count * ls_type_size(type)), 0, "grid %d: y", i);
-            cr_expect_eq(memcmp(a.dx, b.dx, (size_t)a.x_count * ls_type_size(type)), 0, "grid %d: dx", i);
-            cr_expect_eq(memcmp(a.dw, b.dw, (size_t)a.w_count * sizeof(float)), 0, "grid %d: dw", i);
+            expect_same_bits(i, type, &a, &b);
             release(&a);
             release(&b);
         }
