@@ -1,4 +1,4 @@
-/* Which level's kernels compute. See product.h and softmax_tile.h. */
+/* Which level's kernels compute. See product.h, softmax_tile.h and winograd.h. */
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/softmax_tile.h"
 #include "tensor/cpu/winograd.h"
