@@ -159,7 +159,7 @@
     });
   }
 
-  document.querySelectorAll('figure.chart').forEach(begin);
+  document.querySelectorAll('figure.chart[data-chart]').forEach(begin); // a sweep's stay as they are
   if (live.length) document.querySelector('.controls').hidden = false;
   foldLong(true);
   window.addEventListener('beforeprint', function () { foldLong(false); });
