@@ -3,8 +3,11 @@
 
 #include <string.h>
 
+typedef enum { COPY, NARROW, WIDEN, EACH } manner;
+
 typedef struct {
     const ls_kernels *bf16;
+    manner how; /* of its own: compared as a pair, types just stored stop a core until all its stores are through */
     ls_type from, to;
     const char *x;
     char *y;
@@ -64,25 +67,37 @@ static void convert(const cast *c, const char *x, char *y)
     }
 }
 
+static manner manner_of(ls_type from, ls_type to)
+{
+    if (from == to)
+        return COPY;
+    if (from == LS_F32 && to == LS_BF16)
+        return NARROW;
+    return from == LS_BF16 && to == LS_F32 ? WIDEN : EACH;
+}
+
 static void cast_range(void *context, int64_t begin, int64_t end)
 {
     const cast *c = context;
+    const int64_t n = end - begin;
+    switch (c->how) {
+    case NARROW: c->bf16->narrow(n, (const float *)(const void *)c->x + begin, (uint16_t *)(void *)c->y + begin); return;
+    case WIDEN: c->bf16->widen(n, (const uint16_t *)(const void *)c->x + begin, (float *)(void *)c->y + begin); return;
+    default: break;
+    }
     const size_t from = ls_type_size(c->from), to = ls_type_size(c->to);
     const char *x = c->x + (size_t)begin * from;
     char *y = c->y + (size_t)begin * to;
-    if (c->from == c->to)
-        memcpy(y, x, (size_t)(end - begin) * from);
-    else if (c->from == LS_F32 && c->to == LS_BF16)
-        c->bf16->narrow(end - begin, x, y);
-    else if (c->from == LS_BF16 && c->to == LS_F32)
-        c->bf16->widen(end - begin, x, y);
-    else
-        for (int64_t i = begin; i < end; i++, x += from, y += to)
-            convert(c, x, y);
+    if (c->how == COPY) {
+        memcpy(y, x, (size_t)n * from);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++, x += from, y += to)
+        convert(c, x, y);
 }
 
 void ls_cpu_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y)
 {
-    cast c = {ls_cpu_kernels_of(device, LS_BF16), from, to, x, y};
+    cast c = {ls_cpu_kernels_of(device, LS_BF16), manner_of(from, to), from, to, x, y};
     ls_cpu_ranges(device, n, LS_CPU_PIECE, 1, cast_range, &c);
 }
