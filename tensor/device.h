@@ -41,10 +41,10 @@ static inline ls_unary ls_activation_function(ls_activation activation)
  * A is [m, k] (or [k, m] transposed), B [k, n] (or [n, k]), C [m, n]; `ld` is the distance of two rows of the stored
  * matrix, `stride` that of two matrices of the batch (0: one matrix for all), in elements. A and B have one type; C
  * may be wider. `pre` [may be NULL] keeps what went into the activation, for backward: the sum as
- * rounded to C's type, so that the activation of `pre` alone has C's bits. */
+ * rounded to C's type, so that the activation of `pre` alone has C's bits. `weights_b`: B is weights, as ls_hold_weights has it. */
 typedef struct {
     int64_t batch, m, n, k;
-    bool trans_a, trans_b, accumulate;
+    bool trans_a, trans_b, accumulate, weights_b;
     ls_type type_ab, type_c, type_bias;
     const void *a, *b, *bias;
     void *c, *pre;
@@ -108,6 +108,7 @@ typedef struct {
     ls_type type;
     int64_t rows, width, vocabulary;
     const void *x, *w;
+    bool weights_w;             /* as ls_hold_weights has it */
     const int32_t *labels;
     const float *weights;       /* [rows], NULL: all 1 */
     void *losses;               /* [rows] f32 (f64): unweighted negative log-likelihood, 0 where skipped */
@@ -226,6 +227,9 @@ struct ls_device {
     /* The algorithms that were chosen so far, `most` of them at most; their number. Equal bits are promised where equal shapes
      * have equal algorithms. NULL: nothing is chosen. */
     int64_t (*choices)(const ls_device *device, ls_device_choice *choice, int64_t most);
+
+    /* See ls_hold_weights; bytes 0: no longer. NULL: nothing is gained by it. */
+    size_t (*hold_weights)(ls_device *device, size_t bytes);
 
     /* matrix products */
     ls_status (*matmul)(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
@@ -354,6 +358,20 @@ static inline ls_status ls_device_wait(ls_device *device)
 static inline ls_status ls_device_use_prefetched(ls_device *device, const void *block)
 {
     return block && device->use_prefetched ? device->use_prefetched(device, block) : LS_OK;
+}
+
+/* From here on weights stay as they are, until ls_let_weights_go: a device may keep what it makes of those that calls name as weights,
+ * as packed copies. `bytes`: of all of them, by which a device judges what it has room for. Worth it where weights are used more
+ * than once, as by several grains. Changes no bit; weights that change meanwhile would give wrong ones. Returns the bytes of
+ * memory that this may take, 0 where nothing is kept. */
+static inline size_t ls_hold_weights(ls_device *device, size_t bytes)
+{
+    return device->hold_weights ? device->hold_weights(device, bytes) : 0;
+}
+
+static inline void ls_let_weights_go(ls_device *device)
+{
+    ls_hold_weights(device, 0);
 }
 
 /* The CPU device at the pinned (or native) numerics level. The team must outlive it. */

@@ -75,7 +75,7 @@ static size_t saved_bytes(const ls_run *run)
 
 /* What a rank holds. */
 typedef struct {
-    size_t flat, average, activations, reduce, copies;
+    size_t flat, average, activations, reduce, copies, packed;
 } memory_parts;
 
 static memory_parts memory_of(const ls_run *run, ls_schedule schedule)
@@ -85,7 +85,10 @@ static memory_parts memory_of(const ls_run *run, ls_schedule schedule)
     const size_t share = saved_bytes(run) / (size_t)run->ranks, buffer = (size_t)config->checkpoint.buffer;
     const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = schedule,
                                        .bucket = config->batch.bucket, .exchange = run->exchange};
-    return (memory_parts){.flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam),
+    const size_t weights = (size_t)run->flat.elements * ls_type_size(run->flat.compute);
+    const size_t packed = config->batch.grains > run->ranks ? ls_hold_weights(run->device, weights) : 0;
+    ls_let_weights_go(run->device);
+    return (memory_parts){.packed = packed, .flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam),
                           .average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks),
                           .activations = ls_tape_memory(run->tape),
                           .reduce = ls_reduce_memory(&options, run->ranks),
@@ -94,7 +97,7 @@ static memory_parts memory_of(const ls_run *run, ls_schedule schedule)
 
 static size_t sum_of(memory_parts m)
 {
-    return m.flat + m.average + m.activations + m.reduce + m.copies;
+    return m.flat + m.average + m.activations + m.reduce + m.copies + m.packed;
 }
 
 static void print_memory(const ls_run *run)
@@ -102,12 +105,14 @@ static void print_memory(const ls_run *run)
     static const char *const names[] = {"auto", "block", "round"};
     for (ls_schedule schedule = LS_SCHEDULE_BLOCK; schedule <= LS_SCHEDULE_ROUND; schedule++) {
         const memory_parts m = memory_of(run, schedule);
-        char averaged[64] = "";
+        char averaged[64] = "", packed[64] = "";
         if (m.average)
             snprintf(averaged, sizeof averaged, " + averaged weights %.0f", mib(m.average));
-        printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f%s + gradient sums %.0f + activations of a grain %.0f (measured) + copies for checkpoints %.0f\n",
+        if (m.packed)
+            snprintf(packed, sizeof packed, " + packed weights %.0f at most", mib(m.packed));
+        printf("memory a rank   %s %s: %.0f MiB = weights and optimiser %.0f%s + gradient sums %.0f + activations of a grain %.0f (measured)%s + copies for checkpoints %.0f\n",
                names[schedule], schedule == run->schedule ? "(chosen)" : "        ", mib(sum_of(m)), mib(m.flat), averaged,
-               mib(m.reduce), mib(m.activations), mib(m.copies));
+               mib(m.reduce), mib(m.activations), packed, mib(m.copies));
     }
 }
 

@@ -162,9 +162,8 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, d
     return sink.status == LS_OK ? end_grain(run) : sink.status;
 }
 
-static ls_status run_my_grains(ls_run *run, int64_t grains, double denominator)
+static ls_status run_my_grains(ls_run *run, int64_t grains, int64_t mine, double denominator)
 {
-    const int64_t mine = ls_schedule_grains(run->schedule, grains, run->rank, run->ranks);
     const ls_task *task = run->config->task;
     for (int64_t k = 0; k < mine && task->grain; k++) {
         const ls_grain *grain = task->grain(run->task, ls_schedule_grain(run->schedule, grains, run->rank, run->ranks, k));
@@ -192,6 +191,17 @@ static ls_status run_my_grains(ls_run *run, int64_t grains, double denominator)
     }
     const int64_t rounds = run->schedule == LS_SCHEDULE_ROUND ? (grains + run->ranks - 1) / run->ranks : mine;
     return mine < rounds ? end_grain(run) : LS_OK; /* no grain in the last round: still take part */
+}
+
+/* Weights stay as they are from the first grain to the last, so what a device makes of them serves all. */
+static ls_status run_grains(ls_run *run, int64_t grains, double denominator)
+{
+    const int64_t mine = ls_schedule_grains(run->schedule, grains, run->rank, run->ranks);
+    if (mine > 1)
+        ls_hold_weights(run->device, (size_t)run->flat.elements * ls_type_size(run->flat.compute));
+    const ls_status status = run_my_grains(run, grains, mine, denominator);
+    ls_let_weights_go(run->device);
+    return status;
 }
 
 static ls_status gradient_norm(ls_run *run, double *norm)
@@ -278,7 +288,7 @@ static ls_status sum_gradients(ls_run *run, int64_t rows, int64_t grains, double
         ls_audit_begin(run, grains);
         status = begin_sums(run, grains);
         if (status == LS_OK)
-            status = run_my_grains(run, grains, denominator);
+            status = run_grains(run, grains, denominator);
         const int64_t begin = ls_run_phase(run, "reduce");
         if (status == LS_OK)
             status = finish_sums(run);

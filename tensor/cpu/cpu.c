@@ -91,6 +91,7 @@ static void cpu_free(ls_device *device)
 {
     if (!device)
         return;
+    ls_held_free(((ls_cpu *)device->self)->held);
     free(device->self);
     free(device);
 }
@@ -102,8 +103,19 @@ static void cpu_move(ls_device *device, size_t bytes, const void *x, void *y)
         memmove(y, x, bytes);
 }
 
+/* Two layouts of each: for results and for gradients. */
+static size_t cpu_hold_weights(ls_device *device, size_t bytes)
+{
+    const ls_cpu *cpu = device->self;
+    if (bytes)
+        return ls_held_begin(cpu->held, 2 * bytes);
+    ls_held_end(cpu->held);
+    return 0;
+}
+
 static const ls_device table = {
     .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release, .reserve = cpu_allocate, .move = cpu_move,
+    .hold_weights = cpu_hold_weights,
 
     .unary = ls_cpu_unary, .scale_by = ls_cpu_scale_by, .unary_backward = ls_cpu_unary_backward,
     .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,
@@ -141,13 +153,16 @@ ls_status ls_device_create_cpu(ls_device **out, ls_team *team)
     *out = NULL;
     ls_device *device = malloc(sizeof *device);
     ls_cpu *cpu = malloc(sizeof *cpu);
-    if (!device || !cpu) {
+    ls_held *held = ls_held_create();
+    if (!device || !cpu || !held) {
         free(device);
         free(cpu);
+        ls_held_free(held);
         return ls_fail(LS_EMEM, "cpu: no memory for the device's table");
     }
     cpu->level = ls_numerics_level();
     cpu->kernels = ls_cpu_kernels(cpu->level);
+    cpu->held = held;
     *device = table;
     device->numerics = ls_numerics_id();
     device->self = cpu;

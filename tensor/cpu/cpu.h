@@ -1,6 +1,7 @@
 /* The CPU device's own functions, in one place: tensor/cpu/cpu.c puts them into the table of tensor/device.h, where
  * each is described. Not for use outside tensor/cpu/ and its tests. */
 #pragma once
+#include "tensor/cpu/held.h"
 #include "tensor/cpu/vector/kernels.h"
 #include "tensor/device.h"
 #include "tensor/numerics.h"
@@ -10,6 +11,7 @@
 typedef struct {
     ls_numerics level;
     const ls_level *kernels; /* own vector kernels of that level */
+    ls_held *held;           /* packed weights */
 } ls_cpu;
 
 ls_numerics ls_cpu_best_level(void); /* of this processor */

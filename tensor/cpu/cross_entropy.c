@@ -258,6 +258,7 @@ static ls_status gradients_of_words(blocks *b, int64_t word, bool first_rows)
         product.m = b->rows;
         product.k = b->words;
         product.b = w;
+        product.weights_b = x->weights_w && !b->w; /* where they lie */
         product.c = b->dx;
         product.accumulate = word > 0;
         status = ls_cpu_matmul(b->device, &product, b->scratch);

@@ -49,6 +49,7 @@ typedef struct {
     bool turned;               /* the product is C^T */
     const float *bias;         /* f32, NULL: none */
     float *panels;
+    bool packed;    /* the panels are there already */
     int64_t chunks; /* of k */
     int64_t first_batch, batches; /* in this block */
     int64_t first_column, columns;
@@ -344,9 +345,28 @@ static void multiply_block(product *p)
     const double work = (double)p->args->k * (double)p->columns * (double)p->batches;
     p->packed_batches = p->right.stride ? p->batches : 1;
     /* Packing an element costs about 8 multiply-adds. */
-    run_items(p, work >= ENOUGH_WORK / 8, p->packed_batches * p->chunks * ceil_div(panels_of(p), PANELS), pack_panels);
+    if (!p->packed)
+        run_items(p, work >= ENOUGH_WORK / 8, p->packed_batches * p->chunks * ceil_div(panels_of(p), PANELS), pack_panels);
     choose_tile(p);
     run_items(p, work * (double)p->rows >= ENOUGH_WORK, p->batches * p->row_tiles * p->column_tiles, multiply_tile);
+}
+
+/* Bytes of `columns` of a right side as panels, with k in units. */
+static int64_t packed_bytes(const product *p, int64_t columns)
+{
+    return p->k * ceil_div(columns, LS_PRODUCT_MAX_WIDTH) * LS_PRODUCT_MAX_WIDTH * (int64_t)sizeof(float);
+}
+
+/* Weights on the right whose panels are kept (held.h) are packed once, whatever their size beside A's. */
+static bool held_on_the_right(product *p)
+{
+    const ls_matmul_args *x = p->args;
+    const int64_t bytes = packed_bytes(p, x->n);
+    if (!x->weights_b || x->batch != 1 || bytes > BLOCK || bytes == 0)
+        return false;
+    const ls_held_side held = {x->b, x->n, x->k, x->ldb, x->type_ab, x->trans_b};
+    p->panels = ls_held_panels(((const ls_cpu *)p->device->self)->held, &held, (size_t)bytes, &p->packed);
+    return p->panels;
 }
 
 /* Which operand is packed: by what packing, cutting into strips and turning cost. Changes no bit. */
@@ -358,7 +378,7 @@ static void choose_sides(product *p)
     const double straight = of_b + (a.along_k ? 0 : 0.5 * of_a * (double)ceil_div(x->n, TILE_COLUMNS));
     const double turned = of_a + (b.along_k ? 0 : 0.5 * of_b * (double)ceil_div(x->m, TILE_COLUMNS)) +
                           0.5 * (double)x->m * (double)x->n;
-    p->turned = x->batch == 1 && turned < straight;
+    p->turned = !held_on_the_right(p) && x->batch == 1 && turned < straight;
     p->left = p->turned ? b : a;
     p->right = p->turned ? a : b;
     p->rows = p->turned ? x->n : x->m;
@@ -376,12 +396,11 @@ static ls_status multiply_tiles(ls_device *device, const ls_matmul_args *x, ls_a
     } else {
         p.bias = x->bias;
     }
-    choose_sides(&p);
     p.k = ceil_div(x->k, p.kernels->unit);
     p.chunks = ceil_div(p.k, LS_PRODUCT_CHUNK);
+    choose_sides(&p);
     /* Blocks of the right side: whole batches while they fit, else columns of one (all batches where they share it). */
-    const int64_t all = p.all_columns, k = p.k ? p.k : 1;
-    const int64_t bytes = k * ceil_div(all, LS_PRODUCT_MAX_WIDTH) * LS_PRODUCT_MAX_WIDTH * (int64_t)sizeof(float);
+    const int64_t all = p.all_columns, k = p.k ? p.k : 1, bytes = p.k ? packed_bytes(&p, all) : 1;
     int64_t batches = p.right.stride ? least(x->batch, BLOCK / bytes ? BLOCK / bytes : 1) : x->batch, columns = all;
     if (bytes > BLOCK) {
         columns = BLOCK / (int64_t)sizeof(float) / k / TILE_COLUMNS * TILE_COLUMNS;
@@ -391,8 +410,9 @@ static ls_status multiply_tiles(ls_device *device, const ls_matmul_args *x, ls_a
     p.tile = ls_arena_array(scratch, float, TILE_ROWS *TILE_COLUMNS *threads);
     p.row = ls_arena_array(scratch, float, TILE_COLUMNS *threads);
     p.staged = ls_arena_array(scratch, float, TILE_ROWS *LS_PRODUCT_CHUNK *threads);
-    p.panels = ls_arena_array(scratch, float,
-                              (p.right.stride ? batches : 1) * p.k * (least(columns, all) + LS_PRODUCT_MAX_WIDTH));
+    if (!p.panels)
+        p.panels = ls_arena_array(scratch, float,
+                                  (p.right.stride ? batches : 1) * p.k * (least(columns, all) + LS_PRODUCT_MAX_WIDTH));
     ls_status status = ls_arena_status(scratch);
     if (status != LS_OK)
         return status;

@@ -41,6 +41,7 @@ static ls_cross_entropy_args args_of(const ls_node *node, const int32_t *labels,
         .vocabulary = w->shape[0],
         .x = x->data,
         .w = w->data,
+        .weights_w = w->parameter,
         .labels = labels,
         .weights = weights,
     };

@@ -174,6 +174,73 @@ Test(matmul, any_team_gives_the_same_bits)
     ls_arena_free(scratch);
 }
 
+static void add_one(ls_type type, void *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        put(type, x, i, get(type, x, i) + 1);
+}
+
+static int64_t elements_of_b(const ls_matmul_args *x, const shape *s)
+{
+    return (s->shared_b ? 1 : s->batch) * (s->trans_b ? s->n : s->k) * x->ldb;
+}
+
+/* From the same C each time. */
+static void multiply_anew(ls_device *device, ls_arena *scratch, ls_matmul_args *x)
+{
+    void *c = numbers(x->type_c, x->batch * x->stride_c, 4, 1);
+    memcpy(x->c, c, (size_t)(x->batch * x->stride_c) * ls_type_size(x->type_c));
+    free(c);
+    cr_assert_eq(device->matmul(device, x, scratch), LS_OK, "%s", ls_fail_sentence());
+}
+
+static void multiply_held(ls_device *device, ls_arena *scratch, const shape *s, ls_matmul_args *x, const ls_matmul_args *plain, const char *when)
+{
+    multiply_anew(device, scratch, x);
+    const size_t bytes = (size_t)(x->batch * x->stride_c) * ls_type_size(x->type_c);
+    cr_expect_eq(memcmp(x->c, plain->c, bytes), 0, "shape %d, %s, %s", (int)(s - shapes), ls_type_name(x->type_ab), when);
+}
+
+/* While weights are held their panels are kept: the same bits, and numbers that change meanwhile, against what is promised, show
+ * that they were; the next hold packs them anew. */
+Test(matmul, held_weights_give_the_same_bits)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    for (int i = 0; i < SHAPES; i++)
+        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+            const shape *s = &shapes[i];
+            ls_matmul_args before = arguments(s, type, type), after = arguments(s, type, type), x = arguments(s, type, type);
+            const int64_t count = elements_of_b(&x, s);
+            add_one(type, (void *)after.b, count);
+            multiply_anew(device, scratch, &before);
+            multiply_anew(device, scratch, &after);
+            x.weights_b = true;
+            ls_hold_weights(device, 1 << 20);
+            multiply_held(device, scratch, s, &x, &before, "packed");
+            multiply_held(device, scratch, s, &x, &before, "kept");
+            add_one(type, (void *)x.b, count);
+            const bool few = s->trans_b && s->m <= 32, kept = s->batch == 1 && s->k > 0;
+            if (!few) /* few_rows.h packs nothing */
+                multiply_held(device, scratch, s, &x, kept ? &before : &after, "changed while held");
+            ls_hold_weights(device, 1 << 20);
+            multiply_held(device, scratch, s, &x, &after, "held again");
+            ls_let_weights_go(device);
+            multiply_held(device, scratch, s, &x, &after, "let go");
+            ls_hold_weights(device, (size_t)1 << 40);
+            add_one(type, (void *)after.b, count);
+            add_one(type, (void *)x.b, count);
+            multiply_anew(device, scratch, &after);
+            multiply_held(device, scratch, s, &x, &after, "too many to be held");
+            ls_let_weights_go(device);
+            release(&before);
+            release(&after);
+            release(&x);
+        }
+    device_done(device);
+    ls_arena_free(scratch);
+}
+
 /* Packed equals unpacked, and decoding equals training: a row does not feel the other rows. */
 Test(matmul, a_row_alone_gives_the_bits_it_has_among_others)
 {
