@@ -6,6 +6,7 @@
 #include "graph.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <set>
 #include <thread>
 
 struct capture {
@@ -25,6 +26,8 @@ struct CUgraphExec_st {
 };
 
 static std::vector<std::shared_ptr<capture>> &captures = *new std::vector<std::shared_ptr<capture>>;
+static std::set<cudaGraph_t> &graphs = *new std::set<cudaGraph_t>; /* that live: a handle of another is refused */
+static std::set<cudaGraphExec_t> &executables = *new std::set<cudaGraphExec_t>;
 
 /* ---- What is refused */
 
@@ -85,7 +88,21 @@ void capture_forget()
     captures.clear();
 }
 
-/* ---- Executables */
+/* ---- Graphs and their executables */
+
+static bool lives(cudaGraph_t graph, const char *function)
+{
+    if (graphs.count(graph) == 0)
+        report_refusal(cudaErrorInvalidValue, "%s: %p is no graph, or was destroyed", function, (void *)graph);
+    return graphs.count(graph) != 0;
+}
+
+static bool lives(cudaGraphExec_t executable, const char *function)
+{
+    if (executables.count(executable) == 0)
+        report_refusal(cudaErrorInvalidValue, "%s: %p is no executable, or was destroyed", function, (void *)executable);
+    return executables.count(executable) != 0;
+}
 
 static cudaError_t refuse_update(cudaGraphExecUpdateResultInfo *info, enum cudaGraphExecUpdateResult why)
 {
@@ -148,6 +165,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     if (c->spoilt)
         return report_refusal(cudaErrorStreamCaptureInvalidated, "cudaStreamEndCapture: the capture was spoilt by an earlier call");
     *graph = new CUgraph_st{std::make_shared<std::vector<graph_node>>(std::move(c->nodes))};
+    graphs.insert(*graph);
     return cudaSuccess;
 }
 
@@ -169,7 +187,7 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t 
     stream_call call;
     if (call.refused != cudaSuccess)
         return call.refused;
-    if (graph == nullptr || count == nullptr || nodes != nullptr)
+    if (!lives(graph, "cudaGraphGetNodes") || count == nullptr || nodes != nullptr)
         return report_error(nodes != nullptr ? cudaErrorNotSupported : cudaErrorInvalidValue);
     *count = graph->nodes->size();
     return cudaSuccess;
@@ -178,8 +196,9 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
     stream_call call;
-    if (graph == nullptr)
+    if (!lives(graph, "cudaGraphDestroy"))
         return report_error(cudaErrorInvalidValue);
+    graphs.erase(graph);
     delete graph;
     return call.refused;
 }
@@ -189,9 +208,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
     stream_call call;
     if (call.refused != cudaSuccess)
         return call.refused;
-    if (executable == nullptr || graph == nullptr || flags != 0)
+    if (executable == nullptr || !lives(graph, "cudaGraphInstantiate") || flags != 0)
         return report_error(flags != 0 ? cudaErrorNotSupported : cudaErrorInvalidValue);
     *executable = new CUgraphExec_st{graph->nodes};
+    executables.insert(*executable);
     return cudaSuccess;
 }
 
@@ -200,7 +220,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t executable, cudaGraph_t graph, c
     stream_call call;
     if (call.refused != cudaSuccess)
         return call.refused;
-    if (executable == nullptr || graph == nullptr || info == nullptr)
+    if (!lives(executable, "cudaGraphExecUpdate") || !lives(graph, "cudaGraphExecUpdate") || info == nullptr)
         return report_error(cudaErrorInvalidValue);
     *info = {cudaGraphExecUpdateSuccess, nullptr, nullptr};
     const enum cudaGraphExecUpdateResult why = difference(*executable->nodes, *graph->nodes);
@@ -213,8 +233,9 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t executable, cudaGraph_t graph, c
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable)
 {
     stream_call call;
-    if (executable == nullptr)
+    if (!lives(executable, "cudaGraphExecDestroy"))
         return report_error(cudaErrorInvalidValue);
+    executables.erase(executable);
     delete executable;
     return call.refused;
 }
@@ -226,7 +247,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
     std::shared_ptr<queue> q = stream_queue(stream, "cudaGraphLaunch");
     if (call.refused != cudaSuccess)
         return call.refused;
-    if (q == nullptr || executable == nullptr)
+    if (q == nullptr || !lives(executable, "cudaGraphLaunch"))
         return report_error(q == nullptr ? cudaErrorInvalidResourceHandle : cudaErrorInvalidValue);
     const cudaError_t error = capture_check(q, "cudaGraphLaunch", false);
     if (error != cudaSuccess)

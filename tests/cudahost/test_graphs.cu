@@ -87,6 +87,22 @@ Test(graphs, recorded_work_runs_at_its_launch_in_its_order)
     }
 }
 
+Test(graphs, what_was_destroyed_is_refused)
+{
+    cudaGraph_t graph = work(1, 1, 10), spare = work(1, 1, 10);
+    cudaGraphExec_t executable, none;
+    cudaGraphExecUpdateResultInfo info;
+    OK(cudaGraphInstantiate(&executable, graph));
+    OK(cudaGraphDestroy(graph));
+    cr_expect_eq(cudaGraphDestroy(graph), cudaErrorInvalidValue);
+    cr_expect_eq(cudaGraphInstantiate(&none, graph), cudaErrorInvalidValue);
+    cr_expect_eq(cudaGraphExecUpdate(executable, graph, &info), cudaErrorInvalidValue);
+    OK(cudaGraphExecDestroy(executable));
+    cr_expect_eq(cudaGraphExecDestroy(executable), cudaErrorInvalidValue);
+    cr_expect_eq(cudaGraphLaunch(executable, stream), cudaErrorInvalidValue);
+    cr_expect_eq(cudaGraphExecUpdate(executable, spare, &info), cudaErrorInvalidValue);
+}
+
 /* A launch that is queued keeps what it was, also when its executable is updated or gone before it runs. */
 Test(graphs, an_update_brings_new_arguments_to_later_launches_only)
 {
