@@ -221,6 +221,12 @@ struct ls_device {
     ls_status (*use_prefetched)(ls_device *device, const void *block);
     /* Whether `array` lies in a block that use_prefetched was called for: then it stays as it is while calls may read it. */
     bool (*is_prefetched)(const ls_device *device, const void *array);
+    /* Calls from here on may be gathered and handed to the device together, as graphs of its work (cudaGraph), or no longer. No bit
+     * changes. NULL: the device knows no such thing. */
+    ls_status (*use_graphs)(ls_device *device, bool graphs);
+    /* Hands over what is gathered: for whoever orders another stream behind `stream`, or `stream` behind another, by events. Waits for
+     * nothing; tells the first error that is known so far. NULL: nothing is ever gathered. */
+    ls_status (*submit)(ls_device *device);
     /* f32 products by way of tf32 (10 bits of fraction) from now on, or in full again: before the first product, for it is part of
      * `numerics`. NULL: the device has no tf32. LS_ENOTFOUND: this build has none. */
     ls_status (*use_tf32)(ls_device *device, bool tf32);

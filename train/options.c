@@ -11,6 +11,7 @@ static const ls_option run_rows[] = {
     {"seed", LS_OPTION_INT, AT(seed), 0, 0, 9e18, "0", NULL, "key of the counter random numbers"},
     {"device", LS_OPTION_CHOICE, AT(device), LS_OPTION_FREE, 0, 0, "cpu", "cpu|cuda", "what computes; cuda: each rank the device of its number on the node, counted around (docs/gpu.md)"},
     {"tf32", LS_OPTION_BOOL, AT(tf32), LS_OPTION_FREE, 0, 0, "false", NULL, "cuda: products of f32 on tensor cores, which round their operands to 10 bits of fraction; part of the numerics id"},
+    {"cuda_graphs", LS_OPTION_BOOL, AT(cuda_graphs), LS_OPTION_FREE, 0, 0, "false", NULL, "cuda: launch a grain's work in pieces of many kernels, as CUDA graphs; no bit changes (docs/gpu.md)"},
     {"numerics", LS_OPTION_CHOICE, AT(numerics), LS_OPTION_FREE, 0, 0, "native", LS_NUMERICS_CHOICES, "instruction-set level of the CPU; equal bits are promised on one level"},
     {"precision", LS_OPTION_CHOICE, AT(precision), 0, 0, 0, "f32", "f32|bf16", "of weights and activations in the forward pass; masters and moments are f32"},
     {"max_steps", LS_OPTION_INT, AT(max_steps), LS_OPTION_FREE, 0, 1e12, "0", NULL, "stop after this many optimiser steps; 0: after data.epochs"},

@@ -72,6 +72,9 @@ void ls_profile_attach(ls_profile *profile, ls_run *run)
     ls_tape_trace(run->tape, profile->trace);
     ls_loader_trace(run->loader, profile->trace);
     ls_world_trace(run->world, profile->trace);
+    if (run->rank == 0 && run->device->synchronize)
+        ls_log_write(LS_LOG_INFO, "profile", "device %s only queues: an operator's time is the host's, not its kernels'%s (docs/profiling.md)", run->device->name,
+                     run->config->run.cuda_graphs ? ", which run later as CUDA graphs" : "");
     if (run->rank == 0 && (profile->first > run->steps || profile->last <= run->step))
         ls_log_write(LS_LOG_WARN, "profile", "steps %lld..%lld are not among the steps to come, %lld..%lld: nothing will be recorded",
                      (long long)profile->first, (long long)profile->last, (long long)run->step + 1, (long long)run->steps);

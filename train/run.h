@@ -13,7 +13,7 @@ typedef struct {
     const char *run;            /* run folder */
     int64_t seed;
     int device;                 /* "cpu|cuda" */
-    bool tf32;
+    bool tf32, cuda_graphs;
     int numerics;               /* ls_numerics */
     int precision;              /* "f32|bf16" */
     int64_t max_steps;          /* 0: by data.epochs */

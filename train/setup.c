@@ -94,6 +94,8 @@ static ls_status open_device(ls_run *run)
                             : ls_device_create_cpu(&run->device, run->team);
     if (status == LS_OK && run->config->run.tf32)
         status = run->device->use_tf32 ? run->device->use_tf32(run->device, true) : ls_fail(LS_ERECIPE, "tf32: true, but device %s has no tf32; say device: cuda, or leave it out", run->device->name);
+    if (status == LS_OK && run->config->run.cuda_graphs)
+        status = run->device->use_graphs ? run->device->use_graphs(run->device, true) : ls_fail(LS_ERECIPE, "cuda_graphs: true, but device %s has no graphs; say device: cuda, or leave it out", run->device->name);
     status = ls_agree(run->world, status, "opening the device");
     if (status == LS_OK && cuda)
         status = ls_same_everywhere(run->world, run->device->numerics, strlen(run->device->numerics), "the device's numerics id");
@@ -373,9 +375,9 @@ static void tell_run(const ls_run *run)
         return;
     const ls_batch_options *batch = &run->config->batch;
     char size[64];
-    ls_log_write(LS_LOG_INFO, "train", "task %s, %s, %s weights, %d rank(s) on %d node(s) x %d thread(s), numerics %s",
+    ls_log_write(LS_LOG_INFO, "train", "task %s, %s, %s weights, %d rank(s) on %d node(s) x %d thread(s), numerics %s%s",
            run->config->task->name, ls_run_size(run, size), ls_type_name(run->flat.compute), run->ranks,
-           ls_world_nodes(run->world), ls_team_threads(run->team), run->device->numerics);
+           ls_world_nodes(run->world), ls_team_threads(run->team), run->device->numerics, run->config->run.cuda_graphs ? ", CUDA graphs on" : "");
     char rows[160];
     ls_run_describe_rows(run, rows, sizeof rows);
     ls_log_write(LS_LOG_INFO, "train", "%s, %lld grains x %lld rows a step, %lld steps; %s", rows, (long long)batch->grains,

@@ -210,9 +210,16 @@ static void world_lost(ls_job *job)
 
 /* ---- order of the two streams ---- */
 
+ls_status ls_nccl_submit(ls_nccl *nccl)
+{
+    return nccl->device->submit ? nccl->device->submit(nccl->device) : LS_OK;
+}
+
 ls_status ls_nccl_after_compute(ls_nccl *nccl)
 {
-    const ls_status status = ls_nccl_cuda(nccl, cudaEventRecord(nccl->ready, nccl->compute), "cudaEventRecord after computation");
+    ls_status status = ls_nccl_submit(nccl);
+    if (status == LS_OK)
+        status = ls_nccl_cuda(nccl, cudaEventRecord(nccl->ready, nccl->compute), "cudaEventRecord after computation");
     return status == LS_OK ? ls_nccl_cuda(nccl, cudaStreamWaitEvent(nccl->stream, nccl->ready, 0), "cudaStreamWaitEvent of communication") : status;
 }
 

@@ -48,6 +48,8 @@ ls_status ls_nccl_leave(ls_nccl *nccl, ls_status status, const char *what);
 /* Nobody will come any more: what is queued ends with nonsense, every later call fails. Any thread. */
 void ls_nccl_give_up(ls_nccl *nccl);
 
+/* Before the compute stream is ordered against another by an event: the device may still hold back what was called (tensor/device.h). */
+ls_status ls_nccl_submit(ls_nccl *nccl);
 /* What is queued on the communication stream from now on comes after what is queued for computation so far. */
 ls_status ls_nccl_after_compute(ls_nccl *nccl);
 /* Waits for all ranks to come here, and for what is queued on the communication stream. Whatever goes wrong ends as on a CPU: with the rank that is dead, late or stopped by name. */

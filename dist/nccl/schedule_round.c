@@ -176,6 +176,8 @@ static ls_status take_slot(ls_reducer *r, slot **taken)
     o->free_first = (o->free_first + 1) % o->slots;
     o->free_count--;
     if (s->used)
+        status = ls_nccl_submit(o->buckets.nccl);
+    if (status == LS_OK && s->used)
         status = ls_nccl_cuda(o->buckets.nccl, cudaStreamWaitEvent(o->buckets.nccl->compute, s->gone, 0), "cudaStreamWaitEvent for a bucket's memory");
     *taken = s;
     return status;

@@ -28,6 +28,7 @@ typedef struct {
 struct ls_cuda_library; /* tensor/cuda/products.cu */
 struct ls_cuda_staging; /* tensor/cuda/staging.cu */
 struct ls_cuda_convolutions; /* tensor/cuda/cudnn.cu */
+struct ls_cuda_graphs; /* tensor/cuda/graph.cu */
 
 /* What device->self points to. */
 typedef struct ls_cuda {
@@ -49,6 +50,7 @@ typedef struct ls_cuda {
     bool tf32;
     struct ls_cuda_library *library; /* NULL until the first product */
     struct ls_cuda_convolutions *convolutions; /* NULL until the first */
+    struct ls_cuda_graphs *graphs; /* NULL: calls are queued as they come */
     void *list; /* host memory for attention's list of tiles */
     size_t list_room;
     ls_status status; /* the first error, until somebody asks */
@@ -80,12 +82,24 @@ ls_status ls_cuda_synchronize(ls_device *device);
 void ls_cuda_wait(ls_cuda *cuda); /* for the stream */
 ls_status ls_cuda_status(ls_device *device); /* the first error so far, for functions of the table that return one */
 
+/* Graphs (graph.cu). Begin: what is queued on the stream from here on is recorded, if graphs are wanted; `caller` is the first
+ * call's name. Note: what was recorded, for telling segments apart. Submit: what was recorded is launched; before anybody but the
+ * stream itself shall see it, and before memory is taken. Waited: nothing that was launched runs any more. */
+void ls_graph_begin(ls_cuda *cuda, const char *caller);
+void ls_graph_note(ls_cuda *cuda, uint64_t what);
+void ls_graph_submit(ls_cuda *cuda);
+void ls_graph_waited(ls_cuda *cuda);
+void ls_graphs_free(ls_cuda *cuda);
+ls_status ls_cuda_use_graphs(ls_device *device, bool graphs);
+ls_status ls_cuda_submit(ls_device *device);
+
 /* One call of a function of the table, from its arguments to its last launch. */
 struct ls_cuda_call {
     ls_cuda *cuda;
     cudaStream_t stream;
 
-    explicit ls_cuda_call(ls_device *device);
+    /* `caller`: the function of the table, or a part of it */
+    explicit ls_cuda_call(ls_device *device, const char *caller = __builtin_FUNCTION());
     ~ls_cuda_call();
     ls_cuda_call(const ls_cuda_call &) = delete;
     ls_cuda_call &operator=(const ls_cuda_call &) = delete;
@@ -125,6 +139,7 @@ private:
     do {                                                                                                               \
         if ((call).ready() && (grid) > 0) {                                                                            \
             LS_LAUNCH(kernel, dim3((unsigned)(grid)), dim3((unsigned)(block)), 0, (call).stream, __VA_ARGS__);          \
+            ls_graph_note((call).cuda, (uint64_t)(uintptr_t)#kernel);                                                   \
             ls_cuda_failed((call).cuda, cudaGetLastError(), #kernel);                                                  \
         }                                                                                                              \
     } while (0)
@@ -134,6 +149,7 @@ private:
     do {                                                                                                               \
         if ((call).ready() && (grid) > 0 && ls_cuda_shared((call).cuda, (const void *)(kernel), (bytes), #kernel)) {    \
             LS_LAUNCH(kernel, dim3((unsigned)(grid)), dim3((unsigned)(block)), (bytes), (call).stream, argument);       \
+            ls_graph_note((call).cuda, (uint64_t)(uintptr_t)#kernel);                                                   \
             ls_cuda_failed((call).cuda, cudaGetLastError(), #kernel);                                                  \
         }                                                                                                              \
     } while (0)

@@ -72,6 +72,7 @@ static ls_cuda_convolutions *library_of(ls_cuda *cuda)
         return NULL;
     }
     cuda->convolutions = library;
+    ls_graph_submit(cuda);
     if (worked(cuda, cudnnCreate(&library->handle), "opening it"))
         worked(cuda, cudnnSetStream(library->handle, cuda->stream), "giving it a stream");
     return cuda->status == LS_OK ? library : NULL;
@@ -307,6 +308,7 @@ static void convolve(ls_cuda_call &call, const plan *p, const void *a, const voi
     void *workspace = p->workspace ? call.scratch<char>((int64_t)p->workspace) : NULL;
     if (!call.ready())
         return;
+    ls_graph_note(call.cuda, p->choice.shape);
     switch (p->key.direction) {
     case LS_CUDNN_FORWARD:
         worked(call.cuda, cudnnConvolutionForward(handle, &one, p->x, a, p->w, b, p->convolution, (cudnnConvolutionFwdAlgo_t)p->algorithm, workspace, p->workspace, &keep, p->y, to), "a convolution");

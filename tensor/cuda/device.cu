@@ -21,14 +21,17 @@ void ls_cuda_failed(ls_cuda *cuda, cudaError_t error, const char *what)
     char text[sizeof cuda->sentence];
     if (error == cudaSuccess)
         return;
-    snprintf(text, sizeof text, "cuda: device %d: %.120s: %s (%s); CUDA_LAUNCH_BLOCKING=1 names the call it was in", cuda->number, what,
-             cudaGetErrorString(error), cudaGetErrorName(error));
+    const bool capture = error >= cudaErrorStreamCaptureUnsupported && error <= cudaErrorStreamCaptureWrongThread;
+    snprintf(text, sizeof text, "cuda: device %d: %.150s: %s (%s); %s", cuda->number, what, cudaGetErrorString(error), cudaGetErrorName(error),
+             capture ? "cuda_graphs: false does without" : "CUDA_LAUNCH_BLOCKING=1 names the call it was in");
     ls_cuda_raise(cuda, error == cudaErrorMemoryAllocation ? LS_EMEM : LS_EIO, text);
 }
 
 void ls_cuda_wait(ls_cuda *cuda)
 {
+    ls_graph_submit(cuda);
     ls_cuda_failed(cuda, cudaStreamSynchronize(cuda->stream), "waiting for kernels and copies");
+    ls_graph_waited(cuda);
     cuda->pinned_used = 0;
 }
 
@@ -70,6 +73,7 @@ static ls_status take(ls_cuda *cuda, size_t bytes, bool managed, void **block)
     *block = NULL;
     if (cuda->owned == LS_CUDA_RANGES)
         return ls_fail(LS_EMEM, "cuda: more than %d blocks of memory", LS_CUDA_RANGES);
+    ls_graph_submit(cuda);
     cudaError_t error = managed ? cudaMallocManaged(&memory, size, cudaMemAttachGlobal) : cudaMalloc(&memory, size);
     if (error == cudaSuccess && managed)
         error = cudaMemsetAsync(memory, 0, size, cuda->stream);
@@ -106,6 +110,7 @@ static void release(ls_device *device, void *block, size_t bytes)
         return;
     for (int i = 0; i < cuda->owned; i++)
         if (cuda->own[i].begin == block) {
+            ls_graph_submit(cuda);
             cudaStreamSynchronize(cuda->stream); /* a kernel may be writing there */
             cudaFree(block);
             cuda->own[i] = cuda->own[--cuda->owned];
@@ -136,8 +141,11 @@ static void device_free(ls_device *device)
         return;
     ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
     if (cuda) {
-        if (cuda->stream)
+        if (cuda->stream) {
+            ls_graph_submit(cuda);
             cudaStreamSynchronize(cuda->stream);
+        }
+        ls_graphs_free(cuda);
         ls_cuda_library_free(cuda);
         ls_cuda_cudnn_free(cuda);
         free(cuda->list);
@@ -158,6 +166,7 @@ static void fill_table(ls_device *t)
     t->name = "cuda", t->free = device_free, t->allocate = allocate, t->release = release, t->reserve = reserve, t->synchronize = ls_cuda_synchronize, t->move = move, t->begin_reading = ls_cuda_begin_reading, t->read_beside = ls_cuda_read_beside;
     t->allocate_staging = ls_cuda_allocate_staging, t->prefetch = ls_cuda_prefetch, t->use_prefetched = ls_cuda_use_prefetched, t->is_prefetched = ls_cuda_is_prefetched;
     t->use_tf32 = ls_cuda_use_tf32, t->choices = ls_cuda_choices;
+    t->use_graphs = ls_cuda_use_graphs, t->submit = ls_cuda_submit;
     t->unary = ls_cuda_unary, t->scale_by = ls_cuda_scale_by, t->unary_backward = ls_cuda_unary_backward;
     t->binary = ls_cuda_binary, t->binary_backward = ls_cuda_binary_backward;
     t->gated = ls_cuda_gated, t->gated_backward = ls_cuda_gated_backward;

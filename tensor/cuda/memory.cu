@@ -29,6 +29,7 @@ static bool scratch_grow(ls_cuda *cuda, size_t bytes)
         ls_cuda_raise(cuda, LS_EMEM, "cuda: scratch memory is in too many pieces");
         return false;
     }
+    ls_graph_submit(cuda);
     const cudaError_t error = cudaMalloc(&block, size);
     if (error != cudaSuccess) {
         size_t left = 0, all = 0;
@@ -111,6 +112,7 @@ ls_status ls_cuda_begin_reading(ls_device *device)
 {
     ls_cuda *cuda = static_cast<ls_cuda *>(device->self);
     cudaError_t error = cuda->readable ? cudaSuccess : cudaEventCreateWithFlags(&cuda->readable, cudaEventDisableTiming);
+    ls_graph_submit(cuda);
     if (error == cudaSuccess)
         error = cudaEventRecord(cuda->readable, cuda->stream);
     ls_cuda_failed(cuda, error, "marking where reading begins");
@@ -163,10 +165,11 @@ void ls_cuda_reading_free(ls_cuda *cuda)
 
 /* ---- one call's arrays ---- */
 
-ls_cuda_call::ls_cuda_call(ls_device *device)
+ls_cuda_call::ls_cuda_call(ls_device *device, const char *caller)
     : cuda(static_cast<ls_cuda *>(device->self)), stream(cuda->stream), arrays(0), scratch_current(cuda->scratch.current),
       scratch_used(cuda->scratch.used)
 {
+    ls_graph_begin(cuda, caller);
 }
 
 void *ls_cuda_call::reach(void *host, size_t bytes, bool read, bool written)

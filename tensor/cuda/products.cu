@@ -67,6 +67,7 @@ static ls_cuda_library *library_of(ls_cuda *cuda)
         return NULL;
     }
     cuda->library = library;
+    ls_graph_submit(cuda);
     ls_cuda_failed(cuda, cudaMalloc(&library->workspace, WORKSPACE), "memory for products to work in");
     worked(cuda, cublasLtCreate(&library->handle), "opening it");
     return cuda->status == LS_OK ? library : NULL;
@@ -256,6 +257,7 @@ static void multiply(ls_cuda_call &call, const plan *p, const ls_cuda_product *p
            cublasLtMatmul(call.cuda->library->handle, p->operation, wide ? static_cast<const void *>(&one_wide) : &one, b, p->a, a, p->b, wide ? static_cast<const void *>(&keep_wide) : &keep,
                           c, p->d, d, p->d, &p->algorithm, call.cuda->library->workspace, WORKSPACE, call.stream),
            "multiplying");
+    ls_graph_note(call.cuda, p->choice.shape);
     if (d != product->d)
         ls_cuda_failed(call.cuda, cudaMemcpyAsync(product->d, d, bytes, cudaMemcpyDeviceToDevice, call.stream), "putting a result in its place");
 }

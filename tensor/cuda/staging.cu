@@ -109,6 +109,7 @@ bool ls_cuda_staging_release(ls_cuda *cuda, const void *host)
     if (!block)
         return false;
     *link = block->next;
+    ls_graph_submit(cuda);
     cudaStreamSynchronize(cuda->fetching); /* it may be on its way */
     cudaStreamSynchronize(cuda->stream);   /* or be read */
     give_back(block);
@@ -146,6 +147,7 @@ ls_status ls_cuda_use_prefetched(ls_device *device, const void *host)
     if (!block)
         return ls_fail(LS_EARG, "cuda: a block to read that is no staging memory");
     block->readable = true;
+    ls_graph_submit(cuda);
     return told(cuda, cudaStreamWaitEvent(cuda->stream, block->there, 0), "waiting for a grain");
 }
 

@@ -2,7 +2,7 @@
  * synchronization behavior"). From pageable memory a copy reads its source before the call returns; to pageable memory
  * it is done when the call returns; between device and pinned memory it runs when the stream comes to it, and a host
  * that reads or writes the buffer before that gets, or leaves, the wrong bytes. */
-#include "stream.h"
+#include "graph.h"
 #include <string.h>
 #include <cudahost.h>
 
@@ -66,6 +66,11 @@ static void run_copy(const char *function, const rectangle &r, bool to_pinned, b
         memmove(r.to + row * r.to_pitch, r.from + row * r.from_pitch, r.width);
 }
 
+static int whose(const void *address)
+{
+    return !memory_in_heap(address) ? 0 : memory_is_managed(address) ? 1 : 2;
+}
+
 static cudaError_t copy(const char *function, rectangle r, enum cudaMemcpyKind kind, cudaStream_t stream, bool wait)
 {
     stream_call call;
@@ -80,6 +85,14 @@ static cudaError_t copy(const char *function, rectangle r, enum cudaMemcpyKind k
         return error;
     bool to_pinned = memory_is_pinned(r.to, to_bytes), from_pinned = memory_is_pinned(r.from, from_bytes);
     bool from_pageable = !from_pinned && !memory_in_heap(r.from), to_pageable = !to_pinned && !memory_in_heap(r.to);
+    error = capture_check(q, function, !wait && !from_pageable && !to_pageable); /* the others wait, or read at once */
+    if (error == cudaSuccess && wait)
+        error = capture_check_unsafe(function);
+    if (error != cudaSuccess)
+        return error;
+    if (q->captured != nullptr)
+        return capture_or_push(q, function, {graph_node::copy, nullptr, whose(r.to) * 16 + whose(r.from) * 2 + (r.height > 1),
+                                             [=] { run_copy(function, r, to_pinned, from_pinned); }});
     std::shared_ptr<std::string> staged;
     if (from_pageable && !to_pageable) {
         staged = std::make_shared<std::string>(r.from, from_bytes);
@@ -107,15 +120,14 @@ static cudaError_t fill(const char *function, void *pointer, int value, size_t b
     if (!memory_is_device(pointer, bytes) && !memory_is_pinned(pointer, bytes))
         return report_refusal(cudaErrorInvalidValue, "%s: fills %zu bytes: %s", function, bytes,
                               memory_describe(pointer).c_str());
-    stream_push(q, [=] {
+    return capture_or_push(q, function, {graph_node::fill, nullptr, whose(pointer), [=] {
         if (memory_is_device(pointer, bytes) || memory_is_pinned(pointer, bytes))
             memory_fill(pointer, value, bytes);
         else
             report_fault(cudaErrorIllegalAddress,
                          "%s of %zu bytes: its memory was freed before the stream came to it: %s", function, bytes,
                          memory_describe(pointer).c_str());
-    });
-    return cudaSuccess;
+    }});
 }
 
 extern "C" {
@@ -159,7 +171,8 @@ cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t
 cudaError_t cudaMalloc(void **pointer, size_t bytes)
 {
     stream_call call;
-    return call.refused != cudaSuccess ? call.refused : report_error(memory_allocate(pointer, bytes, false));
+    const cudaError_t error = call.refused != cudaSuccess ? call.refused : capture_check_unsafe("cudaMalloc");
+    return error != cudaSuccess ? error : report_error(memory_allocate(pointer, bytes, false));
 }
 
 cudaError_t cudahost_malloc_managed(void **pointer, size_t bytes, unsigned int flags)
@@ -169,6 +182,9 @@ cudaError_t cudahost_malloc_managed(void **pointer, size_t bytes, unsigned int f
         return call.refused;
     if (flags != cudaMemAttachGlobal && flags != cudaMemAttachHost)
         return report_error(cudaErrorInvalidValue);
+    const cudaError_t error = capture_check_unsafe("cudaMallocManaged");
+    if (error != cudaSuccess)
+        return error;
     return report_error(memory_allocate(pointer, bytes, true));
 }
 
@@ -186,6 +202,9 @@ cudaError_t cudaFree(void *pointer)
         return call.refused;
     if (memory_check_live(pointer) != cudaSuccess)
         return report_refusal(cudaErrorInvalidValue, "cudaFree: %s", memory_describe(pointer).c_str());
+    const cudaError_t error = capture_check_unsafe("cudaFree");
+    if (error != cudaSuccess)
+        return error;
     stream_run_all();
     memory_release(pointer);
     return report_error(cudaSuccess);
@@ -196,8 +215,12 @@ cudaError_t cudaMallocAsync(void **pointer, size_t bytes, cudaStream_t stream)
     stream_call call;
     if (call.refused != cudaSuccess)
         return call.refused;
-    if (stream_queue(stream, "cudaMallocAsync") == nullptr)
+    std::shared_ptr<queue> q = stream_queue(stream, "cudaMallocAsync");
+    if (q == nullptr)
         return cudaErrorInvalidResourceHandle;
+    const cudaError_t error = capture_check(q, "cudaMallocAsync", false);
+    if (error != cudaSuccess)
+        return error;
     return report_error(memory_allocate(pointer, bytes, false));
 }
 
@@ -211,6 +234,9 @@ cudaError_t cudaFreeAsync(void *pointer, cudaStream_t stream)
         return cudaErrorInvalidResourceHandle;
     if (memory_check_live(pointer) != cudaSuccess)
         return report_refusal(cudaErrorInvalidValue, "cudaFreeAsync: %s", memory_describe(pointer).c_str());
+    const cudaError_t error = capture_check(q, "cudaFreeAsync", false);
+    if (error != cudaSuccess)
+        return error;
     stream_push(q, [=] { memory_release(pointer); });
     return cudaSuccess;
 }
@@ -225,6 +251,9 @@ cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned int flags)
     stream_call call;
     if (call.refused != cudaSuccess)
         return call.refused;
+    const cudaError_t error = capture_check_unsafe("cudaHostAlloc");
+    if (error != cudaSuccess)
+        return error;
     return report_error(flags > 7 ? cudaErrorInvalidValue : memory_pin(pointer, bytes));
 }
 
@@ -233,7 +262,8 @@ cudaError_t cudaFreeHost(void *pointer)
     stream_call call;
     if (call.refused != cudaSuccess || pointer == nullptr)
         return call.refused;
-    return report_error(memory_unpin(pointer));
+    const cudaError_t error = capture_check_unsafe("cudaFreeHost");
+    return error != cudaSuccess ? error : report_error(memory_unpin(pointer));
 }
 
 cudaError_t cudaHostRegister(void *pointer, size_t bytes, unsigned int flags)

@@ -690,6 +690,6 @@ extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmul
     if (s != CUBLAS_STATUS_SUCCESS)
         return s;
     size_t scratch = data[1];
-    cudaError_t error = stream_enqueue(stream, [=] { run(p, scale, a, b, keep, c, d, workspace, scratch); });
+    cudaError_t error = stream_enqueue(stream, [=] { run(p, scale, a, b, keep, c, d, workspace, scratch); }, data[0]);
     return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }

@@ -1,6 +1,6 @@
 # The emulation of CUDA on the host (docs/cudahost.md), and how sources are built against it.
 add_library(cudahost STATIC cudahost/block.cpp cudahost/check.cpp cudahost/copy.cpp cudahost/cublaslt.cpp cudahost/cudnn.cpp cudahost/device.cpp
-  cudahost/fiber.cpp cudahost/hooks.cpp cudahost/memory.cpp cudahost/mesh.cpp cudahost/nccl.cpp cudahost/order.cpp cudahost/report.cpp cudahost/stream.cpp)
+  cudahost/fiber.cpp cudahost/graph.cpp cudahost/hooks.cpp cudahost/memory.cpp cudahost/mesh.cpp cudahost/nccl.cpp cudahost/order.cpp cudahost/report.cpp cudahost/stream.cpp)
 set(CUDAHOST_INCLUDE ${CMAKE_CURRENT_SOURCE_DIR}/cudahost/include)
 target_include_directories(cudahost BEFORE PUBLIC ${CUDAHOST_INCLUDE} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cudahost)
 target_compile_definitions(cudahost PUBLIC LS_CUDAHOST PRIVATE _GNU_SOURCE)

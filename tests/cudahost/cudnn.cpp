@@ -573,7 +573,7 @@ static cudnnStatus_t call(const char *function, cudnnHandle_t handle, const prob
         const size_t element = type_bytes(p.type);
         store(p, scale, convolve(p, first, operand(p, a.pointer, a.bytes / element), operand(p, b.pointer, b.bytes / element)),
               keep, const_cast<void *>(to.pointer));
-    });
+    }, (uint64_t)p.way << 32 | (uint32_t)algorithm);
     return error == cudaSuccess ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;
 }
 

@@ -13,8 +13,8 @@
  * Sums go around a ring as in NCCL's, each step rounded to the type, starting at another rank for each part of the
  * array and at another rank by seed: the bits depend on the number of ranks, and only on the same number of ranks and
  * the same seed are they the same again. ncclSend and ncclRecv carry bits as they are. */
+#include "graph.h"
 #include "mesh.h"
-#include "stream.h"
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cudahost.h>
@@ -381,6 +381,8 @@ static ncclResult_t enqueue_group(std::vector<nccl_call> calls)
         std::shared_ptr<queue> q = stream_queue(c.stream, call_names[c.kind]);
         if (q == nullptr)
             return ncclInvalidArgument;
+        if (capture_check(q, call_names[c.kind], false) != cudaSuccess) /* NVIDIA's can be captured: this double cannot */
+            return ncclUnhandledCudaError;
         if (std::find(queues.begin(), queues.end(), q) == queues.end())
             queues.push_back(q);
         if (!is_pair(c))

@@ -76,8 +76,8 @@ void block_stacks(char **low, char **high);
 const cudahost::closure *block_closure();
 
 /* ---- stream.cpp */
-/* Queues work on a stream (nullptr: the legacy default stream), for the doubles of libraries. */
-cudaError_t stream_enqueue(cudaStream_t stream, std::function<void()> work);
+/* Queues work on a stream (nullptr: the legacy default stream), for the doubles of libraries; `kernel` tells algorithms apart. */
+cudaError_t stream_enqueue(cudaStream_t stream, std::function<void()> work, uint64_t kernel);
 void stream_forget(); /* drops what is queued */
 /* For each CUDA function and each function of a double: the lock, and what may not be called when. */
 struct stream_call {

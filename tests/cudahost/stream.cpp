@@ -4,7 +4,7 @@
  *
  * A GPU also makes progress while the host waits for something else (a barrier of MPI, another thread). A helper
  * thread does so here when no CUDA function has been called for CUDAHOST_IDLE_MS (100) milliseconds. */
-#include "stream.h"
+#include "graph.h"
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -238,13 +238,12 @@ ticket stream_push_waiting(const std::shared_ptr<queue> &q, std::function<bool()
     return place;
 }
 
-cudaError_t stream_enqueue(cudaStream_t stream, std::function<void()> run)
+cudaError_t stream_enqueue(cudaStream_t stream, std::function<void()> run, uint64_t kernel)
 {
     std::shared_ptr<queue> q = stream_queue(stream, "a library's call");
     if (q == nullptr)
         return cudaErrorInvalidResourceHandle;
-    stream_push(q, std::move(run));
-    return cudaSuccess;
+    return capture_or_push(q, "a library's call", {graph_node::kernel, reinterpret_cast<const void *>(kernel), 0, std::move(run)});
 }
 
 void stream_forget()
@@ -252,7 +251,9 @@ void stream_forget()
     for (const std::shared_ptr<queue> &q : queues) {
         q->waiting.clear();
         q->done = q->queued;
+        q->captured = nullptr;
     }
+    capture_forget();
 }
 
 /* ---- Kernels and host functions */
@@ -298,9 +299,12 @@ cudaError_t cudahost::enqueue_launch(dim3 grid, dim3 block, size_t shared_bytes,
     if (q == nullptr)
         return cudaErrorInvalidResourceHandle;
     cudaError_t error = check_configuration(grid, block, shared_bytes, name, file, line);
-    if (error == cudaSuccess)
-        stream_push(q, [=] { block_run(kernel_launch{grid, block, shared_bytes, *kept, name, file, line}); });
-    return error;
+    if (error != cudaSuccess)
+        return error;
+    /* The closure's type tells instances of a template apart, the name two kernels with equal parameters. */
+    const uint64_t function = (uint64_t)(uintptr_t)body.call ^ std::hash<std::string>()(name);
+    return capture_or_push(q, name, {graph_node::kernel, reinterpret_cast<const void *>(function), 0,
+                                     [=] { block_run(kernel_launch{grid, block, shared_bytes, *kept, name, file, line}); }});
 }
 
 extern "C" cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data)
@@ -311,14 +315,13 @@ extern "C" cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t func
         return call.refused;
     if (q == nullptr || function == nullptr)
         return report_error(q == nullptr ? cudaErrorInvalidResourceHandle : cudaErrorInvalidValue);
-    stream_push(q, [=] {
-        memory_open(false);
-        in_host_function = true;
-        function(data);
-        in_host_function = false;
-        memory_open(true);
-    });
-    return cudaSuccess;
+    return capture_or_push(q, "cudaLaunchHostFunc", {graph_node::host, nullptr, 0, [=] {
+                               memory_open(false);
+                               in_host_function = true;
+                               function(data);
+                               in_host_function = false;
+                               memory_open(true);
+                           }});
 }
 
 /* ---- Streams and events */
@@ -370,6 +373,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     stream_call call;
     if (stream == nullptr || stream_queue(stream, "cudaStreamDestroy") == nullptr)
         return report_error(cudaErrorInvalidResourceHandle);
+    const cudaError_t error = capture_check(stream->of, "cudaStreamDestroy", false);
+    if (error != cudaSuccess)
+        return error;
     streams.erase(stream);
     stream_run_until(ticket{stream->of, stream->of->queued});
     for (size_t i = 0; i < queues.size(); i++)
@@ -387,6 +393,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
         return call.refused;
     if (q == nullptr)
         return cudaErrorInvalidResourceHandle;
+    const cudaError_t error = capture_check(q, "cudaStreamSynchronize", false);
+    if (error != cudaSuccess)
+        return error;
     stream_run_until(ticket{q, q->queued});
     return report_error(cudaSuccess);
 }
@@ -400,6 +409,9 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
         return call.refused;
     if (q == nullptr)
         return cudaErrorInvalidResourceHandle;
+    const cudaError_t error = capture_check(q, "cudaStreamQuery", false);
+    if (error != cudaSuccess)
+        return error;
     if (!q->waiting.empty()) {
         run_first(q, false);
         return report_error(cudaErrorNotReady);
@@ -417,8 +429,14 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
         return report_error(cudaErrorInvalidResourceHandle);
     if (flags != 0)
         return report_error(cudaErrorInvalidValue);
-    if (event->last != nullptr)
-        stream_push(q, nullptr, {event->last->place});
+    const cudaError_t error = capture_check(q, "cudaStreamWaitEvent", true);
+    if (error != cudaSuccess || event->last == nullptr || (q->captured != nullptr && event->last->inside == q->captured))
+        return error;
+    if (q->captured != nullptr)
+        return capture_spoil(q->captured, cudaErrorStreamCaptureIsolation, "cudaStreamWaitEvent: the stream is captured, and the event was recorded outside of that");
+    if (event->last->inside != nullptr)
+        return capture_spoil(event->last->inside, cudaErrorStreamCaptureIsolation, "cudaStreamWaitEvent: the event was recorded in a stream that was captured: no launch of the graph records it, and this emulation takes no second stream into a capture");
+    stream_push(q, nullptr, {event->last->place});
     return cudaSuccess;
 }
 
@@ -455,10 +473,24 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
         return call.refused;
     if (event == nullptr || q == nullptr)
         return report_error(cudaErrorInvalidResourceHandle);
+    const cudaError_t error = capture_check(q, "cudaEventRecord", true);
+    if (error != cudaSuccess)
+        return error;
     std::shared_ptr<event_record> record = std::make_shared<event_record>();
-    record->place = stream_push(q, [record] { record->milliseconds = now_milliseconds(); });
     event->last = record;
+    record->inside = q->captured;
+    if (q->captured != nullptr)
+        return cudaSuccess;
+    record->place = stream_push(q, [record] { record->milliseconds = now_milliseconds(); });
     return cudaSuccess;
+}
+
+/* Asking after an event that was recorded while its stream was captured: it stands for a place in a graph. */
+static cudaError_t check_captured(cudaEvent_t event, const char *function)
+{
+    if (event->last == nullptr || event->last->inside == nullptr)
+        return cudaSuccess;
+    return capture_spoil(event->last->inside, cudaErrorCapturedEvent, "%s: the event was last recorded in a stream that was captured", function);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
@@ -468,6 +500,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
         return call.refused;
     if (event == nullptr)
         return report_error(cudaErrorInvalidResourceHandle);
+    const cudaError_t error = check_captured(event, "cudaEventSynchronize");
+    if (error != cudaSuccess)
+        return error;
     if (event->last != nullptr)
         stream_run_until(event->last->place);
     return report_error(cudaSuccess);
@@ -480,6 +515,9 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
         return call.refused;
     if (event == nullptr)
         return report_error(cudaErrorInvalidResourceHandle);
+    const cudaError_t error = check_captured(event, "cudaEventQuery");
+    if (error != cudaSuccess)
+        return error;
     if (event->last == nullptr || event->last->place.of->done >= event->last->place.number)
         return cudaSuccess;
     run_first(event->last->place.of, false);
@@ -494,6 +532,11 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
     if (milliseconds == nullptr || start == nullptr || end == nullptr || start->last == nullptr ||
         end->last == nullptr || ((start->flags | end->flags) & cudaEventDisableTiming) != 0)
         return report_error(cudaErrorInvalidResourceHandle);
+    for (cudaEvent_t e : {start, end}) {
+        const cudaError_t error = check_captured(e, "cudaEventElapsedTime");
+        if (error != cudaSuccess)
+            return error;
+    }
     for (cudaEvent_t e : {start, end})
         if (e->last->place.of->done < e->last->place.number)
             return report_error(cudaErrorNotReady);
@@ -506,6 +549,9 @@ cudaError_t cudaDeviceSynchronize(void)
     stream_call call;
     if (call.refused != cudaSuccess)
         return call.refused;
+    const cudaError_t error = capture_check_none("cudaDeviceSynchronize");
+    if (error != cudaSuccess)
+        return error;
     stream_run_all();
     return report_error(cudaSuccess);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 struct queue;
+struct capture; /* graph.h */
 
 /* A place in a queue: reached when the queue has done that many pieces of work. */
 struct ticket {
@@ -26,6 +27,7 @@ struct queue {
     std::deque<work> waiting;
     uint64_t queued = 0, done = 0, number = 0; /* the how-many-th stream */
     bool blocking = true;                      /* waits for the legacy default stream, and it waits for this one */
+    std::shared_ptr<capture> captured;         /* what is queued is recorded instead */
     bool running = false; /* a thread is in the first piece of work, and may have let go of the lock */
 };
 
@@ -35,6 +37,7 @@ struct CUstream_st {
 
 struct event_record {
     ticket place;
+    std::shared_ptr<capture> inside; /* recorded while its stream was captured: no place */
     double milliseconds = 0;
 };
 

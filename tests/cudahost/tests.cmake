@@ -5,6 +5,7 @@ if(NOT LS_TSAN)
   ls_cudahost_test(cudahost/test_cublaslt)
   ls_cudahost_test(cudahost/test_cudnn)
   ls_cudahost_test(cudahost/test_faults)
+  ls_cudahost_test(cudahost/test_graphs)
   ls_cudahost_test(cudahost/test_nccl)
   ls_cudahost_test(cudahost/test_streams)
   find_path(CUDAHOST_NVIDIA cuda_runtime_api.h HINTS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES include

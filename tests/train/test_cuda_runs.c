@@ -138,11 +138,16 @@ Test(cuda_runs, images_of_both_families)
     }
 }
 
+static void make_ppo(void)
+{
+    ls_expect(ls_shell("sed 's/^task: .*/task: ppo/; s/, dropout: 0.1//; s/^batch: .*/batch: {grain: 2, grains: 2, tokens: 24}/' sft.yaml > ppo.yaml && "
+                       "echo 'ppo: {group: 2, max_tokens: 3, slots: 3, missing_end: 0.5, kl_coef: 0.1}' >> ppo.yaml"), 0, NULL);
+}
+
 Test(cuda_runs, rollouts_are_drawn_on_the_device)
 {
     char want[64];
-    ls_expect(ls_shell("sed 's/^task: .*/task: ppo/; s/, dropout: 0.1//; s/^batch: .*/batch: {grain: 2, grains: 2, tokens: 24}/' sft.yaml > ppo.yaml && "
-                       "echo 'ppo: {group: 2, max_tokens: 3, slots: 3, missing_end: 0.5, kl_coef: 0.1}' >> ppo.yaml"), 0, NULL);
+    make_ppo();
     ls_expect(train("", "ppo.yaml run=one"), 0, "step 2/2", NULL);
     ls_hash_of("one", want);
     ls_expect(train("CUDAHOST_SEED=7 mpirun --oversubscribe -n 2", "ppo.yaml run=two"), 0, NULL);
@@ -229,6 +234,60 @@ Test(cuda_runs, the_host_waits_once_a_grain_of_pairs)
     const char *const recipe[] = {"pairs.yaml model.layers=1 model.width=16 max_steps=2", "dpo.yaml model.layers=1 model.width=16 max_steps=2"};
     for (int r = 0; r < 2; r++)
         cr_expect_eq(waits_of("4", recipe[r]), waits_of("2", recipe[r]) + 2 * 2, "%s", recipe[r]);
+}
+
+/* What was launched as graphs, and how many executables were made for that. */
+static void graphs_of(const char *grains, long *launched, long *made)
+{
+    const ls_answer *answer = ls_shell("rm -rf run && CUDAHOST_SEED=0 $LS_BUILD/tests/train_forgetful_lockstep train sft.yaml device=cuda cuda_graphs=true batch.grains=%s", grains);
+    const char *said = strstr(answer->output, "launched ");
+    ls_expect(answer, 0, ", CUDA graphs on", "launched ", NULL);
+    cr_assert(said && sscanf(said, "launched %ld graphs, made %ld", launched, made) == 2);
+}
+
+/* Rows are packed, so that attention's tiles differ from grain to grain; dropout's numbers do always. */
+Test(cuda_runs, graphs_change_no_bit_and_are_made_once)
+{
+    char want[64], got[64];
+    long few[2], more[2];
+    ls_expect(train("", "sft.yaml run=plain"), 0, NULL);
+    ls_hash_of("plain", want);
+    graphs_of("4", &few[0], &few[1]);
+    same_hash("run", want);
+    graphs_of("8", &more[0], &more[1]);
+    cr_expect_geq(more[0], few[0] + 2 * 4, "%ld launched, and %ld with twice the grains", few[0], more[0]);
+    cr_expect_eq(more[1], few[1], "%ld made, and %ld with twice the grains", few[1], more[1]);
+    ls_expect(train("CUDAHOST_SEED=1", "sft.yaml run=goes_on max_steps=1 optimizer.decay_steps=2 cuda_graphs=true"), 0, NULL);
+    ls_expect(train("CUDAHOST_SEED=2 mpirun --oversubscribe -n 2", "sft.yaml run=goes_on batch.schedule=round cuda_graphs=true"), 0, "resuming", NULL);
+    same_hash("goes_on", want);
+    ls_expect(train("CUDAHOST_SEED=3 mpirun --oversubscribe -n 3", "sft.yaml run=three batch.bucket=4096 guard.audit_every=1 cuda_graphs=true"), 0, NULL);
+    same_hash("three", want);
+    const char *forgets = "LS_TEST_FORGET=%s CUDAHOST_SEED=1 mpirun --oversubscribe -n 2 $LS_BUILD/tests/train_forgetful_lockstep train sft.yaml device=cuda cuda_graphs=true run=%s %s";
+    ls_expect(ls_shell(forgets, "submit", "submit", ""), 1, "StreamCapture", "cuda_graphs: false does without", NULL);
+    ls_expect(ls_shell(forgets, "host", "host", "batch.reduce=host"), 0, NULL);
+    ls_hash_of("host", got);
+    cr_expect_str_neq(got, want);
+    ls_expect(ls_shell("lockstep train sft.yaml run=cpu cuda_graphs=true"), 2, "device cpu has no graphs", NULL);
+}
+
+Test(cuda_runs, graphs_change_no_bit_of_images_and_rollouts)
+{
+    char want[64];
+    static const char *const recipe[] = {"digits.yaml 'model={family: convnet, blocks: [1, 1], widths: [4, 8]}' batch.grain=3 batch.grains=4 max_steps=2 augment.mixup=0.2",
+                                         "ppo.yaml"};
+    ls_fixture_images();
+    make_ppo();
+    for (int r = 0; r < 2; r++) {
+        char command[512];
+        snprintf(command, sizeof command, "%s run=plain%d", recipe[r], r);
+        ls_expect(train("", command), 0, NULL);
+        snprintf(command, sizeof command, "plain%d", r);
+        ls_hash_of(command, want);
+        snprintf(command, sizeof command, "%s run=graphs%d cuda_graphs=true", recipe[r], r);
+        ls_expect(train("CUDAHOST_SEED=5 mpirun --oversubscribe -n 2", command), 0, NULL);
+        snprintf(command, sizeof command, "graphs%d", r);
+        same_hash(command, want);
+    }
 }
 
 Test(cuda_runs, what_is_missing_is_said)
