@@ -1,10 +1,10 @@
-/* Casts. bf16 <-> f32 run at memory speed; all other pairs (checks, masks, counts) go element by element. */
+/* Casts. bf16 and f16 <-> f32 run at memory speed; all other pairs (checks, masks, counts) go element by element. */
 #include "tensor/cpu/cpu.h"
 
 #include <string.h>
 
 typedef struct {
-    const ls_kernels *bf16;
+    const ls_kernels *bf16, *f16;
     ls_type from, to;
     const char *x;
     char *y;
@@ -33,6 +33,7 @@ static double read_number(const cast *c, const char *x)
     switch (c->from) {
     case LS_F32: memcpy(&f32, x, sizeof f32); return f32;
     case LS_BF16: c->bf16->widen(1, x, &f32); return f32;
+    case LS_F16: c->f16->widen(1, x, &f32); return f32;
     case LS_F64: memcpy(&f64, x, sizeof f64); return f64;
     default: return (double)read_integer(c->from, x);
     }
@@ -59,6 +60,7 @@ static void convert(const cast *c, const char *x, char *y)
     switch (c->to) {
     case LS_F32: memcpy(y, &f32, sizeof f32); break;
     case LS_BF16: c->bf16->narrow(1, &f32, y); break;
+    case LS_F16: c->f16->narrow(1, &f32, y); break;
     case LS_F64: memcpy(y, &value, sizeof value); break;
     default: write_integer(c->to, (int64_t)value, y); break;
     }
@@ -72,10 +74,10 @@ static void cast_range(void *context, int64_t begin, int64_t end)
     char *y = c->y + (size_t)begin * to;
     if (c->from == c->to)
         memcpy(y, x, (size_t)(end - begin) * from);
-    else if (c->from == LS_F32 && c->to == LS_BF16)
-        c->bf16->narrow(end - begin, x, y);
-    else if (c->from == LS_BF16 && c->to == LS_F32)
-        c->bf16->widen(end - begin, x, y);
+    else if (c->from == LS_F32 && ls_type_is_narrow(c->to))
+        (c->to == LS_BF16 ? c->bf16 : c->f16)->narrow(end - begin, x, y);
+    else if (ls_type_is_narrow(c->from) && c->to == LS_F32)
+        (c->from == LS_BF16 ? c->bf16 : c->f16)->widen(end - begin, x, y);
     else
         for (int64_t i = begin; i < end; i++, x += from, y += to)
             convert(c, x, y);
@@ -83,6 +85,6 @@ static void cast_range(void *context, int64_t begin, int64_t end)
 
 void ls_cpu_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y)
 {
-    cast c = {ls_cpu_kernels_of(device, LS_BF16), from, to, x, y};
+    cast c = {ls_cpu_kernels_of(device, LS_BF16), ls_cpu_kernels_of(device, LS_F16), from, to, x, y};
     ls_cpu_ranges(device, n, LS_CPU_PIECE, 1, cast_range, &c);
 }
