@@ -13,29 +13,31 @@ uint64_t ls_hash_bytes(const void *bytes, size_t size, uint64_t seed)
 
 /* Bits of the numbers' magnitude above `infinity` are NaNs. One loop a width, branch-free so that it runs at memory
  * speed: NaNs are rare, and only then are the numbers copied. */
-#define CANONICAL(bits, infinity, canonical)                                                                           \
-    static bool has_nan_##bits(const uint##bits##_t *x, int64_t count)                                                 \
+#define CANONICAL(type, bits, infinity, canonical)                                                                     \
+    static bool has_nan_##type(const uint##bits##_t *x, int64_t count)                                                 \
     {                                                                                                                  \
         uint##bits##_t found = 0;                                                                                      \
         for (int64_t i = 0; i < count; i++)                                                                            \
             found |= (uint##bits##_t)((uint##bits##_t)(x[i] & (UINT##bits##_MAX >> 1)) > (infinity));                  \
         return found != 0;                                                                                             \
     }                                                                                                                  \
-    static void copy_canonical_##bits(const uint##bits##_t *x, int64_t count, uint##bits##_t *y)                       \
+    static void copy_canonical_##type(const uint##bits##_t *x, int64_t count, uint##bits##_t *y)                       \
     {                                                                                                                  \
         for (int64_t i = 0; i < count; i++)                                                                            \
             y[i] = (uint##bits##_t)(x[i] & (UINT##bits##_MAX >> 1)) > (infinity) ? (canonical) : x[i];                 \
     }
-CANONICAL(16, UINT16_C(0x7f80), UINT16_C(0x7fc0))
-CANONICAL(32, UINT32_C(0x7f800000), UINT32_C(0x7fc00000))
-CANONICAL(64, UINT64_C(0x7ff0000000000000), UINT64_C(0x7ff8000000000000))
+CANONICAL(bf16, 16, UINT16_C(0x7f80), UINT16_C(0x7fc0))
+CANONICAL(f16, 16, UINT16_C(0x7c00), UINT16_C(0x7e00))
+CANONICAL(f32, 32, UINT32_C(0x7f800000), UINT32_C(0x7fc00000))
+CANONICAL(f64, 64, UINT64_C(0x7ff0000000000000), UINT64_C(0x7ff8000000000000))
 
 static bool has_nan(ls_type type, const void *data, int64_t count)
 {
     switch (type) {
-    case LS_F32: return has_nan_32(data, count);
-    case LS_BF16: return has_nan_16(data, count);
-    case LS_F64: return has_nan_64(data, count);
+    case LS_F32: return has_nan_f32(data, count);
+    case LS_BF16: return has_nan_bf16(data, count);
+    case LS_F16: return has_nan_f16(data, count);
+    case LS_F64: return has_nan_f64(data, count);
     default: return false;
     }
 }
@@ -43,9 +45,10 @@ static bool has_nan(ls_type type, const void *data, int64_t count)
 static void copy_canonical(ls_type type, const void *data, int64_t count, void *out)
 {
     switch (type) {
-    case LS_F32: copy_canonical_32(data, count, out); break;
-    case LS_BF16: copy_canonical_16(data, count, out); break;
-    case LS_F64: copy_canonical_64(data, count, out); break;
+    case LS_F32: copy_canonical_f32(data, count, out); break;
+    case LS_BF16: copy_canonical_bf16(data, count, out); break;
+    case LS_F16: copy_canonical_f16(data, count, out); break;
+    case LS_F64: copy_canonical_f64(data, count, out); break;
     default: memcpy(out, data, (size_t)count * ls_type_size(type)); break;
     }
 }

@@ -12,6 +12,7 @@ typedef enum {
     LS_I32 = 3,
     LS_I64 = 4,
     LS_U8 = 5,
+    LS_F16 = 6,  /* stored as uint16_t: IEEE binary16 (base/half.h) */
 } ls_type;
 
 enum {
@@ -23,5 +24,10 @@ enum {
 
 /* Bytes of one element. */
 size_t ls_type_size(ls_type type);
+/* Weights and activations that are stored in 16 bits, and computed in f32. */
+static inline bool ls_type_is_narrow(ls_type type)
+{
+    return type == LS_BF16 || type == LS_F16;
+}
 /* "f32", "bf16", ... */
 const char *ls_type_name(ls_type type);

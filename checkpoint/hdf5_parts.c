@@ -45,11 +45,12 @@ ls_status ls_hdf5_fail(ls_status code, const char *what)
     return ls_fail(code, "%s: HDF5: %s", what, complaint[0] ? complaint : "no reason given");
 }
 
-/* The upper half of an IEEE float: sign at 15, 8 bits of exponent at 7, 7 bits of mantissa at 0. */
-static hid_t bf16_type(void)
+/* A float of 16 bits: sign at 15, `exponent` bits behind it, the rest mantissa. */
+static hid_t narrow_type(size_t exponent)
 {
     hid_t type = H5Tcopy(H5T_IEEE_F32LE);
-    if (H5Tset_fields(type, 15, 7, 8, 0, 7) < 0 || H5Tset_size(type, 2) < 0 || H5Tset_ebias(type, 127) < 0) {
+    const size_t mantissa = 15 - exponent;
+    if (H5Tset_fields(type, 15, mantissa, exponent, 0, mantissa) < 0 || H5Tset_size(type, 2) < 0 || H5Tset_ebias(type, ((size_t)1 << (exponent - 1)) - 1) < 0) {
         H5Tclose(type);
         return -1;
     }
@@ -60,7 +61,8 @@ hid_t ls_hdf5_type(ls_type type)
 {
     switch (type) {
     case LS_F32: return H5Tcopy(H5T_IEEE_F32LE);
-    case LS_BF16: return bf16_type();
+    case LS_BF16: return narrow_type(8);
+    case LS_F16: return narrow_type(5);
     case LS_F64: return H5Tcopy(H5T_IEEE_F64LE);
     case LS_I32: return H5Tcopy(H5T_STD_I32LE);
     case LS_I64: return H5Tcopy(H5T_STD_I64LE);

@@ -174,6 +174,7 @@ static bool set_fill(hid_t list, ls_type type)
     switch (type) {
     case LS_F32:
     case LS_BF16:
+    case LS_F16:
     case LS_F64: return H5Pset_fill_value(list, H5T_NATIVE_DOUBLE, &nan_value) >= 0;
     case LS_I32:
     case LS_I64: return H5Pset_fill_value(list, H5T_NATIVE_INT64, &least) >= 0;

@@ -65,7 +65,7 @@ void ls_parameters_bind(ls_parameter *parameters, int count, ls_type compute, vo
 {
     for (int i = 0; i < count; i++) {
         ls_parameter *p = &parameters[i];
-        const bool master = p->ndim <= 1 && compute == LS_BF16;
+        const bool master = p->ndim <= 1 && ls_type_is_narrow(compute);
         p->type = master ? LS_F32 : compute;
         p->data = master ? (void *)(master_f32 + p->offset) : (void *)((char *)working + (size_t)p->offset * ls_type_size(compute));
     }

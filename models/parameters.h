@@ -1,4 +1,4 @@
-/* Flat buffers: all parameters of a run in one fp32 range (and a bf16 working copy), each starting at a new chunk, so
+/* Flat buffers: all parameters of a run in one fp32 range (and a working copy in bf16 or f16), each starting at a new chunk, so
  * sharding, clipping, optimisers and checkpoints are loops over memory. Offsets depend on the list alone. */
 #pragma once
 #include "tensor/tensor.h"
@@ -28,8 +28,8 @@ __attribute__((format(printf, 5, 6))) ls_parameter *ls_parameter_list_add(ls_par
 /* Gives every parameter its offset and number; returns the elements of the flat buffer (a multiple of LS_CHUNK). In the
  * order of the list, but frozen ones behind all others: what learns is one range from 0. */
 int64_t ls_parameters_layout(ls_parameter *parameters, int count);
-/* Points each parameter's data into `working` (elements of `compute`: f32 or bf16). Parameters of one dimension are
- * always used in f32, so with bf16 they are read from `master_f32` instead. For f32 both may be one buffer. */
+/* Points each parameter's data into `working` (elements of `compute`: f32, bf16 or f16). Parameters of one dimension are
+ * always used in f32, so with the latter two they are read from `master_f32` instead. For f32 both may be one buffer. */
 void ls_parameters_bind(ls_parameter *parameters, int count, ls_type compute, void *working, float *master_f32);
 /* Initial weights of elements [begin, begin + held) of the flat buffer, from the counter RNG: any rank can make any
  * slice. Normal, zeros or ones by parameter, or those of the one that it is a copy of; padding is 0. */

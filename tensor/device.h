@@ -2,7 +2,7 @@
  * another table and no other change. The CPU's is made by tensor/cpu/cpu.c.
  *
  * Rules for every function:
- *   - arrays are dense and row-major; types are LS_F32, LS_BF16 or (gradient checks) LS_F64; bf16 is computed in f32;
+ *   - arrays are dense and row-major; types are LS_F32, LS_BF16, LS_F16 or (gradient checks) LS_F64; bf16 and f16 are computed in f32;
  *   - the bits of a result depend on shapes and values only, never on threads, alignment or what ran before;
  *   - "+=" marks outputs that are accumulated into, all others are overwritten; outputs marked [may be NULL] are
  *     skipped when NULL; nothing is allocated but from `scratch`, which the caller releases;
@@ -286,7 +286,7 @@ struct ls_device {
     /* over the last axis; `log`: log-softmax; y may be x */
     void (*softmax)(ls_device *device, ls_type type, bool log, int64_t rows, int64_t length, const void *x, void *y);
     void (*softmax_backward)(ls_device *device, ls_type type, bool log, int64_t rows, int64_t length, const void *y, const void *dy, void *dx);
-    /* gain and bias in gain_type (f32 with bf16 x), bias NULL: none. stats [rows, 2]: mean and 1/std, f32 (f64). `rms`: no mean, RMS norm. */
+    /* gain and bias in gain_type (f32 with bf16 or f16 x), bias NULL: none. stats [rows, 2]: mean and 1/std, f32 (f64). `rms`: no mean, RMS norm. */
     void (*norm)(ls_device *device, ls_type type, ls_type gain_type, bool rms, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *stats);
     /* dx +=; dgain +=, dbias += [each may be NULL] in f32 (f64): sums over fixed chunks of 64 rows, then chunks in order */
     void (*norm_backward)(ls_device *device, ls_type type, ls_type gain_type, bool rms, int64_t rows, int64_t width, const void *x, const void *gain, const void *stats, const void *dy, void *dx, void *dgain, void *dbias, ls_arena *scratch);

@@ -1,6 +1,6 @@
 /* Operators. Results live on the tape's arena. Arrays given beside tensors (ids, labels, weights, positions, segments,
  * conditions, shapes) are copied and may be gone after the call. B batch, T positions, D width, V vocabulary.
- * Types: all inputs of an operator have one type, which is the result's; gains and biases may be f32 beside bf16.
+ * Types: all inputs of an operator have one type, which is the result's; gains and biases may be f32 beside bf16 or f16.
  * Sticky errors: LS_ESHAPE with both shapes, LS_ETYPE with both types. Every operator here has one test description
  * (tests/tensor/operators.c) for values, float64 gradients and the bench. */
 #pragma once
@@ -133,7 +133,7 @@ ls_tensor *ls_narrow(ls_tape *tape, ls_tensor *x, int axis, int64_t begin, int64
 ls_tensor *ls_concat(ls_tape *tape, int n, ls_tensor *const *x, int axis);
 void ls_split(ls_tape *tape, ls_tensor *x, int axis, int n, const int64_t *lengths, ls_tensor **parts); /* lengths add up to the axis */
 ls_tensor *ls_gather(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index);            /* rows of axis 0; < 0: zeros */
-ls_tensor *ls_scatter_add(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index, int64_t rows); /* result has `rows` rows; x[i] is added to row index[i] in ascending i, in f32 also where x is bf16; < 0: dropped */
+ls_tensor *ls_scatter_add(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *index, int64_t rows); /* result has `rows` rows; x[i] is added to row index[i] in ascending i, in f32 also where x is bf16 or f16; < 0: dropped */
 /* Rows of x [n, ...] by segment: result [segments, ...]; ids [n] in any order, < 0: dropped; added as ls_scatter_add adds.
  * A segment without rows is 0, in the mean too. LS_EARG: an id outside. */
 ls_tensor *ls_segment_sum(ls_tape *tape, ls_tensor *x, int64_t n, const int32_t *ids, int64_t segments);

@@ -45,7 +45,7 @@ typedef struct ls_parameter {
     int64_t count;
     int64_t offset;         /* of its first element in the flat buffer, a multiple of LS_CHUNK */
     int number;             /* in order of creation: the slot of LS_RANDOM_INIT */
-    ls_type type;           /* of the working copy: f32, bf16 (never for ndim <= 1), f64 in checks */
+    ls_type type;           /* of the working copy: f32, bf16 or f16 (never for ndim <= 1), f64 in checks */
     void *data;             /* working copy */
     bool frozen, no_decay;
     const struct ls_parameter *copy_of; /* begins with this one's values, however that begins (a frozen reference); NULL: by itself */

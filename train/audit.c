@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "tensor/ops.h"
+#include "train/loss_scale.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,7 +143,7 @@ static ls_status compute(ls_run *run, int64_t rows, int64_t grains, double denom
     ls_tape_reset(run->tape, (uint64_t)run->config->run.seed, (uint32_t)run->step, grain->slot);
     ls_tape_fold(run->tape, grain->number, grains);
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
-    ls_backward(run->tape, sum, 1.0 / denominator, hash_gradient, run);
+    ls_backward(run->tape, sum, ls_loss_scale_seed(run, denominator), hash_gradient, run);
     status = ls_tape_wait(run->tape);
     if (status == LS_OK)
         ls_audit_loss(run, ls_tape_number(run->tape, sum));

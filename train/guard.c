@@ -101,12 +101,14 @@ static void tell_samples(const ls_run *run, int64_t grains, double grad_norm)
 static ls_status skip(ls_run *run, int64_t grains, double loss, double grad_norm)
 {
     const int64_t most = run->config->guard.max_skips, bad = first_bad(run, grains);
-    char what[96];
+    char what[160];
     run->guard.in_a_row++;
     run->guard.skipped++;
     tell_samples(run, grains, grad_norm);
     if (bad >= 0)
         snprintf(what, sizeof what, "the loss is %g (in grain %lld first)", loss, (long long)bad);
+    else if (run->flat.compute == LS_F16)
+        snprintf(what, sizeof what, "the gradient norm is %g, though the loss scale is %.0f, the least that loss_scale.min allows", grad_norm, run->loss_scale.scale);
     else
         snprintf(what, sizeof what, "the gradient norm is %g", grad_norm);
     if (run->guard.in_a_row > most)

@@ -6,8 +6,8 @@
 
 /* The flat buffers of all parameters (ZeRO-1: fp32 masters and moments exist only for this rank's slice).
  *
- *     working  [elements] f32 or bf16   what forward reads, whole on every rank
- *     vectors  [vector elements] f32    parameters of one dimension when working is bf16: they stay f32 (design 1)
+ *     working  [elements] f32, bf16, f16  what forward reads, whole on every rank
+ *     vectors  [vector elements] f32    parameters of one dimension when working is not f32: they stay f32 (design 1)
  *     master   [slice] f32              inside `working` when that is f32
  *     moments  [slice] f32 each
  *
@@ -107,6 +107,12 @@ typedef struct {
     uint64_t *rank_hash;            /* [ranks] */
 } ls_guard;
 
+/* train/loss_scale.h: all of it is state. */
+typedef struct {
+    double scale;                   /* 1 where nothing is scaled */
+    int64_t good_steps, skipped;    /* since it last changed; since the start */
+} ls_loss_scale;
+
 /* train/audit.h */
 typedef struct {
     int owner, auditor, voter;      /* of the step; owner -1: no audit, voter -1: none */
@@ -163,6 +169,7 @@ struct ls_run {
     bool stop;               /* some rank was told to stop */
     bool compared;           /* ls_run_compare_choices has been called */
     ls_guard guard;
+    ls_loss_scale loss_scale;
     ls_audit audit;
 };
 

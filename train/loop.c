@@ -2,7 +2,7 @@
  *
  *     for each of this rank's grains:  forward, backward; finished gradients go into the fixed tree at once
  *     add the tree over the ranks      each rank gets the sum of its slice
- *     norm, losses: is it a step?      one that is not finite is skipped (train/guard.h)
+ *     norm, losses: is it a step?      one that is not finite is skipped (train/guard.h, train/loss_scale.h)
  *     clip, update the slice           fp32 masters and moments
  *     gather the new weights           in the working precision
  *
@@ -12,6 +12,7 @@
 #include "train/choices.h"
 #include "train/ema.h"
 #include "train/guard.h"
+#include "train/loss_scale.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/profile.h"
@@ -150,7 +151,7 @@ static ls_status run_grain(ls_run *run, const ls_grain *grain, int64_t grains, d
     ls_tensor *sum = run->config->task->grain_loss(run->task, run->tape, grain);
     note(run, "forward", begin);
     begin = ls_run_phase(run, "backward");
-    ls_backward(run->tape, sum, 1.0 / denominator, take_gradient, &sink);
+    ls_backward(run->tape, sum, ls_loss_scale_seed(run, denominator), take_gradient, &sink);
     note(run, "backward", begin);
     *loss = ls_tape_number(run->tape, sum); /* the grain's one wait for the device */
     const ls_status status = ls_tape_status(run->tape);
@@ -210,7 +211,7 @@ static ls_status gradient_norm(ls_run *run, double *norm)
     ls_status status = ls_slices_squares(run->reducer, run->slice_sum, &squares);
     if (status == LS_OK)
         status = ls_tables_squares(run, &squares);
-    *norm = sqrt(squares);
+    *norm = sqrt(squares) / run->loss_scale.scale;
     return status;
 }
 
@@ -220,9 +221,9 @@ static void update_slice(ls_run *run, double norm, double lr)
     const ls_optimizer_options *options = &run->config->optimizer;
     ls_flat *flat = &run->flat;
     ls_optimizer_args args = {
-        .kind = (ls_optimizer_kind)options->name, .step = run->step + 1, .lr = lr,
+        .kind = (ls_optimizer_kind)options->name, .step = run->step + 1 - run->loss_scale.skipped, .lr = lr,
         .beta1 = options->betas.value[0], .beta2 = options->betas.value[1], .eps = options->eps,
-        .momentum = options->momentum, .nesterov = options->nesterov, .scale = ls_clip_scale(norm, options->clip_norm),
+        .momentum = options->momentum, .nesterov = options->nesterov, .scale = ls_clip_scale(norm, options->clip_norm) / run->loss_scale.scale,
     };
     int64_t begin = ls_run_phase(run, "optimiser");
     for (int i = 0; i < flat->count; i++)
@@ -314,6 +315,11 @@ static ls_status judge_step(ls_run *run, int64_t grains, double denominator, ls_
     metrics->loss = step_sum(run, grains, 0) / denominator;
     for (int64_t i = 1; i < run->step_width; i++)
         run->step_sums[i - 1] = step_sum(run, grains, i);
+    metrics->loss_scale = run->loss_scale.scale;
+    if (ls_loss_scale_overflows(run, metrics->loss, metrics->grad_norm)) {
+        *verdict = LS_GUARD_SKIP;
+        return LS_OK;
+    }
     return ls_guard_judge(run, grains, metrics->loss, metrics->grad_norm, verdict);
 }
 
@@ -323,6 +329,7 @@ static ls_status update(ls_run *run, int64_t grains, const ls_step_metrics *metr
     update_slice(run, metrics->grad_norm, metrics->lr);
     const int64_t begin = ls_run_phase(run, "gather");
     const ls_status status = publish_weights(run);
+    ls_loss_scale_advance(run);
     note(run, "gather", begin);
     return status;
 }

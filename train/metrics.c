@@ -278,6 +278,8 @@ ls_status ls_metrics_step(ls_metrics *metrics, ls_run *run, const ls_step_metric
         unit, per_second, gflops, mfu, most.stall, most.communication, most.memory);
     eval_line l = {.line = metrics->line, .used = (size_t)length, .room = sizeof metrics->line - 2};
     add_ranks(&l, metrics, run, most.seconds);
+    if (run->flat.compute == LS_F16)
+        add_number(&l, "", "loss_scale", step->loss_scale);
     if (step->skipped)
         l.used += (size_t)snprintf(l.line + l.used, l.room - l.used, ", \"skipped\": 1");
     add_step_measures(&l, run, step->counted);

@@ -5,6 +5,7 @@
 
 typedef struct {
     double loss, grad_norm, lr;
+    double loss_scale;       /* with which the step was computed; 1: nothing is scaled */
     int64_t counted, tokens; /* labels that count, positions (images) computed; of the whole step */
     bool skipped;            /* the weights stayed as they were (train/guard.h) */
 } ls_step_metrics;

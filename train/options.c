@@ -13,7 +13,7 @@ static const ls_option run_rows[] = {
     {"tf32", LS_OPTION_BOOL, AT(tf32), LS_OPTION_FREE, 0, 0, "false", NULL, "cuda: products of f32 on tensor cores, which round their operands to 10 bits of fraction; part of the numerics id"},
     {"cuda_graphs", LS_OPTION_BOOL, AT(cuda_graphs), LS_OPTION_FREE, 0, 0, "false", NULL, "cuda: launch a grain's work in pieces of many kernels, as CUDA graphs; no bit changes (docs/gpu.md)"},
     {"numerics", LS_OPTION_CHOICE, AT(numerics), LS_OPTION_FREE, 0, 0, "native", LS_NUMERICS_CHOICES, "instruction-set level of the CPU; equal bits are promised on one level"},
-    {"precision", LS_OPTION_CHOICE, AT(precision), 0, 0, 0, "f32", "f32|bf16", "of weights and activations in the forward pass; masters and moments are f32"},
+    {"precision", LS_OPTION_CHOICE, AT(precision), 0, 0, 0, "f32", "f32|bf16|fp16", "of weights and activations; masters, moments and gradient sums are f32; fp16: with loss_scale"},
     {"max_steps", LS_OPTION_INT, AT(max_steps), LS_OPTION_FREE, 0, 1e12, "0", NULL, "stop after this many optimiser steps; 0: after data.epochs"},
     {"eval_every", LS_OPTION_INT, AT(eval_every), LS_OPTION_FREE, 0, 1e12, "0", NULL, "steps between evaluations on data.eval; 0: before the first and after the last step"},
     {"log_every", LS_OPTION_INT, AT(log_every), LS_OPTION_FREE, 1, 1e12, "10", NULL, "steps between plain log lines"},
@@ -93,6 +93,15 @@ static const ls_option optimizer_rows[] = {
 };
 #undef AT
 
+#define AT(field) offsetof(ls_loss_scale_options, field)
+static const ls_option loss_scale_rows[] = {
+    {"start", LS_OPTION_FLOAT, AT(start), 0, 1, 4294967296, "65536", NULL, "precision fp16: what the loss's gradient is multiplied by at first, a power of two; a step whose gradients overflow is skipped and halves it"},
+    {"growth_interval", LS_OPTION_INT, AT(growth_interval), 0, 0, 1e12, "2000", NULL, "steps in a row without overflow after which it is doubled; 0: never"},
+    {"min", LS_OPTION_FLOAT, AT(min), 0, 1, 4294967296, "1", NULL, "it is not halved below this, a power of two: an overflow then counts for guard.max_skips"},
+    {0},
+};
+#undef AT
+
 #define AT(field) offsetof(ls_ema_options, field)
 static const ls_option ema_rows[] = {
     {"decay", LS_OPTION_FLOAT, AT(decay), 0, 0, 0.9999999, "0", NULL, "of an exponential moving average of the weights, kept beside them in f32; 0: none"},
@@ -151,6 +160,7 @@ const ls_option_section ls_train_sections[] = {
     {"augment", augment_rows, sizeof(ls_augment_options)},
     {"batch", batch_rows, sizeof(ls_batch_options)},
     {"optimizer", optimizer_rows, sizeof(ls_optimizer_options)},
+    {"loss_scale", loss_scale_rows, sizeof(ls_loss_scale_options)},
     {"ema", ema_rows, sizeof(ls_ema_options)},
     {"checkpoint", checkpoint_rows, sizeof(ls_checkpoint_recipe)},
     {"early_stop", early_stop_rows, sizeof(ls_early_stop_options)},
@@ -163,7 +173,7 @@ const ls_option_section ls_train_sections[] = {
 
 void *ls_train_section(ls_train_config *config, int section)
 {
-    void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->ema,
+    void *const structs[] = {&config->run, &config->data, &config->augment, &config->batch, &config->optimizer, &config->loss_scale, &config->ema,
                              &config->checkpoint, &config->early_stop, &config->profile, &config->guard, config->model, &config->lora};
     return section >= 0 && section < (int)(sizeof structs / sizeof *structs) ? structs[section] : NULL;
 }

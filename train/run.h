@@ -15,7 +15,7 @@ typedef struct {
     int device;                 /* "cpu|cuda" */
     bool tf32, cuda_graphs;
     int numerics;               /* ls_numerics */
-    int precision;              /* "f32|bf16" */
+    int precision;              /* "f32|bf16|fp16" */
     int64_t max_steps;          /* 0: by data.epochs */
     int64_t eval_every, log_every;
     int64_t threads;            /* per rank; 0: OMP_NUM_THREADS, else cores / ranks */
@@ -57,6 +57,11 @@ typedef struct {
 } ls_optimizer_options;
 
 typedef struct {
+    double start, min;             /* powers of two */
+    int64_t growth_interval;       /* good steps; 0: it never grows */
+} ls_loss_scale_options;
+
+typedef struct {
     double decay;                  /* 0: no average */
     int64_t every;                 /* steps */
     bool warmup, evaluate;
@@ -96,6 +101,7 @@ typedef struct {
     ls_augment_options augment;    /* datasets/augment.h */
     ls_batch_options batch;
     ls_optimizer_options optimizer;
+    ls_loss_scale_options loss_scale; /* train/loss_scale.h */
     ls_ema_options ema;
     ls_checkpoint_recipe checkpoint;
     ls_early_stop_options early_stop;
@@ -111,7 +117,7 @@ typedef struct {
     const char *recipe_defaults;   /* of these the ones that hold their default */
 } ls_train_config;
 
-/* Sections "", "data", "augment", "batch", "optimizer", "ema", "checkpoint", "early_stop", "profile", "guard", "model", "lora" in the order of
+/* Sections "", "data", "augment", "batch", "optimizer", "loss_scale", "ema", "checkpoint", "early_stop", "profile", "guard", "model", "lora" in the order of
  * ls_train_config; ends with NULL rows. */
 extern const ls_option_section ls_train_sections[];
 /* Address of a section's struct inside a config, by its number in ls_train_sections; of `model` what config->model points

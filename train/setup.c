@@ -4,6 +4,7 @@
 #include "train/best.h"
 #include "train/ema.h"
 #include "train/guard.h"
+#include "train/loss_scale.h"
 #include "train/metrics.h"
 #include "train/profile.h"
 #include "train/saving.h"
@@ -90,6 +91,8 @@ static ls_status choose_schedule(ls_run *run, int64_t elements)
 static ls_status open_device(ls_run *run)
 {
     const bool cuda = run->config->run.device == LS_RUN_CUDA;
+    if (cuda && run->config->run.precision == 2)
+        return ls_fail(LS_ERECIPE, "precision: fp16 is for device: cpu; device cuda computes in f32 and bf16");
     ls_status status = cuda ? ls_device_create_cuda(&run->device, run->team, ls_world_node_rank(run->world))
                             : ls_device_create_cpu(&run->device, run->team);
     if (status == LS_OK && run->config->run.tf32)
@@ -131,7 +134,7 @@ static ls_status open_numbers(ls_run *run)
     if (status != LS_OK)
         return status;
     const int count = config->task->parameters(run->task, &parameters);
-    const ls_type compute = config->run.precision ? LS_BF16 : LS_F32;
+    const ls_type compute = (const ls_type[]){LS_F32, LS_BF16, LS_F16}[config->run.precision];
     status = ls_groups_open(&run->groups, &config->optimizer, parameters, count);
     if (status != LS_OK)
         return status;
@@ -144,6 +147,8 @@ static ls_status open_numbers(ls_run *run)
     if (status != LS_OK)
         return status;
     status = ls_ema_open(&run->ema, &config->ema, &run->flat);
+    if (status == LS_OK)
+        status = ls_loss_scale_open(run);
     if (status != LS_OK)
         return status;
     status = choose_schedule(run, run->flat.learning);
@@ -196,6 +201,8 @@ static ls_status make_state(ls_run *run)
         status = ls_state_add_f64(run->state, "lora/scale", 0, &run->lora_scale);
     if (status == LS_OK)
         status = ls_guard_state(run, run->state);
+    if (status == LS_OK)
+        status = ls_loss_scale_state(run, run->state);
     if (status == LS_OK && run->config->task->state)
         status = run->config->task->state(run->task, run->state);
     return status;

@@ -1,6 +1,8 @@
 /* A set of tensors over mapped files. See foreign.h. */
 #include "checkpoint/foreign/parts.h"
 
+#include "base/half.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,18 +223,6 @@ static float float_of(uint32_t bits)
     return x;
 }
 
-/* IEEE binary16: 1 sign, 5 exponent, 10 fraction bits. Every one is an f32. */
-static float of_half(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
-    if (exponent == 31)
-        return float_of(sign | 0x7f800000 | fraction << 13);
-    if (exponent)
-        return float_of(sign | (exponent + 112) << 23 | fraction << 13);
-    const float small = (float)fraction * 0x1p-24f; /* exact: below the smallest normal half */
-    return sign ? -small : small;
-}
-
 ls_status ls_foreign_floats(const ls_foreign_tensor *tensor, int64_t first, int64_t count, float *to)
 {
     const char *from = (const char *)tensor->data + (size_t)first * types[tensor->type].size;
@@ -249,7 +239,7 @@ ls_status ls_foreign_floats(const ls_foreign_tensor *tensor, int64_t first, int6
     for (int64_t i = 0; i < count; i++) {
         uint16_t x;
         memcpy(&x, from + 2 * i, sizeof x);
-        to[i] = tensor->type == LS_FOREIGN_F16 ? of_half(x) : float_of((uint32_t)x << 16);
+        to[i] = tensor->type == LS_FOREIGN_F16 ? ls_half_widen(x) : float_of((uint32_t)x << 16);
     }
     return LS_OK;
 }

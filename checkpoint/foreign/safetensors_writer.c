@@ -1,6 +1,7 @@
 /* See safetensors_writer.h. */
 #include "checkpoint/foreign/safetensors_writer.h"
 
+#include "base/half.h"
 #include "checkpoint/disk.h"
 
 #include <jansson.h>
@@ -110,18 +111,6 @@ static uint16_t to_bf16(float x)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-static uint16_t to_half(float x)
-{
-    const uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-    if (size > 0x7f800000)
-        return (uint16_t)(sign | 0x7e00); /* NaN */
-    if (size >= 0x477ff000)
-        return (uint16_t)(sign | 0x7c00); /* 65520 and beyond round to infinity */
-    if (size < 0x38800000)                /* below 2^-14 a half is a multiple of 2^-24; lrint rounds to even */
-        return (uint16_t)(sign | (uint32_t)lrintf(fabsf(x) * 0x1p24f));
-    return (uint16_t)(sign | (size - (UINT32_C(112) << 23) + 0xfff + (size >> 13 & 1)) >> 13);
-}
-
 static bool overflowed(ls_foreign_type type, uint16_t half)
 {
     const uint16_t infinity = type == LS_FOREIGN_F16 ? 0x7c00 : 0x7f80;
@@ -132,7 +121,7 @@ static ls_status convert(const ls_safetensors_writer *w, const float *numbers, i
 {
     const ls_foreign_tensor *t = &w->tensors[w->at];
     for (int64_t i = 0; i < count; i++) {
-        w->halves[i] = t->type == LS_FOREIGN_F16 ? to_half(numbers[i]) : to_bf16(numbers[i]);
+        w->halves[i] = t->type == LS_FOREIGN_F16 ? ls_half_narrow(numbers[i]) : to_bf16(numbers[i]);
         if (overflowed(t->type, w->halves[i]) && isfinite(numbers[i]))
             return ls_fail(LS_ENUMERIC, "%s: element %lld of %s is %g, beyond %s; write bf16 or f32", w->path,
                            (long long)(w->put + i), t->name, (double)numbers[i], ls_foreign_type_name(t->type));

@@ -31,6 +31,6 @@ ls_status ls_nccl_gather(ls_reducer *r, ls_type type, void *data)
         status = ls_nccl_enter(n);
     if (status != LS_OK)
         return status;
-    status = ls_nccl_leave(n, queue(r, n, type == LS_BF16 ? ncclBfloat16 : ncclFloat32, ls_type_size(type), data), "ncclGroupEnd, " PHASE);
+    status = ls_nccl_leave(n, queue(r, n, type == LS_BF16 ? ncclBfloat16 : type == LS_F16 ? ncclFloat16 : ncclFloat32, ls_type_size(type), data), "ncclGroupEnd, " PHASE);
     return status == LS_OK ? ls_nccl_wait(n, PHASE) : status;
 }

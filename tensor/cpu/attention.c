@@ -51,8 +51,8 @@ static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
         /* No key was seen: out is 0, and so are its sums. -0 becomes +0: unseen keys may have added +0 to it, or not. */
         float inverse = room->l[pair] == 0 ? 0.0f : 1.0f / room->l[pair], *sum = room->out + pair * plan->padded;
         plan->softmax->scale(x->width, inverse, sum, x->type == LS_F32 ? (float *)x->out + row * x->width : sum);
-        if (x->type == LS_BF16)
-            ls_cpu_kernels_of(plan->device, LS_BF16)->narrow(x->width, sum, (uint16_t *)x->out + row * x->width);
+        if (x->type != LS_F32)
+            ls_cpu_kernels_of(plan->device, x->type)->narrow(x->width, sum, (uint16_t *)x->out + row * x->width);
         int64_t query = row / x->heads % x->queries;
         if (x->lse)
             ((float *)x->lse)[(tile->batch * x->heads + head) * x->queries + query] = lse[pair];

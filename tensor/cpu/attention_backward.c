@@ -148,13 +148,17 @@ static void key_tile_in_pairs(const backward *w, const ls_key_walk *walk, bool f
 }
 
 /* gradient[i] += sum[i] * scale, through f32. */
-static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, const float *sum, float scale)
+static void add_to_gradient(const ls_attention_plan *plan, void *gradient, int64_t element, float *sum, float scale)
 {
     const ls_attention_args *x = plan->args;
-    if (x->type == LS_F32)
+    if (x->type == LS_F32) {
         plan->softmax->add_scaled(x->width, scale, sum, (float *)gradient + element);
-    else
+    } else if (x->type == LS_BF16) {
         plan->softmax->add_scaled_bf16(x->width, scale, sum, (uint16_t *)gradient + element);
+    } else {
+        plan->softmax->scale(x->width, scale, sum, sum); /* nobody else reads this sum */
+        ls_cpu_kernels_of(plan->device, x->type)->add_real(x->width, sum, (uint16_t *)gradient + element);
+    }
 }
 
 static void query_tile(const backward *w, const ls_query_tile *tile, int64_t head_group, int64_t kv_head)

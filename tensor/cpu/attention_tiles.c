@@ -226,7 +226,7 @@ void ls_attention_stage(const ls_attention_plan *plan, const ls_query_tile *tile
         if (args->type == LS_F32)
             memcpy(row, (const float *)x + from, (size_t)args->width * sizeof *row);
         else
-            ls_cpu_kernels_of(plan->device, LS_BF16)->widen(args->width, (const uint16_t *)x + from, row);
+            ls_cpu_kernels_of(plan->device, args->type)->widen(args->width, (const uint16_t *)x + from, row);
         if (scale != 1.0f)
             plan->softmax->fade(1, plan->padded, &scale, row);
     }

@@ -1,4 +1,4 @@
-/* Casts. bf16 <-> f32 run at memory speed; all other pairs (checks, masks, counts) go element by element. */
+/* Casts. bf16 and f16 <-> f32 run at memory speed; all other pairs (checks, masks, counts) go element by element. */
 #include "tensor/cpu/cpu.h"
 
 #include <string.h>
@@ -6,7 +6,7 @@
 typedef enum { COPY, NARROW, WIDEN, EACH } manner;
 
 typedef struct {
-    const ls_kernels *bf16;
+    const ls_kernels *bf16, *f16, *narrow; /* narrow: of the one that is narrow, where the other is f32 */
     manner how; /* of its own: compared as a pair, types just stored stop a core until all its stores are through */
     ls_type from, to;
     const char *x;
@@ -36,6 +36,7 @@ static double read_number(const cast *c, const char *x)
     switch (c->from) {
     case LS_F32: memcpy(&f32, x, sizeof f32); return f32;
     case LS_BF16: c->bf16->widen(1, x, &f32); return f32;
+    case LS_F16: c->f16->widen(1, x, &f32); return f32;
     case LS_F64: memcpy(&f64, x, sizeof f64); return f64;
     default: return (double)read_integer(c->from, x);
     }
@@ -62,6 +63,7 @@ static void convert(const cast *c, const char *x, char *y)
     switch (c->to) {
     case LS_F32: memcpy(y, &f32, sizeof f32); break;
     case LS_BF16: c->bf16->narrow(1, &f32, y); break;
+    case LS_F16: c->f16->narrow(1, &f32, y); break;
     case LS_F64: memcpy(y, &value, sizeof value); break;
     default: write_integer(c->to, (int64_t)value, y); break;
     }
@@ -71,9 +73,9 @@ static manner manner_of(ls_type from, ls_type to)
 {
     if (from == to)
         return COPY;
-    if (from == LS_F32 && to == LS_BF16)
+    if (from == LS_F32 && ls_type_is_narrow(to))
         return NARROW;
-    return from == LS_BF16 && to == LS_F32 ? WIDEN : EACH;
+    return ls_type_is_narrow(from) && to == LS_F32 ? WIDEN : EACH;
 }
 
 static void cast_range(void *context, int64_t begin, int64_t end)
@@ -81,8 +83,8 @@ static void cast_range(void *context, int64_t begin, int64_t end)
     const cast *c = context;
     const int64_t n = end - begin;
     switch (c->how) {
-    case NARROW: c->bf16->narrow(n, (const float *)(const void *)c->x + begin, (uint16_t *)(void *)c->y + begin); return;
-    case WIDEN: c->bf16->widen(n, (const uint16_t *)(const void *)c->x + begin, (float *)(void *)c->y + begin); return;
+    case NARROW: c->narrow->narrow(n, (const float *)(const void *)c->x + begin, (uint16_t *)(void *)c->y + begin); return;
+    case WIDEN: c->narrow->widen(n, (const uint16_t *)(const void *)c->x + begin, (float *)(void *)c->y + begin); return;
     default: break;
     }
     const size_t from = ls_type_size(c->from), to = ls_type_size(c->to);
@@ -98,6 +100,9 @@ static void cast_range(void *context, int64_t begin, int64_t end)
 
 void ls_cpu_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y)
 {
-    cast c = {ls_cpu_kernels_of(device, LS_BF16), manner_of(from, to), from, to, x, y};
+    const ls_kernels *bf16 = ls_cpu_kernels_of(device, LS_BF16), *f16 = ls_cpu_kernels_of(device, LS_F16);
+    const manner how = manner_of(from, to);
+    const ls_type narrow = how == NARROW ? to : from;
+    cast c = {bf16, f16, narrow == LS_F16 ? f16 : bf16, how, from, to, x, y};
     ls_cpu_ranges(device, n, LS_CPU_PIECE, 1, cast_range, &c);
 }

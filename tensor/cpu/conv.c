@@ -10,7 +10,7 @@
  * fewer products. Bits depend on shapes alone, as tensor/cpu/product.h says.
  *
  * Where bf16 is multiplied in pairs (product.h), a pair is two channels of a tap in the first two products, two positions in the
- * gradient in w; elsewhere bf16 is widened. f64 serves gradient checks: plain loops. */
+ * gradient in w; elsewhere bf16 is widened, as f16 always is. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/conv_gather.h"
 #include "tensor/cpu/counts.h"
 #include "tensor/cpu/winograd.h"

@@ -119,5 +119,5 @@ ls_status ls_conv_padded_weight(const ls_conv_gather *g, const void *dy, float *
 
 /* ---- conv_weight.c ---- */
 
-/* dw += the gradient in w of f32 or bf16, gathered or by conv_padded.c. */
+/* dw += the gradient in w of f32, bf16 or f16, gathered or by conv_padded.c. */
 ls_status ls_conv_direct_weight(ls_device *device, const ls_grid *grid, const void *x, const void *dy, float *dw, ls_arena *scratch);

@@ -7,18 +7,17 @@
 #include <sys/mman.h>
 
 /* The tables of tensor/cpu/vector/table.c, by level and type. f64 is compiled once: gradient checks need no speed. */
-extern const ls_kernels ls_kernel_table_generic_f32, ls_kernel_table_generic_bf16, ls_kernel_table_generic_f64;
-extern const ls_flat_kernels ls_kernel_flat_generic_f32;
-static const ls_level generic = {{&ls_kernel_table_generic_f32, &ls_kernel_table_generic_bf16, &ls_kernel_table_generic_f64},
-                                 &ls_kernel_flat_generic_f32};
+extern const ls_kernels ls_kernel_table_generic_f64;
+#define LEVEL(name)                                                                                                                       \
+    extern const ls_kernels ls_kernel_table_##name##_f32, ls_kernel_table_##name##_bf16, ls_kernel_table_##name##_f16;                    \
+    extern const ls_flat_kernels ls_kernel_flat_##name##_f32;                                                                             \
+    static const ls_level name = {{[LS_F32] = &ls_kernel_table_##name##_f32, [LS_BF16] = &ls_kernel_table_##name##_bf16,                  \
+                                   [LS_F16] = &ls_kernel_table_##name##_f16, [LS_F64] = &ls_kernel_table_generic_f64},                    \
+                                  &ls_kernel_flat_##name##_f32};
+LEVEL(generic)
 #if defined(__x86_64__)
-extern const ls_kernels ls_kernel_table_avx2_f32, ls_kernel_table_avx2_bf16;
-extern const ls_kernels ls_kernel_table_avx512_f32, ls_kernel_table_avx512_bf16;
-extern const ls_flat_kernels ls_kernel_flat_avx2_f32, ls_kernel_flat_avx512_f32;
-static const ls_level avx2 = {{&ls_kernel_table_avx2_f32, &ls_kernel_table_avx2_bf16, &ls_kernel_table_generic_f64},
-                              &ls_kernel_flat_avx2_f32};
-static const ls_level avx512 = {{&ls_kernel_table_avx512_f32, &ls_kernel_table_avx512_bf16, &ls_kernel_table_generic_f64},
-                                &ls_kernel_flat_avx512_f32};
+LEVEL(avx2)
+LEVEL(avx512)
 #endif
 
 const ls_level *ls_cpu_kernels(ls_numerics level)

@@ -17,7 +17,7 @@ typedef struct {
 ls_numerics ls_cpu_best_level(void); /* of this processor */
 /* The kernels compiled for a level (AVX512_BF16 has AVX512's). Calling them needs the processor. */
 const ls_level *ls_cpu_kernels(ls_numerics level);
-/* The kernels for numbers of `type` (f32, bf16, f64) at the device's level. */
+/* The kernels for numbers of `type` (f32, bf16, f16, f64) at the device's level. */
 const ls_kernels *ls_cpu_kernels_of(ls_device *device, ls_type type);
 
 /* Work cut by shape alone: f(context, begin, end) for [0, count) in ranges of `piece`, on the team when count * cost

@@ -9,7 +9,7 @@
  *
  * A block has as many rows as KEPT numbers allow, by the vocabulary alone. Order of sums: as in matmul.c inside a
  * block, then blocks ascending (vocabulary for dx, rows for dw). A row's loss and dx depend on the row alone; skipped
- * rows cost nothing. z has the bits of ls_cpu_matmul's x w^T with f32 results. bf16 is widened block by block, or, where
+ * rows cost nothing. z has the bits of ls_cpu_matmul's x w^T with f32 results. bf16 and f16 are widened block by block, or bf16, where
  * the processor multiplies it in pairs (product.h), multiplied as it is: then d is rounded to bf16, as every gradient
  * that a product of bf16 numbers takes. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/counts.h"

@@ -18,7 +18,7 @@ enum {
 typedef struct {
     int64_t rows; /* up to which this is faster than a larger product's way */
     int64_t turned_rows; /* the same of multiply_turned; 0: there is none */
-    /* c[r * ldc + j] = sum over p of x[r * ldx + p] w[j * ldw + p], r < m, j < n, p < k; w of `type`, f32 or bf16. */
+    /* c[r * ldc + j] = sum over p of x[r * ldx + p] w[j * ldw + p], r < m, j < n, p < k; w of `type`, f32, bf16 or f16. */
     void (*multiply)(ls_type type, int64_t m, int64_t n, int64_t k, const float *x, int64_t ldx, const void *w, int64_t ldw, float *c, int64_t ldc);
     /* c[j * width + r] = sum over p of x[p * width + r] w[j * ldw + p], r < width, j < n, p < k; width 16 or 32, w f32 (or pairs). */
     void (*multiply_turned)(int64_t width, int64_t n, int64_t k, const float *x, const float *w, int64_t ldw, float *c);

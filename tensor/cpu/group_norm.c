@@ -6,6 +6,7 @@
  *
  * Sums: chunks of CHUNK_ROWS rows by channel (vector/channels.c), then chunks, then channels of a group, then `outer`,
  * each in ascending order, in f64. */
+#include "base/half.h"
 #include "tensor/cpu/cpu.h"
 
 #include <math.h>
@@ -90,6 +91,8 @@ static double get(ls_type type, const void *array, int64_t i)
         return ((const double *)array)[i];
     if (type == LS_F32)
         return (double)((const float *)array)[i];
+    if (type == LS_F16)
+        return (double)ls_half_widen(((const uint16_t *)array)[i]);
     const uint32_t bits = (uint32_t)((const uint16_t *)array)[i] << 16;
     float value;
     memcpy(&value, &bits, sizeof value);

@@ -2,7 +2,7 @@
  *
  *     level         processor must have          own kernels      oneDNN may use
  *     generic       x86-64 (SSE2)                generic          SSE4.1
- *     avx2          AVX2, FMA                    avx2             AVX2
+ *     avx2          AVX2, FMA, F16C              avx2             AVX2
  *     avx512        AVX-512 F, BW, DQ, VL        avx512           AVX512_CORE
  *     avx512_bf16   the same and AVX512_BF16     avx512           AVX512_CORE_BF16
  *
@@ -27,7 +27,7 @@ static char id[96];
 ls_numerics ls_cpu_best_level(void)
 {
 #if defined(__x86_64__)
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
         return LS_NUMERICS_GENERIC;
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))

@@ -13,7 +13,7 @@
  * Packing costs as much as some ten multiply-adds an element, so the smaller operand goes to the right: where that is
  * A, C^T = op(B)^T op(A)^T is computed (a product commutes, so the bits are the same) and each tile turned on its way
  * to C. The left side is read where it lies if its rows run along k, else cut into strips, tile by tile; while one
- * chunk is multiplied, the lines of the next are brought into the second cache. bf16 is widened when packed, or multiplied in pairs
+ * chunk is multiplied, the lines of the next are brought into the second cache. bf16 and f16 are widened when packed, bf16 multiplied in pairs
  * where the processor can (product.h), and rounded once, at the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of
  * its matrix. f64 serves gradient checks: plain loops. */
 #include "tensor/cpu/counts.h"
@@ -183,7 +183,7 @@ static ls_product_ahead look_ahead(const product *p, int64_t batch, int64_t i, i
 
 /* ---- tiles ---- */
 
-/* The finished sums of one row of a tile go to C: add what is there in bf16, bias, round, activation. */
+/* The finished sums of one row of a tile go to C: add what is there in bf16 or f16, bias, round, activation. */
 static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, int64_t n, float *sum, float *row)
 {
     const ls_matmul_args *x = p->args;

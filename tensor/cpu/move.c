@@ -14,7 +14,7 @@ typedef struct {
     char *to;
     int64_t n, width;
     const int32_t *index;
-    bool widen; /* scatter: bf16 rows into f32 rows */
+    bool widen; /* scatter: bf16 or f16 rows into f32 rows */
     const ls_kernels *reals;
     size_t to_size;
 } job;

@@ -41,7 +41,7 @@ typedef struct {
     int rows;  /* of a strip: what stays in registers */
     int unit;  /* numbers along k that are multiplied at once: 1 in f32, or 2 in bf16; then k below is counted in numbers
                   where numbers are read (pack, pack_strips), in units elsewhere, and `f32` means a unit's four bytes */
-    /* panel[p * width + j] = op(B)[p, j] as f32, p < k, j < width; columns from n on are 0. B f32 or bf16, stored
+    /* panel[p * width + j] = op(B)[p, j] as f32, p < k, j < width; columns from n on are 0. B f32, bf16 or f16, stored
      * [k, n] or, transposed, [n, k], rows ldb apart. */
     void (*pack)(ls_type type, bool transposed, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel);
     /* c[i * ldc + j] = (add ? c + sum : sum), i < m, j < width; a[i * a_row + p * a_k], b[p * b_row + j], p < k. */

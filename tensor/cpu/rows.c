@@ -213,7 +213,7 @@ void ls_cpu_norm(ls_device *device, ls_type type, ls_type gain_type, bool rms, i
                  const void *x, const void *gain, const void *bias, void *y, void *stats)
 {
     job j = job_of(device, type, rows, width);
-    j.flag = rms, j.flag2 = gain_type != LS_BF16, j.number = eps;
+    j.flag = rms, j.flag2 = !ls_type_is_narrow(gain_type), j.number = eps;
     j.x = x, j.gain = gain, j.bias = bias, j.to = y, j.to_stats = stats;
     run_rows(device, rows, width, norm_range, &j);
 }
@@ -271,7 +271,7 @@ void ls_cpu_norm_backward(ls_device *device, ls_type type, ls_type gain_type, bo
 {
     const int64_t chunks = (rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
     job j = job_of(device, type, rows, width);
-    j.flag = rms, j.flag2 = gain_type != LS_BF16;
+    j.flag = rms, j.flag2 = !ls_type_is_narrow(gain_type);
     j.x = x, j.gain = gain, j.stats = stats, j.dy = dy, j.to = dx;
     if (chunks == 0)
         return;

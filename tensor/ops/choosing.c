@@ -136,7 +136,7 @@ static ls_status gather_gradient(ls_node *node, ls_device *device, const void *d
     return LS_OK;
 }
 
-/* Sums of bf16 rows are kept in f32 and rounded once. */
+/* Sums of bf16 or f16 rows are kept in f32 and rounded once. */
 static const ls_op segment_mean_op;
 
 /* [rows] of the sums' type; a segment without rows counts as 1, so its mean is 0. */

@@ -335,8 +335,8 @@ static ls_status cast_shape(ls_node *node)
 {
     const ls_type *to = node->attributes;
     ls_status status = ls_shape_like_input(node);
-    if (*to != LS_F32 && *to != LS_BF16 && *to != LS_F64)
-        return ls_fail(LS_ETYPE, "to %s; tensors are f32 or bf16", ls_type_name(*to));
+    if (*to != LS_F32 && *to != LS_F64 && !ls_type_is_narrow(*to))
+        return ls_fail(LS_ETYPE, "to %s; tensors are f32, bf16 or f16", ls_type_name(*to));
     node->out[0]->type = *to;
     return status;
 }

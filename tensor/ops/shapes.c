@@ -19,17 +19,17 @@ ls_shape_text ls_describe(const ls_tensor *x)
 
 static bool is_float(ls_type type)
 {
-    return type == LS_F32 || type == LS_BF16 || type == LS_F64;
+    return type == LS_F32 || type == LS_F64 || ls_type_is_narrow(type);
 }
 
 ls_status ls_check_types_gains(const ls_node *node, int from)
 {
     const ls_tensor *first = node->in[0];
     if (!is_float(first->type))
-        return ls_fail(LS_ETYPE, "input 0 is %s; operators compute in f32 or bf16", ls_describe(first).text);
+        return ls_fail(LS_ETYPE, "input 0 is %s; operators compute in f32, bf16 or f16", ls_describe(first).text);
     for (int i = 1; i < node->inputs; i++) {
         const ls_tensor *x = node->in[i];
-        if (!x || x->type == first->type || (i >= from && first->type == LS_BF16 && x->type == LS_F32))
+        if (!x || x->type == first->type || (i >= from && ls_type_is_narrow(first->type) && x->type == LS_F32))
             continue;
         return ls_fail(LS_ETYPE, "input 0 is %s, but input %d is %s; cast one of them", ls_describe(first).text, i,
                        ls_describe(x).text);

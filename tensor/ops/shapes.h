@@ -11,7 +11,7 @@ ls_shape_text ls_describe(const ls_tensor *x);
 
 /* LS_ETYPE unless all inputs (NULL ones apart) have one float type. */
 ls_status ls_check_types(const ls_node *node);
-/* As above, but inputs from `from` on may be f32 beside bf16: gains and biases. */
+/* As above, but inputs from `from` on may be f32 beside bf16 or f16: gains and biases. */
 ls_status ls_check_types_gains(const ls_node *node, int from);
 /* LS_ETYPE, LS_ESHAPE unless inputs 0 and 1 have one float type and one shape. */
 ls_status ls_check_pair(const ls_node *node);

@@ -31,6 +31,9 @@ Test(hash, every_nan_is_one_nan)
 
     uint16_t a[3] = {0x3f80, 0x7fc0, 0}, b[3] = {0x3f80, 0xff81, 0};
     cr_assert_eq(ls_hash_numbers(LS_BF16, a, 3, 1), ls_hash_numbers(LS_BF16, b, 3, 1));
+    uint16_t half[3] = {0x3c00, 0x7e00, 0x7c00}, other[3] = {0x3c00, 0xfc01, 0x7c00};
+    cr_assert_eq(ls_hash_numbers(LS_F16, half, 3, 1), ls_hash_numbers(LS_F16, other, 3, 1));
+    cr_assert_neq(ls_hash_numbers(LS_F16, half + 1, 1, 1), ls_hash_numbers(LS_F16, half + 2, 1, 1), "infinity is no NaN");
     cr_assert_neq(ls_hash_numbers(LS_I32, nans, 2, 1), ls_hash_numbers(LS_I32, nans + 1, 2, 1), "integers have no NaN");
     double c[2] = {1, NAN}, d[2] = {1, -NAN};
     cr_assert_eq(ls_hash_numbers(LS_F64, c, 2, 1), ls_hash_numbers(LS_F64, d, 2, 1));

@@ -158,6 +158,7 @@ static void run_flat_entries(ls_device *device, ls_type type, int64_t n, kernel_
     device->scale_by(device, type, n, quarter(type), x, take(out, device, type, n, "scale_by", 0));
     device->fill(device, type, n, 0.3, take(out, device, type, n, "fill", 0));
     device->cast(device, type, LS_BF16, n, x, take(out, device, LS_BF16, n, "cast to bf16", 0));
+    device->cast(device, type, LS_F16, n, x, take(out, device, LS_F16, n, "cast to f16", 0));
     device->cast(device, type, LS_F32, n, x, take(out, device, LS_F32, n, "cast to f32", 0));
     const ls_random stream = {.seed = 77, .slot = 3, .step = 9, .purpose = LS_RANDOM_DROPOUT, .op = 5};
     device->dropout(device, type, n, 0.1, &stream, 3, x, take(out, device, type, n, "dropout", 0), false);
@@ -202,7 +203,7 @@ static void run_orders(ls_device *device, ls_type type, int64_t n, kernel_output
     const int64_t lengths[] = {1, 40, 300}; /* by insertion and by radix */
     ls_arena *arena = scratch();
     void *x = draw(device, type, n, 4, 52);
-    if (type != LS_BF16)
+    if (!ls_type_is_narrow(type))
         for (int64_t i = 3; i < n; i += 7) /* equal elements */
             memcpy((char *)x + (size_t)i * ls_type_size(type), (char *)x + (size_t)(i - 3) * ls_type_size(type), ls_type_size(type));
     for (int i = 0; i < 6; i++) {

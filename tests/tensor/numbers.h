@@ -1,8 +1,10 @@
 /* What the tests of the matrix kernels share: numbers from a formula, devices of several team sizes, and the two ways
  * to compare: bits, and the error relative to the norm of a reference in f64. */
 #pragma once
+#include "base/half.h"
 #include "base/random.h"
 #include "tensor/device.h"
+#include "tests/tensor/stored_types.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -46,6 +48,8 @@ static inline double get(ls_type type, const void *x, int64_t i)
         return ((const double *)x)[i];
     if (type == LS_F32)
         return (double)((const float *)x)[i];
+    if (type == LS_F16)
+        return (double)ls_half_widen(((const uint16_t *)x)[i]);
     uint32_t bits = (uint32_t)((const uint16_t *)x)[i] << 16;
     float y;
     memcpy(&y, &bits, sizeof y);
@@ -61,6 +65,8 @@ static inline void put(ls_type type, void *x, int64_t i, double value)
         ((double *)x)[i] = value;
     else if (type == LS_F32)
         ((float *)x)[i] = f;
+    else if (type == LS_F16)
+        ((uint16_t *)x)[i] = ls_half_narrow(f);
     else
         ((uint16_t *)x)[i] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
@@ -87,8 +93,8 @@ static inline double relative_error(ls_type type, const void *x, const double *w
     return sqrt(norm > 0 ? error / norm : error);
 }
 
-/* What f32 and bf16 results may be off by. */
+/* What results may be off by: of bf16 and f16 the rounding of one. */
 static inline double tolerance(ls_type type)
 {
-    return type == LS_F64 ? 1e-12 : type == LS_F32 ? 1e-5 : 4e-3;
+    return type == LS_F64 ? 1e-12 : type == LS_F32 ? 1e-5 : type == LS_F16 ? 5e-4 : 4e-3;
 }

@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- one run of a case ---- */
@@ -49,7 +50,7 @@ static ls_tensor *record(const operator_description *d, const operator_case *c, 
 void operator_input_types(const operator_description *d, ls_type type, ls_type *types)
 {
     for (int i = 0; i < d->inputs; i++)
-        types[i] = type == LS_BF16 && d->gains & 1u << i ? LS_F32 : type;
+        types[i] = ls_type_is_narrow(type) && d->gains & 1u << i ? LS_F32 : type;
 }
 
 /* Inputs of the case, filled; freed by free_inputs. */
@@ -141,10 +142,12 @@ void check_agreement(const operator_description *d, const operator_case *c, ls_d
                      double bound)
 {
     operator_outcome want = operator_run(d, c, reference_device(), LS_F64), got = operator_run(d, c, device, type);
-    check(d, c, type == LS_BF16 ? "bf16 value" : "f32 value", got.value, want.value, want.count, bound);
+    char value[16], gradient[16];
+    snprintf(value, sizeof value, "%s value", ls_type_name(type));
+    snprintf(gradient, sizeof gradient, "%s gradient", ls_type_name(type));
+    check(d, c, value, got.value, want.value, want.count, bound);
     for (int i = 0; i < d->inputs; i++)
-        check(d, c, type == LS_BF16 ? "bf16 gradient" : "f32 gradient", got.gradient[i], want.gradient[i],
-              operator_input_count(c, i), bound);
+        check(d, c, gradient, got.gradient[i], want.gradient[i], operator_input_count(c, i), bound);
     operator_outcome_free(&want);
     operator_outcome_free(&got);
 }

@@ -9,7 +9,7 @@
 typedef struct {
     const char *name;
     int inputs;
-    unsigned gains;   /* bit i: input i stays f32 where the others are bf16 */
+    unsigned gains;   /* bit i: input i stays f32 where the others are bf16 or f16 */
     bool rounds;      /* its result is bf16 when the input is f32 */
     double low, high; /* inputs are uniform in between; both 0: -1 to 1 */
 

@@ -7,6 +7,8 @@
 
 /* ---- numbers ---- */
 
+__extension__ typedef _Float16 half;
+
 double reference_get(ls_type type, const void *array, int64_t i)
 {
     uint32_t bits;
@@ -14,6 +16,7 @@ double reference_get(ls_type type, const void *array, int64_t i)
     switch (type) {
     case LS_F64: return ((const double *)array)[i];
     case LS_F32: return (double)((const float *)array)[i];
+    case LS_F16: return (double)((const half *)array)[i];
     default:
         bits = (uint32_t)((const uint16_t *)array)[i] << 16;
         memcpy(&value, &bits, sizeof value);
@@ -37,6 +40,7 @@ void reference_put(ls_type type, void *array, int64_t i, double value)
     switch (type) {
     case LS_F64: ((double *)array)[i] = value; break;
     case LS_F32: ((float *)array)[i] = (float)value; break;
+    case LS_F16: ((half *)array)[i] = (half)value; break;
     default: ((uint16_t *)array)[i] = to_bf16(value); break;
     }
 }

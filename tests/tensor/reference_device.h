@@ -3,6 +3,7 @@
  * Optimiser and flat-buffer loops are left out: their tests have their own formulas. */
 #pragma once
 #include "tensor/device.h"
+#include "tests/tensor/stored_types.h"
 
 ls_device *reference_device(void); /* one for the process, on one thread, never freed */
 

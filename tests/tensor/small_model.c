@@ -35,7 +35,7 @@ static void add_parameter(small_model *model, const char *name, int64_t rows, in
     p->shape[0] = rows ? rows : width;
     p->shape[1] = rows ? width : 0;
     p->count = rows ? rows * width : width;
-    if (model->type == LS_BF16 && p->ndim == 1)
+    if (ls_type_is_narrow(model->type) && p->ndim == 1)
         p->type = LS_F32;
     p->data = malloc((size_t)p->count * ls_type_size(p->type));
     model->gradient[number] = calloc((size_t)p->count, sizeof(double));

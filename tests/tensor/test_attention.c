@@ -229,7 +229,7 @@ static void agrees_with_f64(ls_type type)
         cr_assert_eq(device->attention(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
         fill_with_nan(scratch);
         cr_assert_eq(device->attention_backward(device, &x, scratch), LS_OK, "%s", ls_fail_sentence());
-        double limit = tolerance(type) * (type == LS_BF16 ? 2 : 1); /* bf16: out is rounded before backward reads it */
+        double limit = tolerance(type) * (ls_type_is_narrow(type) ? 2 : 1); /* out is rounded before backward reads it */
         cr_expect_leq(relative_error(type, x.out, w.out, q_count(s)), limit, "shape %d: out", n);
         same_infinities(sums(type), x.lse, w.lse, s->batch * s->heads * s->queries);
         cr_expect_leq(relative_error(sums(type), x.lse, w.lse, s->batch * s->heads * s->queries), 1e-6, "shape %d: lse",
@@ -255,6 +255,10 @@ Test(attention, agrees_with_f64_in_bf16)
 {
     agrees_with_f64(LS_BF16);
 }
+Test(attention, agrees_with_f64_in_f16)
+{
+    agrees_with_f64(LS_F16);
+}
 Test(attention, agrees_with_f64_in_f64)
 {
     agrees_with_f64(LS_F64);
@@ -267,8 +271,8 @@ static bool same(const ls_attention_args *a, const ls_attention_args *b, const s
            !memcmp(a->dv, b->dv, k);
 }
 
-/* Below avx512_bf16 bf16 is f32 that is rounded when out is stored. */
-Test(attention, bf16_is_widened_where_it_is_not_multiplied_in_pairs)
+/* f16, and below avx512_bf16 bf16, is f32 that is rounded when out is stored. */
+static void is_widened(ls_type type)
 {
     ls_arena *scratch = scratch_arena();
     ls_device *device = device_of(2);
@@ -276,21 +280,27 @@ Test(attention, bf16_is_widened_where_it_is_not_multiplied_in_pairs)
     cpu->level = cpu->level > LS_NUMERICS_AVX512 ? LS_NUMERICS_AVX512 : cpu->level;
     for (int n = 0; n < SHAPES; n++) {
         const shape *s = &shapes[n];
-        ls_attention_args bf16 = arguments(s, LS_BF16), f32 = arguments(s, LS_F32);
-        uint16_t *rounded = array_of(LS_BF16, q_count(s));
-        device->cast(device, LS_BF16, LS_F32, q_count(s), bf16.q, (void *)f32.q);
-        device->cast(device, LS_BF16, LS_F32, k_count(s), bf16.k, (void *)f32.k);
-        device->cast(device, LS_BF16, LS_F32, k_count(s), bf16.v, (void *)f32.v);
-        cr_assert_eq(device->attention(device, &bf16, scratch), LS_OK);
+        ls_attention_args narrow = arguments(s, type), f32 = arguments(s, LS_F32);
+        uint16_t *rounded = array_of(type, q_count(s));
+        device->cast(device, type, LS_F32, q_count(s), narrow.q, (void *)f32.q);
+        device->cast(device, type, LS_F32, k_count(s), narrow.k, (void *)f32.k);
+        device->cast(device, type, LS_F32, k_count(s), narrow.v, (void *)f32.v);
+        cr_assert_eq(device->attention(device, &narrow, scratch), LS_OK);
         cr_assert_eq(device->attention(device, &f32, scratch), LS_OK);
-        device->cast(device, LS_F32, LS_BF16, q_count(s), f32.out, rounded);
-        cr_expect_eq(memcmp(bf16.out, rounded, (size_t)q_count(s) * sizeof *rounded), 0, "shape %d", n);
+        device->cast(device, LS_F32, type, q_count(s), f32.out, rounded);
+        cr_expect_eq(memcmp(narrow.out, rounded, (size_t)q_count(s) * sizeof *rounded), 0, "shape %d", n);
         free(rounded);
-        release(&bf16);
+        release(&narrow);
         release(&f32);
     }
     ls_arena_free(scratch);
     device_done(device);
+}
+
+Test(attention, what_is_not_multiplied_in_pairs_is_widened)
+{
+    is_widened(LS_BF16);
+    is_widened(LS_F16);
 }
 
 Test(attention, any_team_gives_the_same_bits)
@@ -298,7 +308,7 @@ Test(attention, any_team_gives_the_same_bits)
     ls_arena *scratch = scratch_arena();
     ls_device *device[] = {device_of(1), device_of(2), device_of(3)};
     for (int n = 0; n < SHAPES; n++)
-        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
             ls_attention_args x[3];
             for (int t = 0; t < 3; t++) {
                 x[t] = arguments(&shapes[n], type);
@@ -356,7 +366,7 @@ static void packed_as_its_parts(const shape s)
 {
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
-    for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+    for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
         ls_attention_args x = arguments(&s, type);
         memset(x.dq, 0, (size_t)q_count(&s) * ls_type_size(type));
         memset(x.dk, 0, (size_t)k_count(&s) * ls_type_size(type));
@@ -386,7 +396,7 @@ static void alone_as_in_the_whole_call(const shape s)
 {
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
-    for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+    for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
         ls_attention_args whole = arguments(&s, type);
         cr_assert_eq(device->attention(device, &whole, scratch), LS_OK);
         const size_t row = (size_t)(s.heads * s.width) * ls_type_size(type);

@@ -31,7 +31,7 @@ static int64_t product_of(const int64_t a[3])
     return a[0] * a[1] * a[2];
 }
 
-/* y, dx and dw of a grid; x, w and dy as given in bf16. */
+/* y, dx and dw of a grid; x, w and dy are exact in bf16 and in f16. */
 typedef struct {
     void *y, *dx, *dw; /* dw: f32, or f64 of f64 */
     int64_t y_count, x_count, w_count;
@@ -46,8 +46,10 @@ static results convolve(ls_device *device, ls_arena *scratch, ls_grid grid, ls_t
     void *operand[3];
     for (int i = 0; i < 3; i++) {
         uint16_t *narrow = numbers(LS_BF16, count[i], (uint64_t)i + 1, 1.5);
-        for (int64_t j = 0; whole_numbers && j < count[i]; j++)
-            put(LS_BF16, narrow, j, rint(get(LS_BF16, narrow, j)));
+        for (int64_t j = 0; j < count[i]; j++) {
+            const double x = get(LS_BF16, narrow, j);
+            put(LS_BF16, narrow, j, whole_numbers ? rint(x) : fabs(x) < 0x1p-14 ? 0 : x);
+        }
         operand[i] = array_of(type, count[i]);
         device->cast(device, LS_BF16, type, count[i], narrow, operand[i]);
         free(narrow);
@@ -67,10 +69,10 @@ static void release(results *r)
     free(r->y), free(r->dx), free(r->dw);
 }
 
-static bool equal_rounded(ls_device *device, int64_t count, const void *narrow, const void *wide)
+static bool equal_rounded(ls_device *device, ls_type type, int64_t count, const void *narrow, const void *wide)
 {
-    void *rounded = array_of(LS_BF16, count);
-    device->cast(device, LS_F32, LS_BF16, count, wide, rounded);
+    void *rounded = array_of(type, count);
+    device->cast(device, LS_F32, type, count, wide, rounded);
     const bool equal = !memcmp(narrow, rounded, (size_t)count * sizeof(uint16_t));
     free(rounded);
     return equal;
@@ -83,17 +85,17 @@ static bool is_filtered(int i)
     return ls_winograd_fits(&grid);
 }
 
-/* Minimal filtering is of f32 alone, so that bf16 goes another way to nearly the same numbers. */
-static void compare(ls_device *device, ls_arena *scratch, bool whole_numbers)
+/* Minimal filtering is of f32 alone, so that the narrow types go another way to nearly the same numbers. */
+static void compare(ls_device *device, ls_arena *scratch, ls_type type, bool whole_numbers)
 {
     for (int i = 0; i < GRIDS; i++) {
         if (!whole_numbers && is_filtered(i))
             continue;
-        results bf16 = convolve(device, scratch, grids[i], LS_BF16, whole_numbers), f32 = convolve(device, scratch, grids[i], LS_F32, whole_numbers);
-        cr_expect(equal_rounded(device, bf16.y_count, bf16.y, f32.y), "grid %d: y", i);
-        cr_expect(equal_rounded(device, bf16.x_count, bf16.dx, f32.dx), "grid %d: dx", i);
-        cr_expect_eq(memcmp(bf16.dw, f32.dw, (size_t)f32.w_count * sizeof(float)), 0, "grid %d: dw", i);
-        release(&bf16);
+        results narrow = convolve(device, scratch, grids[i], type, whole_numbers), f32 = convolve(device, scratch, grids[i], LS_F32, whole_numbers);
+        cr_expect(equal_rounded(device, type, narrow.y_count, narrow.y, f32.y), "grid %d: y", i);
+        cr_expect(equal_rounded(device, type, narrow.x_count, narrow.dx, f32.dx), "grid %d: dx", i);
+        cr_expect_eq(memcmp(narrow.dw, f32.dw, (size_t)f32.w_count * sizeof(float)), 0, "grid %d: dw", i);
+        release(&narrow);
         release(&f32);
     }
 }
@@ -194,22 +196,24 @@ Test(conv, whole_numbers_are_exact_in_f32)
 }
 
 /* Sums of small whole numbers are exact in f32 in any order and grouping. */
-Test(conv, bf16_of_whole_numbers_is_f32_rounded)
+Test(conv, narrow_whole_numbers_are_f32_rounded)
 {
     ls_arena *scratch = scratch_arena();
     ls_device *device = device_of(2);
-    compare(device, scratch, true);
+    compare(device, scratch, LS_BF16, true);
+    compare(device, scratch, LS_F16, true);
     ls_arena_free(scratch);
     device_done(device);
 }
 
-Test(conv, bf16_is_widened_where_it_is_not_multiplied_in_pairs)
+Test(conv, what_is_not_multiplied_in_pairs_is_widened)
 {
     ls_arena *scratch = scratch_arena();
     ls_device *device = device_of(2);
     ls_cpu *cpu = device->self;
     cpu->level = cpu->level > LS_NUMERICS_AVX512 ? LS_NUMERICS_AVX512 : cpu->level;
-    compare(device, scratch, false);
+    compare(device, scratch, LS_BF16, false);
+    compare(device, scratch, LS_F16, false);
     ls_arena_free(scratch);
     device_done(device);
 }
@@ -219,7 +223,7 @@ Test(conv, any_team_gives_the_same_bits)
     ls_arena *scratch = scratch_arena();
     ls_device *one = device_of(1), *three = device_of(3);
     for (int i = 0; i < GRIDS; i++)
-        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
             results a = convolve(one, scratch, grids[i], type, false), b = convolve(three, scratch, grids[i], type, false);
             expect_same_bits(i, type, &a, &b);
             release(&a);

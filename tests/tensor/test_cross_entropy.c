@@ -136,6 +136,10 @@ Test(cross_entropy, agrees_with_f64_in_bf16)
 {
     agrees_with_f64(LS_BF16);
 }
+Test(cross_entropy, agrees_with_f64_in_f16)
+{
+    agrees_with_f64(LS_F16);
+}
 Test(cross_entropy, agrees_with_f64_in_f64)
 {
     agrees_with_f64(LS_F64);
@@ -146,7 +150,7 @@ Test(cross_entropy, any_team_gives_the_same_bits)
     ls_arena *scratch = scratch_arena();
     ls_device *device[] = {device_of(1), device_of(2), device_of(3)};
     for (int n = 0; n < SHAPES; n++)
-        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
             const shape *s = &shapes[n];
             ls_cross_entropy_args x[3];
             for (int t = 0; t < 3; t++) {
@@ -167,8 +171,8 @@ Test(cross_entropy, any_team_gives_the_same_bits)
     ls_arena_free(scratch);
 }
 
-/* Below avx512_bf16 products of bf16 numbers are those of the same numbers in f32, and so is all that follows. */
-Test(cross_entropy, bf16_is_widened_where_it_is_not_multiplied_in_pairs)
+/* Products of f16 numbers, and below avx512_bf16 of bf16 numbers, are those of the same numbers in f32, and so is all that follows. */
+static void is_widened(ls_type type)
 {
     ls_device *device = device_of(2);
     ls_cpu *cpu = device->self;
@@ -176,19 +180,25 @@ Test(cross_entropy, bf16_is_widened_where_it_is_not_multiplied_in_pairs)
     ls_arena *scratch = scratch_arena();
     for (int n = 0; n < SHAPES; n++) {
         const shape *s = &shapes[n];
-        ls_cross_entropy_args bf16 = arguments(s, LS_BF16), f32 = arguments(s, LS_F32);
-        device->cast(device, LS_BF16, LS_F32, s->rows * s->width, bf16.x, (void *)f32.x);
-        device->cast(device, LS_BF16, LS_F32, s->vocabulary * s->width, bf16.w, (void *)f32.w);
-        cr_assert_eq(device->cross_entropy(device, &bf16, scratch), LS_OK);
+        ls_cross_entropy_args narrow = arguments(s, type), f32 = arguments(s, LS_F32);
+        device->cast(device, type, LS_F32, s->rows * s->width, narrow.x, (void *)f32.x);
+        device->cast(device, type, LS_F32, s->vocabulary * s->width, narrow.w, (void *)f32.w);
+        cr_assert_eq(device->cross_entropy(device, &narrow, scratch), LS_OK);
         cr_assert_eq(device->cross_entropy(device, &f32, scratch), LS_OK);
-        cr_expect_eq(memcmp(bf16.losses, f32.losses, (size_t)s->rows * 4), 0, "losses, shape %d", n);
-        cr_expect_eq(memcmp(bf16.dx, f32.dx, (size_t)(s->rows * s->width) * 4), 0, "dx, shape %d", n);
-        cr_expect_eq(memcmp(bf16.dw, f32.dw, (size_t)(s->vocabulary * s->width) * 4), 0, "dw, shape %d", n);
-        release(&bf16);
+        cr_expect_eq(memcmp(narrow.losses, f32.losses, (size_t)s->rows * 4), 0, "losses, shape %d", n);
+        cr_expect_eq(memcmp(narrow.dx, f32.dx, (size_t)(s->rows * s->width) * 4), 0, "dx, shape %d", n);
+        cr_expect_eq(memcmp(narrow.dw, f32.dw, (size_t)(s->vocabulary * s->width) * 4), 0, "dw, shape %d", n);
+        release(&narrow);
         release(&f32);
     }
     device_done(device);
     ls_arena_free(scratch);
+}
+
+Test(cross_entropy, what_is_not_multiplied_in_pairs_is_widened)
+{
+    is_widened(LS_BF16);
+    is_widened(LS_F16);
 }
 
 static void a_row_alone_gives_the_bits_it_has_among_others(ls_type type)

@@ -123,7 +123,7 @@ static void reference_step(const ls_optimizer_args *o, double gradient, referenc
     }
 }
 
-static void follows_its_formula(ls_optimizer_args o)
+static void follows_its_formula_in(ls_type working_type, ls_optimizer_args o)
 {
     enum { N = 3000, STEPS = 20 };
     float *w = calloc(COUNT, sizeof *w), *m = calloc(COUNT, sizeof *m), *v = calloc(COUNT, sizeof *v), *g = drawn(5);
@@ -132,7 +132,7 @@ static void follows_its_formula(ls_optimizer_args o)
     for (int i = 0; i < N; i++)
         r[i].w = w[i] = (float)sin(i);
     o.count = N, o.gradient = g, o.master = w, o.first_moment = m, o.second_moment = v;
-    o.working_type = LS_BF16, o.working = working;
+    o.working_type = working_type, o.working = working;
     for (o.step = 1; o.step <= STEPS; o.step++) {
         for (int i = 0; i < N; i++) {
             g[i] = (float)(cos((double)(i + 7 * o.step)) + 0.25 * sin(i)) * 4;
@@ -143,10 +143,16 @@ static void follows_its_formula(ls_optimizer_args o)
     for (int i = 0; i < N; i++) {
         uint16_t rounded;
         cr_assert_float_eq((double)w[i], r[i].w, 2e-6 * (1 + fabs(r[i].w)), "weight %d is %.9g, not %.9g", i, (double)w[i], r[i].w);
-        device->cast(device, LS_F32, LS_BF16, 1, &w[i], &rounded);
+        device->cast(device, LS_F32, working_type, 1, &w[i], &rounded);
         cr_assert_eq(working[i], rounded);
     }
     free(w), free(m), free(v), free(g), free(r);
+}
+
+static void follows_its_formula(ls_optimizer_args o)
+{
+    follows_its_formula_in(LS_BF16, o);
+    follows_its_formula_in(LS_F16, o);
 }
 
 Test(flat, adamw_is_loshchilov_and_hutters)

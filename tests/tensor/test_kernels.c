@@ -23,7 +23,8 @@ static kernel_output run(const kernel_case *c, ls_numerics level, int threads, l
     return out;
 }
 
-static const ls_type types[] = {LS_F32, LS_BF16, LS_F64};
+static const ls_type types[] = {LS_F32, LS_BF16, LS_F16, LS_F64};
+enum { TYPES = sizeof types / sizeof *types };
 
 static void same(const kernel_case *c, ls_numerics level, int threads, ls_type type, int64_t n)
 {
@@ -44,7 +45,7 @@ Test(kernels, every_level_gives_the_bits_of_the_generic_one)
     static const int64_t sizes[] = {0, 1, 2, 15, 16, 17, 63, 511, 513, 1000, 4099};
     for (int level = LS_NUMERICS_AVX2; level <= (int)ls_cpu_best_level(); level++)
         for (int c = 0; c < kernel_case_count; c++)
-            for (int t = 0; t < 2; t++) /* f64 has one level */
+            for (int t = 0; t < TYPES - 1; t++) /* f64 has one level */
                 for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
                     same(&kernel_cases[c], (ls_numerics)level, 1, types[t], sizes[s]);
 }
@@ -53,7 +54,7 @@ Test(kernels, every_level_gives_the_bits_of_the_generic_one)
 Test(kernels, threads_do_not_change_a_bit)
 {
     for (int c = 0; c < kernel_case_count; c++)
-        for (int t = 0; t < 3; t++)
+        for (int t = 0; t < TYPES; t++)
             for (int threads = 2; threads <= 3; threads++)
                 same(&kernel_cases[c], LS_NUMERICS_GENERIC, threads, types[t], threads == 2 ? 40001 : 70000);
 }
@@ -62,9 +63,9 @@ Test(kernels, threads_do_not_change_a_bit)
 Test(kernels, values_are_those_of_the_naive_device)
 {
     static const int64_t sizes[] = {1, 17, 700, 4099};
-    static const double relative[] = {2e-5, 2e-2, 1e-9}, absolute[] = {2e-5, 4e-2, 1e-9};
+    static const double relative[] = {2e-5, 2e-2, 2.5e-3, 1e-9}, absolute[] = {2e-5, 4e-2, 5e-3, 1e-9};
     for (int c = 0; c < kernel_case_count - 1; c++)
-        for (int t = 0; t < 3; t++)
+        for (int t = 0; t < TYPES; t++)
             for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
                 kernel_output want = kernel_output_create();
                 kernel_cases[c].run(reference_device(), types[t], sizes[s], &want);
@@ -87,7 +88,7 @@ Test(kernels, both_gradients_of_a_gate_have_the_bits_of_each_alone)
     static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, 1e10f, -1e10f, 1e-40f, -1e-20f};
     for (int i = 0; i < 3 * N; i++)
         x[i / N][i % N] = i % N < 64 ? special[i / N == 0 ? i % 8 : i % N / 8] : (float)(i * 7919 % 1000) / 125 - 4;
-    for (int t = 0; t < 3; t++)
+    for (int t = 0; t < TYPES; t++)
         for (int f = 0; f < 2; f++) {
             double in[3][N], both[2][N] = {0}, alone[2][N] = {0};
             const ls_type type = types[t];

@@ -147,6 +147,14 @@ Test(matmul, agrees_with_f64_in_bf16_added_to_f32)
 {
     agrees_with_f64(LS_BF16, LS_F32);
 }
+Test(matmul, agrees_with_f64_in_f16)
+{
+    agrees_with_f64(LS_F16, LS_F16);
+}
+Test(matmul, agrees_with_f64_in_f16_added_to_f32)
+{
+    agrees_with_f64(LS_F16, LS_F32);
+}
 Test(matmul, agrees_with_f64_in_f64)
 {
     agrees_with_f64(LS_F64, LS_F64);
@@ -157,7 +165,7 @@ Test(matmul, any_team_gives_the_same_bits)
     ls_arena *scratch = scratch_arena();
     ls_device *device[] = {device_of(1), device_of(2), device_of(3)};
     for (int i = 0; i < SHAPES; i++)
-        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
             ls_matmul_args one = arguments(&shapes[i], type, type);
             cr_assert_eq(device[0]->matmul(device[0], &one, scratch), LS_OK);
             for (int t = 1; t < 3; t++) {
@@ -247,8 +255,8 @@ Test(matmul, a_row_alone_gives_the_bits_it_has_among_others)
     enum { M = 130, N = 300 };
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
-    for (int i = 0; i < 4; i++) {
-        const ls_type type = i % 2 ? LS_BF16 : LS_F32;
+    for (int i = 0; i < 5; i++) {
+        const ls_type type = i == 4 ? LS_F16 : i % 2 ? LS_BF16 : LS_F32;
         const int64_t K = i < 2 ? 603 : 1058; /* the second is whole pairs of bf16 numbers */
         size_t size = ls_type_size(type);
         char *a = numbers(type, M * K, 1, 1), *b = numbers(type, N * K, 2, 1), *c = array_of(type, M * N),
@@ -286,7 +294,7 @@ Test(matmul, a_fused_activation_gives_the_bits_of_a_separate_one)
 {
     ls_device *device = device_of(2);
     ls_arena *scratch = scratch_arena();
-    for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+    for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
         shape s = {1, 50, 70, 80, .bias = true, .activation = LS_ACT_GELU};
         ls_matmul_args fused = arguments(&s, type, type);
         cr_assert_eq(device->matmul(device, &fused, scratch), LS_OK);

@@ -1,5 +1,5 @@
 /* Every operator described in operators/: values against its formula, and gradients against central differences, on
- * the real device in f64; values and gradients in f32 and bf16 against the f64 ones of the naive device. */
+ * the real device in f64; values and gradients in f32, bf16 and f16 against the f64 ones of the naive device. */
 #include "tests/tensor/operator_checks.h"
 
 #include <criterion/criterion.h>
@@ -44,6 +44,11 @@ static void agrees_in_bf16(const operator_description *d, const operator_case *c
     check_agreement(d, c, device, LS_BF16, 2e-2);
 }
 
+static void agrees_in_f16(const operator_description *d, const operator_case *c)
+{
+    check_agreement(d, c, device, LS_F16, d->rounds ? 2e-2 : 3e-3);
+}
+
 Test(operators, values_and_gradients_in_f32_agree_with_f64)
 {
     operator_for_each_case(agrees_in_f32);
@@ -52,6 +57,11 @@ Test(operators, values_and_gradients_in_f32_agree_with_f64)
 Test(operators, values_and_gradients_in_bf16_agree_with_f64)
 {
     operator_for_each_case(agrees_in_bf16);
+}
+
+Test(operators, values_and_gradients_in_f16_agree_with_f64)
+{
+    operator_for_each_case(agrees_in_f16);
 }
 
 static void gradient_is_the_difference_quotient(const operator_description *d, const operator_case *c)

@@ -122,10 +122,9 @@ Test(product, strips_are_cut_alike_on_every_level)
 {
     enum { LD = 21, MOST = 4096 };
     for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++)
-        for (int narrow = 0; narrow < 2; narrow++)
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type))
             for (int64_t m = 1; m <= LD; m++)
                 for (int64_t k = 1; k <= 18; k++) {
-                    const ls_type type = narrow ? LS_BF16 : LS_F32;
                     const ls_product_kernels *kernels = ls_product_kernels_for(level, type);
                     const int64_t strip = kernels->rows, unit = kernels->unit, units = (k + unit - 1) / unit;
                     const int64_t end = (m + strip - 1) / strip * strip * units;
@@ -154,8 +153,7 @@ Test(product, few_rows_are_the_same_chains_on_every_level)
     enum { N = 37, UNITS = 600 };
     float *x = numbers(LS_F32, LS_FEW_ROWS * UNITS, 1, 1), c[LS_FEW_ROWS * N];
     for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++)
-        for (int narrow = 0; narrow < 2; narrow++) {
-            const ls_type type = narrow ? LS_BF16 : LS_F32;
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
             const bool pairs = ls_product_kernels_for(level, type)->unit == 2;
             const ls_few_rows_kernels *kernels = ls_few_rows_kernels_for(level, type);
             void *w = numbers(type, 2 * N * UNITS, 2, 1);
@@ -198,10 +196,10 @@ Test(product, turned_rows_are_the_same_chains)
 {
     enum { N = 37, UNITS = 600, MOST = 32 };
     for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++)
-        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
             const ls_few_rows_kernels *kernels = ls_few_rows_kernels_for(level, type);
             const int64_t unit = ls_product_kernels_for(level, type)->unit;
-            if (!kernels->turned_rows || (type == LS_BF16 && unit == 1))
+            if (!kernels->turned_rows || (type != LS_F32 && unit == 1))
                 continue;
             float *x = numbers(type, unit * MOST * UNITS, 7, 1), *w = numbers(type, unit * N * UNITS, 8, 1);
             static float turned[UNITS * MOST], want[MOST * N], c[N * MOST];
@@ -227,7 +225,7 @@ Test(product, packing_turns_widens_and_pads)
     float panel[K * WIDTH];
     for (ls_numerics level = LS_NUMERICS_GENERIC; level <= ls_cpu_best_level(); level++) {
         const ls_product_kernels *kernels = ls_product_kernels_of(level);
-        for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
             void *b = numbers(type, LD * LD, 3, 1);
             for (int transposed = 0; transposed < 2; transposed++)
                 for (int64_t n = 1; n <= kernels->width; n++)

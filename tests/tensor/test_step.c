@@ -1,9 +1,10 @@
 /* A training step on the real device: nothing from the heap after the first one, and the same bits on any number of
- * threads, in f32 and bf16, plain and with recompute scopes.
+ * threads, in f32, bf16 and f16, plain and with recompute scopes.
  *
  * The heap is watched by taking malloc's place: this program's definitions come before the C library's, for the vendor
  * library as well. So does mmap, by which a library could go around malloc. */
 #include "tests/tensor/small_model.h"
+#include "tests/tensor/stored_types.h"
 
 #include <criterion/criterion.h>
 #include <malloc.h>
@@ -115,6 +116,7 @@ static const struct {
              {LS_F32, true, false},
              {LS_BF16, false, false},
              {LS_BF16, true, true},
+             {LS_F16, true, false},
              {LS_F32, false, true}};
 
 /* ---- the properties ---- */
@@ -175,7 +177,7 @@ Test(step, bits_do_not_depend_on_threads)
 
 Test(step, recompute_keeps_the_bits)
 {
-    for (ls_type type = LS_F32; type <= LS_BF16; type++) {
+    for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type)) {
         workbench b = open_workbench(2);
         small_model plain = make_model(type, false, false), scoped = make_model(type, true, false);
         cr_assert_eq(small_model_step(&plain, b.tape), LS_OK);

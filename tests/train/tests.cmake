@@ -17,6 +17,7 @@ ls_test(train/test_profile SOURCES train/run_fixture.c shell.c KNOWS ls_base Pkg
 ls_test(train/test_use SOURCES train/run_fixture.c shell.c KNOWS ls_base TIMEOUT 200)
 ls_test(train/test_augment SOURCES train/run_fixture.c shell.c KNOWS ls_base TIMEOUT 200)
 ls_test(train/test_resume SOURCES train/run_fixture.c shell.c KNOWS ls_base TIMEOUT 200)
+ls_test(train/test_loss_scale SOURCES train/run_fixture.c shell.c KNOWS ls_base m TIMEOUT 300)
 ls_test(train/test_saving SOURCES train/run_fixture.c shell.c KNOWS ls_base TIMEOUT 200)
 add_library(slow_disk MODULE train/slow_disk.c)
 add_dependencies(train_test_saving slow_disk)

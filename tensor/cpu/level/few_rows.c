@@ -214,15 +214,16 @@ typedef void block_function(int64_t k, const float *x, int64_t ldx, const char *
     of(type, 1) of(type, 2) of(type, 3) of(type, 4) of(type, 5) of(type, 6) of(type, 7) of(type, 8)
 EACH_ROWS(BLOCK, LS_F32)
 EACH_ROWS(BLOCK, LS_BF16)
-static block_function *const f32_blocks[ROWS] = {EACH_ROWS(NAME, LS_F32)}, *const bf16_blocks[ROWS] = {
-                                                                               EACH_ROWS(NAME, LS_BF16)};
+EACH_ROWS(BLOCK, LS_F16)
+static block_function *const f32_blocks[ROWS] = {EACH_ROWS(NAME, LS_F32)}, *const bf16_blocks[ROWS] = {EACH_ROWS(NAME, LS_BF16)},
+                      *const f16_blocks[ROWS] = {EACH_ROWS(NAME, LS_F16)};
 
 /* Columns of c in whole blocks, the rows of x in parts of at most ROWS, as even as may be; returns how many columns. */
 static int64_t blocks(ls_type type, int64_t m, int64_t n, int64_t k, const float *x, int64_t ldx, const char *w,
                       int64_t row, float *c, int64_t ldc)
 {
     const int64_t passes = (m + ROWS - 1) / ROWS;
-    block_function *const *function = type == LS_F32 ? f32_blocks : bf16_blocks;
+    block_function *const *function = type == LS_F32 ? f32_blocks : type == LS_F16 ? f16_blocks : bf16_blocks;
     int64_t j = 0;
     for (int64_t i = 0; n >= COLUMNS && i < COLUMNS * row; i += LINE)
         __builtin_prefetch(w + i, 0, 2);
@@ -341,6 +342,8 @@ static void multiply(ls_type type, int64_t m, int64_t n, int64_t k, const float 
     for (int64_t j = blocks(type, m, n, k, x, ldx, w, row, c, ldc); j < n; j++)
         if (type == LS_F32)
             column(LS_F32, m, k, x, ldx, (const char *)w + j * row, c + j, ldc);
+        else if (type == LS_F16)
+            column(LS_F16, m, k, x, ldx, (const char *)w + j * row, c + j, ldc);
         else
             column(LS_BF16, m, k, x, ldx, (const char *)w + j * row, c + j, ldc);
 }

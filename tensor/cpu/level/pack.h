@@ -1,4 +1,4 @@
-/* Packing for tensor/cpu/level/product.c where a unit of k is one number, f32 or bf16, in f32. See product.h. */
+/* Packing for tensor/cpu/level/product.c where a unit of k is one number, f32, bf16 or f16, in f32. See product.h. */
 #pragma once
 #include "tensor/cpu/level/stored.h"
 
@@ -39,10 +39,14 @@ static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void
 {
     if (transposed && type == LS_F32)
         pack_columns(LS_F32, k, n, b, ldb, panel);
+    else if (transposed && type == LS_F16)
+        pack_columns(LS_F16, k, n, b, ldb, panel);
     else if (transposed)
         pack_columns(LS_BF16, k, n, b, ldb, panel);
     else if (type == LS_F32)
         pack_rows(LS_F32, k, n, b, ldb, panel);
+    else if (type == LS_F16)
+        pack_rows(LS_F16, k, n, b, ldb, panel);
     else
         pack_rows(LS_BF16, k, n, b, ldb, panel);
 }
@@ -72,6 +76,8 @@ static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64
             float *at = to + i * k + p * ROWS;
             if (type == LS_F32)
                 strip(LS_F32, count, n, (const float *)a + p * lda, lda, i, wide, at);
+            else if (type == LS_F16)
+                strip(LS_F16, count, n, (const uint16_t *)a + p * lda, lda, i, wide, at);
             else
                 strip(LS_BF16, count, n, (const uint16_t *)a + p * lda, lda, i, wide, at);
         }

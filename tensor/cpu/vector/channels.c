@@ -4,8 +4,8 @@
 #include "tensor/cpu/vector/prototypes.h"
 
 /* Rows of at most FEW whole vectors keep their sums and factors in registers: where a row is so short, a sum in memory waits for its
- * own last store. `vectors` is a constant at each call. bf16 goes the usual way: its conversions, written on vectors, cost twice that. */
-#if defined(LS_ELEMENT_BF16)
+ * own last store. `vectors` is a constant at each call. bf16 and f16 go the usual way: their conversions, written on vectors, cost twice that. */
+#if defined(LS_ELEMENT_NARROW)
 #define FEW_OR(width, call, otherwise) otherwise
 #else
 enum { FEW = 4 };

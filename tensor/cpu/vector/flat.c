@@ -96,6 +96,10 @@ static void write_working(const ls_optimizer_args *o, int64_t begin, int64_t end
         uint16_t *working = o->working;
         INDEPENDENT for (int64_t i = begin; i < end; i++)
             working[i] = bf16_of(w[i]);
+    } else if (o->working_type == LS_F16) {
+        uint16_t *working = o->working;
+        INDEPENDENT for (int64_t i = begin; i < end; i++)
+            working[i] = ls_half_narrow(w[i]);
     } else if (o->working != (const void *)w) {
         memcpy((float *)o->working + begin, w + begin, (size_t)(end - begin) * sizeof *w);
     }

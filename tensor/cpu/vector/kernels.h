@@ -1,7 +1,7 @@
 /* Vector kernels: serial loops over ranges, one source in this folder, compiled once for each variant = instruction-set
  * level x element type. tensor/cpu/ cuts the work into ranges and calls them through these tables.
  *
- * Arrays (const void *, void *) are of the variant's element type (f32, bf16, f64), dense; `real` is what it is computed
+ * Arrays (const void *, void *) are of the variant's element type (f32, bf16, f16, f64), dense; `real` is what it is computed
  * in: f32, or f64 for f64. Every variant of one type gives the same bits: a multiplication and an addition are two
  * roundings (no fma, so that no level must imitate one), and sums go over 16 virtual lanes (variant.h). */
 #pragma once
@@ -86,6 +86,6 @@ typedef struct {
 } ls_flat_kernels;
 
 typedef struct {
-    const ls_kernels *type[3]; /* by ls_type: LS_F32, LS_BF16, LS_F64 */
+    const ls_kernels *type[LS_F16 + 1]; /* by ls_type; NULL: integers */
     const ls_flat_kernels *flat;
 } ls_level;

@@ -4,7 +4,7 @@
 
 #if defined(LS_ELEMENT_F64)
 typedef uint64_t key;
-#elif defined(LS_ELEMENT_BF16)
+#elif defined(LS_ELEMENT_NARROW)
 typedef uint16_t key;
 #else
 typedef uint32_t key;

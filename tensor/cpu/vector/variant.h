@@ -1,10 +1,11 @@
 /* What one compilation of a kernel source is: element type, its arithmetic, and 16 virtual lanes.
  *
  * The build defines LS_VARIANT (avx2_bf16, ...: the suffix of all names) and one of LS_ELEMENT_F32, LS_ELEMENT_BF16,
- * LS_ELEMENT_F64. Elementwise loops are plain C that the compiler vectorises; each element is computed alone, so the
+ * LS_ELEMENT_F16, LS_ELEMENT_F64. Elementwise loops are plain C that the compiler vectorises; each element is computed alone, so the
  * width of the vectors cannot show. Sums are written on lanes: element i of a row belongs to lane i % 16, each lane is
  * summed in ascending order, and at the end lane 0 + lane 1 + ... + lane 15, from left to right, on every level. */
 #pragma once
+#include "base/half.h"
 #include "tensor/cpu/vector/kernels.h"
 
 #include <string.h>
@@ -58,6 +59,12 @@ typedef uint16_t element;
 always_inline real load(const element *x) { return float_of((uint32_t)*x << 16); }
 always_inline element store(real x) { return bf16_of(x); }
 always_inline real rounded(real x) { return float_of(near_bf16(x) & UINT32_C(0xffff0000)); } /* load of what is stored */
+#elif defined(LS_ELEMENT_F16)
+typedef float real;
+typedef uint16_t element;
+always_inline real load(const element *x) { return ls_half_widen(*x); }
+always_inline element store(real x) { return ls_half_narrow(x); }
+always_inline real rounded(real x) { return ls_half_widen(ls_half_narrow(x)); }
 #elif defined(LS_ELEMENT_F64)
 typedef double real;
 typedef double element;
@@ -66,6 +73,9 @@ always_inline element store(real x) { return x; }
 always_inline real rounded(real x) { return x; }
 #else
 #error "the build must define the element type"
+#endif
+#if defined(LS_ELEMENT_BF16) || defined(LS_ELEMENT_F16)
+#define LS_ELEMENT_NARROW /* 16 bits, computed in f32 */
 #endif
 
 enum {
@@ -144,7 +154,7 @@ always_inline int64_t at_most(int64_t n, int64_t limit)
 /* x[0 .. n) as reals, n <= BLOCK: in place where they are reals already, else in `buffer`. */
 always_inline const real *as_reals(const element *x, int64_t n, real buffer[BLOCK])
 {
-#if defined(LS_ELEMENT_BF16)
+#if defined(LS_ELEMENT_NARROW)
     for (int64_t i = 0; i < n; i++)
         buffer[i] = load(x + i);
     return buffer;

@@ -1,4 +1,4 @@
-/* `lockstep prove` of preference learning and of low-rank adapters, in both precisions. The long form is
+/* `lockstep prove` of preference learning and of low-rank adapters, in all precisions. The long form is
  * bench/accept/bits. */
 #include "tests/launch/fixture.h"
 
@@ -39,7 +39,7 @@ Test(prove_alignment, preferences_keep_their_bits)
     static const struct {
         const char *task, *arguments;
     } rows[] = {
-        {"task: reward\nreward: {center: 0.01, margin: 0.1}\n", "--ranks 1,3 --threads 2"},
+        {"task: reward\nreward: {center: 0.01, margin: 0.1}\n", "--ranks 1,3 --threads 2 precision=fp16 loss_scale.start=4294967296"},
         {"task: dpo\n", "--ranks 2,4 --threads 1 precision=bf16 guard.audit_every=1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -1,4 +1,4 @@
-/* `lockstep prove` of task classify: convnet with batch norm and vision transformer, augmentation on, in both
+/* `lockstep prove` of task classify: convnet with batch norm and vision transformer, augmentation on, in all
  * precisions. The long form is bench/accept/bits. */
 #include "tests/launch/fixture.h"
 
@@ -44,6 +44,7 @@ Test(prove_images, both_families_keep_their_bits)
         {convnet, "--ranks 1,3 --threads 2"},
         {convnet, "--ranks 2,5 --threads 1 precision=bf16 guard.audit_every=1 guard.replicas_every=1"},
         {vit, "--ranks 1,2 --threads 2 precision=bf16"},
+        {convnet, "--ranks 1,3 --threads 1 precision=fp16 loss_scale.start=4294967296"}, /* steps are skipped, and running statistics with them */
         {vit, "--ranks 3,4 --threads 1 guard.audit_every=1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -1,5 +1,5 @@
 /* `lockstep prove` of reinforcement learning: the rank count shows neither in what is drawn nor in what is learnt from
- * it, in both precisions, with several updates an iteration, killed and resumed between them. */
+ * it, in all precisions, with several updates an iteration, killed and resumed between them. */
 #include "tests/launch/fixture.h"
 
 #include <criterion/criterion.h>
@@ -40,7 +40,7 @@ Test(prove_rollouts, rollouts_keep_their_bits)
          "--ranks 2,4 --threads 1 precision=bf16"},
         {"ppo",
          "ppo: {group: 2, max_tokens: 9, epochs: 1, minibatches: 3, kl_coef: 0.05, kl_target: 0.01, missing_end: 0.5}",
-         "--ranks 3,4 --threads 2 guard.audit_every=1"},
+         "--ranks 3,4 --threads 2 precision=fp16 guard.audit_every=1"},
         {"ppo",
          "ppo: {group: 1, max_tokens: 9, epochs: 2, minibatches: 1, critic: separate, critic_from: judge, "
          "reward_model: judge, rule_scale: 0.5, missing_end: 0.2}",

@@ -56,8 +56,8 @@ static void expect_same(const char *folder_a, const char *name_a, const char *fo
 
 Test(dpo, it_begins_at_its_reference_to_the_bit)
 {
-    static const char *const precisions[] = {"f32", "bf16"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const precisions[] = {"f32", "bf16", "fp16"};
+    for (int i = 0; i < 3; i++) {
         ls_expect(ls_shell("lockstep train dpo.yaml run=%s precision=%s max_steps=1", precisions[i], precisions[i]), 0,
                   NULL);
         cr_expect_eq(first(precisions[i], "eval_margin"), 0);

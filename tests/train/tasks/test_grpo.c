@@ -20,8 +20,8 @@ TestSuite(grpo, .init = begin, .fini = ls_fixture_end, .timeout = 100);
 
 Test(grpo, the_first_updates_ratio_is_exactly_one)
 {
-    static const char *const precisions[] = {"f32", "bf16"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const precisions[] = {"f32", "bf16", "fp16"};
+    for (int i = 0; i < 3; i++) {
         const char *run = precisions[i];
         ls_expect(ls_shell("lockstep train grpo.yaml run=%s precision=%s grpo.epochs=3 grpo.beta=0.1 "
                            "grpo.temperature=0.7 max_steps=6",
