@@ -227,6 +227,13 @@ static bool sums_in_place(const product *p)
     return !p->turned && x->type_c == LS_F32 && !p->bias && !x->pre && x->activation == LS_ACT_NONE && x->k > 0;
 }
 
+/* The kernel rounds the sums of whole panels itself, straight from its registers, to where it may have to add them. */
+static bool rounded_in_place(const product *p)
+{
+    const ls_matmul_args *x = p->args;
+    return !p->turned && x->type_c == LS_BF16 && p->kernels->multiply_strips_last && x->k > 0 && !(x->accumulate && x->pre);
+}
+
 /* Where C, f32, is added to, a tile's sums begin with what is there: C's numbers of the tile's columns from `from` on.
  */
 static void begin_sums(const product *p, int64_t m, int64_t n, int64_t from, const float *c, float *sum)
@@ -252,6 +259,23 @@ static int64_t first_row(const product *p, int64_t tile)
     return least(ceil_div(p->rows, strip) * tile / p->row_tiles * strip, p->rows);
 }
 
+/* What is left to do with columns that the kernel has rounded: the activation of what it left in `pre`, else in C. */
+static void activate(const product *p, int64_t batch, int64_t i, int64_t m, int64_t j, int64_t n)
+{
+    const ls_matmul_args *x = p->args;
+    if (n == 0 || (x->activation == LS_ACT_NONE && !x->pre))
+        return;
+    for (int64_t q = i; q < i + m; q++) {
+        const int64_t element = batch * x->stride_c + q * x->ldc + j;
+        void *c = (void *)at(x->c, x->type_c, element);
+        const void *pre = x->pre ? at(x->pre, x->type_c, element) : c;
+        if (x->activation != LS_ACT_NONE)
+            p->device->unary(p->device, ls_activation_function(x->activation), x->type_c, n, 0, 0, pre, c);
+        else
+            memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
+    }
+}
+
 static void multiply_tile(void *context, int64_t item)
 {
     const product *p = context;
@@ -264,7 +288,9 @@ static void multiply_tile(void *context, int64_t item)
     const int64_t column = p->first_column + j, thread = ls_team_thread_number(), panels = ceil_div(n, width);
     float *sum = p->tile + thread * TILE_ROWS * TILE_COLUMNS;
     float *c = (float *)x->c + batch * x->stride_c + (p->turned ? column * x->ldc + i : i * x->ldc + column);
-    const int64_t direct = sums_in_place(p) ? n / width * width : 0; /* columns whose sums are kept in C */
+    const int64_t whole = n / width * width, direct = sums_in_place(p) ? whole : 0; /* columns whose sums are kept in C */
+    const int64_t rounded = rounded_in_place(p) ? whole : 0;
+    uint16_t *narrow = (uint16_t *)(x->pre ? x->pre : x->c) + batch * x->stride_c + i * x->ldc + column;
     const bool begun = x->accumulate && x->type_c == LS_F32;
     if (begun)
         begin_sums(p, m, n, direct, c, sum);
@@ -277,6 +303,12 @@ static void multiply_tile(void *context, int64_t item)
         for (int64_t q = 0; q < panels; q++) {
             ls_product_ahead ahead = look_ahead(p, batch, i, m, first, q, panels);
             const bool in_c = q * width < direct;
+            if (first + count == p->k && q * width < rounded) {
+                const ls_product_last last = {.sums = first > 0 ? sum + q * width : NULL, .sums_row = TILE_COLUMNS, .c = narrow + q * width,
+                                              .bias = p->bias ? p->bias + column + q * width : NULL, .ldc = x->ldc, .add = x->accumulate};
+                p->kernels->multiply_strips_last(m, count, a.at, a.row, a.k, a.strip, b + q * count * width, &last, &ahead);
+                continue;
+            }
             p->kernels->multiply_strips(m, count, a.at, a.row, a.k, a.strip, b + q * count * width,
                                         (in_c ? c : sum) + q * width, in_c ? x->ldc : TILE_COLUMNS, first > 0 || begun,
                                         &ahead);
@@ -284,9 +316,10 @@ static void multiply_tile(void *context, int64_t item)
     }
     if (p->turned)
         finish_turned(p, batch, i, m, column, n, sum);
-    for (int64_t q = 0; q < m && direct < n && !p->turned; q++)
-        finish_row(p, batch, i + q, column + direct, n - direct, sum + q * TILE_COLUMNS + direct,
-                   p->row + thread * TILE_COLUMNS);
+    activate(p, batch, i, m, column, rounded);
+    const int64_t done = direct + rounded; /* one of them is 0 */
+    for (int64_t q = 0; q < m && done < n && !p->turned; q++)
+        finish_row(p, batch, i + q, column + done, n - done, sum + q * TILE_COLUMNS + done, p->row + thread * TILE_COLUMNS);
 }
 
 /* Of parts as even as may be, none above `most`: always whole units (a tile begins at a strip and a panel), so at least one. */

@@ -36,6 +36,16 @@ typedef struct {
     int64_t b, k;
 } ls_product_run;
 
+/* What becomes of sums after the last chunk of k: c[i * ldc + j] = bf16 of (((add ? c : 0) + (sums + sum)) + bias[j]), without what is NULL. */
+typedef struct {
+    const float *sums; /* of the chunks before */
+    int64_t sums_row;
+    const float *bias;
+    uint16_t *c;
+    int64_t ldc;
+    bool add;
+} ls_product_last;
+
 typedef struct {
     int width; /* columns of a panel: two native vectors */
     int rows;  /* of a strip: what stays in registers */
@@ -56,6 +66,9 @@ typedef struct {
     /* multiply with a's strips of `rows` rows a_strip apart, and b a panel. `ahead` [may be NULL] moves on. */
     void (*multiply_strips)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
                             const float *b, float *c, int64_t ldc, bool add, ls_product_ahead *ahead);
+    /* multiply_strips whose sums are then finished as `last` says, in bf16. NULL: not on this level. */
+    void (*multiply_strips_last)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
+                                 const float *b, const ls_product_last *last, ls_product_ahead *ahead);
     /* to[(i / rows * k + p) * rows + i % rows] = a[p, i] as f32, i < m, p < k: strips of a matrix that is stored with its
      * columns along k; rows of a are lda apart, the last strip's missing rows are 0. */
     void (*pack_strips)(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to);

@@ -2,17 +2,16 @@
  * 12 of AVX2's 16, or 12 rows by one where C is no wider. Compiled once a level, and once more for pairs of bf16 numbers
  * (LS_PAIRS). */
 #include "tensor/cpu/product.h"
-#include "tensor/cpu/level/lanes.h"
+#include "tensor/cpu/level/stored.h"
 
 enum { ROWS = 6, HALF_ROWS = 12, WIDTH = 2 * LANES };
 _Static_assert((int)WIDTH <= (int)LS_PRODUCT_MAX_WIDTH, "callers size their tiles by LS_PRODUCT_MAX_WIDTH");
 
-/* One block of `rows` rows by `vectors`, both constants at each call, so that all of `sum` lives in registers. In k there are
- * `runs` pieces, b's each begin where their run says. */
-LANES_INLINE void block(int rows, int vectors, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b,
-                        int64_t b_row, float *c, int64_t ldc, bool add)
+/* The sums of one block of `rows` rows by `vectors`, both constants at each call, so that all of `sum` lives in registers. In k
+ * there are `runs` pieces, b's each begin where their run says. */
+LANES_INLINE void add_up(int rows, int vectors, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b,
+                         int64_t b_row, lanes sum[HALF_ROWS][2])
 {
-    lanes sum[HALF_ROWS][2];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
         sum[i][0] = sum[i][1] = (lanes){0};
@@ -31,6 +30,13 @@ LANES_INLINE void block(int rows, int vectors, int64_t runs, const ls_product_ru
             from += b_row;
         }
     }
+}
+
+LANES_INLINE void block(int rows, int vectors, int64_t runs, const ls_product_run *run, const float *a, int64_t a_row, int64_t a_k, const float *b,
+                        int64_t b_row, float *c, int64_t ldc, bool add)
+{
+    lanes sum[HALF_ROWS][2];
+    add_up(rows, vectors, runs, run, a, a_row, a_k, b, b_row, sum);
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
@@ -133,6 +139,51 @@ static void multiply_strips(int64_t m, int64_t k, const float *a, int64_t a_row,
     some_rows(m, 1, &all, a, a_row, a_k, b, WIDTH, c, ldc, add);
 }
 
+#if defined(LS_PAIRS)
+/* A block of two vectors of the last chunk, from row i on. */
+LANES_INLINE void last_block(int rows, int64_t k, const float *a, int64_t a_row, int64_t a_k, const float *b, const ls_product_last *last, int64_t i)
+{
+    const ls_product_run all = {.k = k};
+    lanes sum[HALF_ROWS][2];
+    add_up(rows, 2, 1, &all, a, a_row, a_k, b, WIDTH, sum);
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+            uint16_t *to = last->c + (i + r) * last->ldc + v * LANES;
+            lanes y = sum[r][v];
+            if (last->sums)
+                y = lanes_load(last->sums + (i + r) * last->sums_row + v * LANES) + y;
+            if (last->add)
+                y = load_lanes(LS_BF16, to, 0) + y;
+            if (last->bias)
+                y += lanes_load(last->bias + v * LANES);
+            store_rounded(to, y);
+        }
+}
+
+static void multiply_strips_last(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
+                                 const float *b, const ls_product_last *last, ls_product_ahead *ahead)
+{
+    int64_t i = 0;
+    for (; i + ROWS <= m; i += ROWS, a += a_strip) {
+        for (int r = 0; r < ROWS; r++)
+            __builtin_prefetch(last->c + (i + r) * last->ldc, 1, 3);
+        if (ahead)
+            touch(ahead);
+        last_block(ROWS, k, a, a_row, a_k, b, last, i);
+    }
+    switch (m - i) {
+    case 5: last_block(5, k, a, a_row, a_k, b, last, i); break;
+    case 4: last_block(4, k, a, a_row, a_k, b, last, i); break;
+    case 3: last_block(3, k, a, a_row, a_k, b, last, i); break;
+    case 2: last_block(2, k, a, a_row, a_k, b, last, i); break;
+    case 1: last_block(1, k, a, a_row, a_k, b, last, i); break;
+    default: break;
+    }
+}
+#endif
+
 #if LANES >= 8
 /* Columns of the panel from 8 rows of 8 stored numbers: an 8 x 8 transpose in registers. */
 LANES_INLINE void transpose_8x8(const __m256 row[8], float *to, int64_t ld)
@@ -188,5 +239,8 @@ const ls_product_kernels level_symbol(ls_product_kernels) = {
     .multiply_half = multiply_half,
     .multiply_runs = multiply_runs,
     .multiply_strips = multiply_strips,
+#if defined(LS_PAIRS)
+    .multiply_strips_last = multiply_strips_last,
+#endif
     .turn = turn,
 };

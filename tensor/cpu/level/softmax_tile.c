@@ -5,27 +5,6 @@
 #include <math.h>
 #include <stdbool.h>
 
-/* To bf16, to nearest, ties to even; a NaN stays one, as in ls_kernels. */
-LANES_INLINE uint16_t rounded_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)(x != x ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-#if LANES == 16
-LANES_INLINE void store_rounded(uint16_t *to, lanes x)
-{
-    const __m512i bits = (__m512i)x, high = _mm512_srli_epi32(bits, 16),
-                  odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    const __m512i near =
-        _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-    const __mmask16 none = _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_UNORD_Q);
-    _mm256_storeu_si256((void *)to,
-                        _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(near, none, high, _mm512_set1_epi32(0x40))));
-}
-#endif
-
 #if defined(LS_PAIRS)
 /* Of two rows as units of two numbers, by the processor's own rounding, which makes 0 of denormal numbers, as its
  * products do. */

@@ -1,4 +1,4 @@
-/* Stored numbers, f32, bf16 or f16, as f32. `type` is a constant at each call. */
+/* Stored numbers, f32, bf16 or f16, as f32, and f32 rounded to bf16. `type` is a constant at each call. */
 #pragma once
 #include "base/half.h"
 #include "base/type.h"
@@ -49,5 +49,35 @@ LANES_INLINE lanes load_lanes(ls_type type, const void *x, int64_t i)
 #else
     return (lanes)load_8(type, x, i);
 #endif
+}
+#endif
+
+/* To bf16, to nearest, ties to even; a NaN stays one, as in ls_kernels. */
+LANES_INLINE uint16_t rounded_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)(x != x ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+#if LANES == 16
+LANES_INLINE __m256i rounded_lanes(lanes x)
+{
+    const __m512i bits = (__m512i)x, high = _mm512_srli_epi32(bits, 16), odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i near = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __mmask16 none = _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(near, none, high, _mm512_set1_epi32(0x40)));
+}
+
+LANES_INLINE void store_rounded(uint16_t *to, lanes x)
+{
+#if defined(LS_PAIRS)
+    /* The processor's own rounding is the same but for denormal numbers, of which it makes 0. */
+    const __mmask16 denormal = _mm512_fpclass_ps_mask((__m512)x, 0x20);
+    const __m256i near = __builtin_expect(denormal != 0, 0) ? rounded_lanes(x) : (__m256i)_mm512_cvtneps_pbh((__m512)x);
+#else
+    const __m256i near = rounded_lanes(x);
+#endif
+    _mm256_storeu_si256((void *)to, near);
 }
 #endif
