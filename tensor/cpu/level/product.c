@@ -130,8 +130,10 @@ static void multiply_strips(int64_t m, int64_t k, const float *a, int64_t a_row,
 {
     const ls_product_run all = {.k = k};
     for (; m >= ROWS; m -= ROWS, a += a_strip, c += ROWS * ldc) {
-        for (int r = 0; r < ROWS; r++)
+        for (int r = 0; r < ROWS; r++) {
             __builtin_prefetch(c + r * ldc, 1, 3);
+            __builtin_prefetch(c + r * ldc + LANES, 1, 3);
+        }
         if (ahead)
             touch(ahead);
         some_rows(ROWS, 1, &all, a, a_row, a_k, b, WIDTH, c, ldc, add);
