@@ -9,7 +9,6 @@ enum {
     DY_BYTES = 4 << 20, /* of dy that is staged at a time */
     ENOUGH_ITEMS = 6,
     STRIP = 6, /* rows that the kernel takes at once */
-    TILE_COLUMNS = LS_CONV_TILE_COLUMNS,
 };
 
 typedef struct {
@@ -21,7 +20,7 @@ typedef struct {
     int64_t block, columns_row, dy_row; /* columns of an item; distances */
     int64_t first, end;                 /* positions whose dy is staged: as many chunks as DY_BYTES hold */
     float *columns, *panels;            /* one for each thread; panels: of pairs alone */
-    float *dy_staged, *sum;             /* one for each chunk and group; one for each item */
+    float *dy_staged, *sum;             /* [units of the chunk, dy_row] for each chunk and group; one for each item */
 } weights;
 
 /* Columns [column, column + n) of the patches of `rows` positions, zeros up to whole panels: [rows, columns_row], or of pairs of
@@ -41,34 +40,6 @@ static void stage_columns(const weights *w, ls_conv_place from, int64_t rows, in
             memset(columns + row * w->columns_row + n, 0, (size_t)(whole - n) * sizeof *columns);
 }
 
-/* dy of `rows` positions, channels [channel, channel + m), as [m / STRIP][rows][STRIP], or half as many pairs of rows: what the kernel
- * reads in turn. */
-static void stage_dy(const weights *w, int64_t first, int64_t rows, int64_t channel, int64_t m, float *dy)
-{
-    const ls_conv_gather *g = &w->patches;
-    if (g->kernels->unit == 2) {
-        g->kernels->pack_strips(LS_BF16, m, rows, ls_conv_at(w->dy, LS_BF16, first * w->outputs + channel), w->outputs, dy);
-        return;
-    }
-    float wide[TILE_COLUMNS];
-    for (int64_t begin = 0; begin < m; begin += TILE_COLUMNS / STRIP * STRIP) {
-        const int64_t n = least(TILE_COLUMNS / STRIP * STRIP, m - begin), whole = n / STRIP * STRIP;
-        for (int64_t row = 0; row < rows; row++) {
-            const int64_t element = (first + row) * w->outputs + channel + begin;
-            const float *from = (const float *)w->dy + element;
-            float *to = dy + begin * rows + row * STRIP;
-            if (g->type != LS_F32) {
-                ls_conv_take(g, w->dy, element, n, wide);
-                from = wide;
-            }
-            for (int64_t o = 0; o < whole; o += STRIP)
-                memcpy(to + o * rows, from + o, STRIP * sizeof *to);
-            if (whole < n)
-                memcpy(to + whole * rows, from + whole, (size_t)(n - whole) * sizeof *to);
-        }
-    }
-}
-
 static float *staged_dy(const weights *w, int64_t chunk, int64_t group)
 {
     return w->dy_staged + (chunk * w->groups + group) * LS_PRODUCT_CHUNK * w->dy_row;
@@ -78,7 +49,8 @@ static void stage_dy_item(void *context, int64_t item)
 {
     const weights *w = context;
     const int64_t group = item % w->groups, chunk = item / w->groups, rows = LS_PRODUCT_CHUNK * w->patches.kernels->unit, first = w->first + chunk * rows;
-    stage_dy(w, first, least(rows, w->end - first), group * w->width, w->width, staged_dy(w, chunk, group));
+    w->patches.kernels->pack_lines(w->patches.type, w->width, least(rows, w->end - first),
+                                   ls_conv_at(w->dy, w->patches.type, first * w->outputs + group * w->width), w->outputs, staged_dy(w, chunk, group), w->dy_row);
 }
 
 /* The sums of some panels of columns go on over the staged positions, for all outputs of a group; the last ones end in dw. */
@@ -98,7 +70,7 @@ static void weight_item(void *context, int64_t item)
         for (int64_t j = 0; j < n; j += width) {
             const float *b = unit == 2 ? panels + j * units : columns + j;
             for (int64_t o = 0; o < w->width; o += STRIP)
-                g->kernels->multiply_runs(least(STRIP, w->width - o), n - j, 1, &(ls_product_run){.k = units}, dy + o * units, 1, STRIP, b,
+                g->kernels->multiply_runs(least(STRIP, w->width - o), n - j, 1, &(ls_product_run){.k = units}, dy + o, 1, w->dy_row, b,
                                           unit == 2 ? width : w->columns_row, sum + o * block + j, block, first > 0);
         }
     }

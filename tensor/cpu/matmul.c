@@ -12,7 +12,7 @@
  *
  * Packing costs as much as some ten multiply-adds an element, so the smaller operand goes to the right: where that is
  * A, C^T = op(B)^T op(A)^T is computed (a product commutes, so the bits are the same) and each tile turned on its way
- * to C. The left side is read where it lies if its rows run along k, else cut into strips, tile by tile; while one
+ * to C. The left side is read where it lies, or its numbers are copied together or widened, tile by tile; while one
  * chunk is multiplied, the lines of the next are brought into the second cache. bf16 and f16 are widened when packed, bf16 multiplied in pairs
  * where the processor can (product.h), and rounded once, at the end. The right side is packed at most BLOCK bytes at a time, so that a large vocabulary needs no copy of
  * its matrix. f64 serves gradient checks: plain loops. */
@@ -30,6 +30,7 @@ enum {
     ENOUGH_TILES = 16,     /* below this tiles are made smaller, to feed a team */
     ENOUGH_WORK = 1 << 18, /* multiply-adds worth waking a team: some 5 us of one core */
     BLOCK = 8 << 20,       /* bytes of the packed side at once */
+    PAGE = 4096,           /* lines that are multiples of it apart share few places of a cache */
 };
 
 /* An operand as [rows, k]. */
@@ -147,9 +148,12 @@ static operand stage(const product *p, int64_t batch, int64_t i, int64_t m, int6
     if (in_place(p))
         return (operand){(const float *)from, ld / p->kernels->unit, 1, strip * ld / p->kernels->unit};
     float *copy = p->staged + (int64_t)ls_team_thread_number() * TILE_ROWS * LS_PRODUCT_CHUNK;
+    const bool crowded = ld * (int64_t)sizeof(float) % PAGE == 0;
+    if (!p->left.along_k && type == LS_F32 && !crowded)
+        return (operand){(const float *)from, 1, ld, strip};
     if (!p->left.along_k) {
-        p->kernels->pack_strips(type, m, numbers(p, first, count), from, ld, copy);
-        return (operand){copy, 1, strip, strip * count};
+        p->kernels->pack_lines(type, m, numbers(p, first, count), from, ld, copy, TILE_ROWS);
+        return (operand){copy, 1, TILE_ROWS, strip};
     }
     copy_rows(p, m, count, first, from, copy);
     return (operand){copy, count, 1, strip * count};

@@ -50,7 +50,7 @@ typedef struct {
     int width; /* columns of a panel: two native vectors */
     int rows;  /* of a strip: what stays in registers */
     int unit;  /* numbers along k that are multiplied at once: 1 in f32, or 2 in bf16; then k below is counted in numbers
-                  where numbers are read (pack, pack_strips), in units elsewhere, and `f32` means a unit's four bytes */
+                  where numbers are read (pack, pack_lines), in units elsewhere, and `f32` means a unit's four bytes */
     /* panel[p * width + j] = op(B)[p, j] as f32, p < k, j < width; columns from n on are 0. B f32, bf16 or f16, stored
      * [k, n] or, transposed, [n, k], rows ldb apart. */
     void (*pack)(ls_type type, bool transposed, int64_t k, int64_t n, const void *b, int64_t ldb, float *panel);
@@ -69,9 +69,8 @@ typedef struct {
     /* multiply_strips whose sums are then finished as `last` says, in bf16. NULL: not on this level. */
     void (*multiply_strips_last)(int64_t m, int64_t k, const float *a, int64_t a_row, int64_t a_k, int64_t a_strip,
                                  const float *b, const ls_product_last *last, ls_product_ahead *ahead);
-    /* to[(i / rows * k + p) * rows + i % rows] = a[p, i] as f32, i < m, p < k: strips of a matrix that is stored with its
-     * columns along k; rows of a are lda apart, the last strip's missing rows are 0. */
-    void (*pack_strips)(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to);
+    /* to[p * to_row + i] = a[p, i] as f32, i < m, p < k, rows of a lda apart: a matrix that is stored with its columns along k. */
+    void (*pack_lines)(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to, int64_t to_row);
     /* to[j * to_row + i] = tile[i * ld + j], i < m, j < LS_PRODUCT_TURN. */
     void (*turn)(int64_t m, const float *tile, int64_t ld, float *to, int64_t to_row);
 } ls_product_kernels;

@@ -31,6 +31,8 @@ static const shape shapes[] = {
     {1, 3, 130, 1090, .trans_b = true, .dense = true}, /* whole pairs of bf16 numbers, which are read where they lie */
     {2, 25, 70, 1100, .trans_b = true, .dense = true},
     {1, 40, 33, 600, .dense = true, .accumulate = true},
+    {1, 1024, 40, 300, .trans_a = true, .dense = true}, /* lines a page apart */
+    {1, 70, 100, 520, .trans_b = true, .bias = true, .dense = true},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 

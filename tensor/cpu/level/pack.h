@@ -51,35 +51,15 @@ static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void
         pack_rows(LS_BF16, k, n, b, ldb, panel);
 }
 
-/* Six numbers of each of k rows; type is a constant at each call. */
-LANES_INLINE void strip(ls_type type, int64_t k, int64_t n, const void *a, int64_t lda, int64_t i, bool wide, float *to)
+static void pack_lines(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to, int64_t to_row)
 {
-    int64_t p = 0;
-#if LANES >= 8
-    for (; wide && p + 1 < k; p++) /* eight, of which the next row overwrites two */
-        _mm256_storeu_ps(to + p * ROWS, load_8(type, a, p * lda + i));
-#endif
-    (void)wide;
-    for (; p < k; p++)
-        for (int64_t r = 0; r < ROWS; r++)
-            to[p * ROWS + r] = r < n ? element(type, a, p * lda + i + r) : 0.0f;
-}
-
-static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to)
-{
-    enum { AT_ONCE = 8 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
-    for (int64_t p = 0; p < k; p += AT_ONCE) {
-        int64_t count = k - p < AT_ONCE ? k - p : AT_ONCE;
-        for (int64_t i = 0; i < m; i += ROWS) {
-            int64_t n = m - i < ROWS ? m - i : ROWS;
-            const bool wide = i + 8 <= m;
-            float *at = to + i * k + p * ROWS;
-            if (type == LS_F32)
-                strip(LS_F32, count, n, (const float *)a + p * lda, lda, i, wide, at);
-            else if (type == LS_F16)
-                strip(LS_F16, count, n, (const uint16_t *)a + p * lda, lda, i, wide, at);
-            else
-                strip(LS_BF16, count, n, (const uint16_t *)a + p * lda, lda, i, wide, at);
-        }
-    }
+    for (int64_t p = 0; p < k; p++, to += to_row)
+        if (type == LS_F32)
+            memcpy(to, (const float *)a + p * lda, (size_t)m * sizeof *to);
+        else if (type == LS_F16)
+            for (int64_t i = 0; i < m; i++)
+                to[i] = element(LS_F16, a, p * lda + i);
+        else
+            for (int64_t i = 0; i < m; i++)
+                to[i] = element(LS_BF16, a, p * lda + i);
 }

@@ -20,12 +20,14 @@ LANES_INLINE void pair_rows(int64_t n, const uint16_t *first, const uint16_t *se
         panel[j] = j < n ? pair(first[j], second ? second[j] : 0) : 0.0f;
 }
 
-/* 32 columns of two rows: their 16-bit numbers in turns. */
+/* Numbers of two registers in turns. */
+static const uint16_t turns[64] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                   11, 43, 12, 44, 13, 45, 14, 46, 15, 47, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53,
+                                   22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
+
+/* 32 columns of two rows. */
 LANES_INLINE void pair_whole_rows(const uint16_t *first, const uint16_t *second, float *panel)
 {
-    static const uint16_t turns[64] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
-                                       11, 43, 12, 44, 13, 45, 14, 46, 15, 47, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53,
-                                       22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
     const __m512i a = _mm512_loadu_si512(first), b = _mm512_loadu_si512(second);
     _mm512_storeu_si512(panel, _mm512_permutex2var_epi16(a, _mm512_loadu_si512(turns), b));
     _mm512_storeu_si512(panel + LANES, _mm512_permutex2var_epi16(a, _mm512_loadu_si512(turns + 32), b));
@@ -66,32 +68,19 @@ static void pack(ls_type type, bool transposed, int64_t k, int64_t n, const void
         pack_rows(k, n, b, ldb, panel);
 }
 
-/* A strip's n <= ROWS numbers of one or two rows; `second` is NULL behind the last row. Masks keep reads inside the matrix and
- * writes inside the strip, so that no strip and no row is left to single numbers. */
-LANES_INLINE void pair_strip(int64_t n, const uint16_t *first, const uint16_t *second, float *to)
+/* 32 columns of two rows at a time, the last ones under a mask. */
+static void pack_lines(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to, int64_t to_row)
 {
-    const __m256i turns = _mm256_setr_epi16(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    const __mmask8 real = (__mmask8)((1u << n) - 1);
-    const __m128i low = _mm_maskz_loadu_epi16(real, first), high = second ? _mm_maskz_loadu_epi16(real, second) : _mm_setzero_si128();
-    const __m256i units = _mm256_permutex2var_epi16(_mm256_castsi128_si256(low), turns, _mm256_castsi128_si256(high));
-    _mm256_mask_storeu_epi32(to, (1u << ROWS) - 1, units);
-}
-
-static void pack_strips(ls_type type, int64_t m, int64_t k, const void *a, int64_t lda, float *to)
-{
-    enum { AT_ONCE = 8 }; /* rows of k whose lines stay in the first cache while all strips are cut from them */
-    (void)type;
-    for (int64_t first = 0; first < k; first += AT_ONCE)
-        for (int64_t i = 0; i < m; i += ROWS) {
-            const int64_t end = k - first < AT_ONCE ? k : first + AT_ONCE, n = m - i < ROWS ? m - i : ROWS;
-            const uint16_t *row = (const uint16_t *)a + first * lda + i;
-            float *at = to + i * ((k + 1) / 2) + first / 2 * ROWS;
-            if (end - first == AT_ONCE && n == ROWS) {
-                for (int p = 0; p < AT_ONCE; p += 2)
-                    pair_strip(ROWS, row + p * lda, row + (p + 1) * lda, at + p / 2 * ROWS);
-                continue;
-            }
-            for (int64_t p = first; p < end; p += 2, at += ROWS, row += 2 * lda)
-                pair_strip(n, row, p + 1 < k ? row + lda : NULL, at);
+    const __m512i low_turns = _mm512_loadu_si512(turns), high_turns = _mm512_loadu_si512(turns + 32);
+    (void)type; /* bf16 */
+    const uint16_t *row = a;
+    for (int64_t p = 0; p < k; p += 2, row += 2 * lda, to += to_row)
+        for (int64_t i = 0; i < m; i += 32) {
+            const __mmask32 real = m - i < 32 ? (1u << (m - i)) - 1 : ~0u;
+            const __m512i first = _mm512_maskz_loadu_epi16(real, row + i);
+            const __m512i second = p + 1 < k ? _mm512_maskz_loadu_epi16(real, row + lda + i) : _mm512_setzero_si512();
+            _mm512_mask_storeu_epi32(to + i, (__mmask16)real, _mm512_permutex2var_epi16(first, low_turns, second));
+            if (real >> 16)
+                _mm512_mask_storeu_epi32(to + i + 16, (__mmask16)(real >> 16), _mm512_permutex2var_epi16(first, high_turns, second));
         }
 }
