@@ -91,8 +91,6 @@ static ls_status choose_schedule(ls_run *run, int64_t elements)
 static ls_status open_device(ls_run *run)
 {
     const bool cuda = run->config->run.device == LS_RUN_CUDA;
-    if (cuda && run->config->run.precision == 2)
-        return ls_fail(LS_ERECIPE, "precision: fp16 is for device: cpu; device cuda computes in f32 and bf16");
     ls_status status = cuda ? ls_device_create_cuda(&run->device, run->team, ls_world_node_rank(run->world))
                             : ls_device_create_cpu(&run->device, run->team);
     if (status == LS_OK && run->config->run.tf32)

@@ -1,5 +1,5 @@
 /* Attention without its matrix of scores (Dao et al. 2022): a block of threads for each tile of queries and head walks
- * over the keys with a running maximum and sum. Four threads share a query. All in f32 (f64). Rows of bf16 up to 128 wide
+ * over the keys with a running maximum and sum. Four threads share a query. All in f32 (f64). Rows of bf16 and f16 up to 128 wide
  * go to attention_tensor.cu. */
 #include "tensor/cuda/attention.cuh"
 
@@ -121,6 +121,10 @@ ls_status ls_cuda_attention(ls_device *device, const ls_attention_args *args, ls
         run<ls_bf16, float>(device, args);
     else if (args->type == LS_BF16)
         run<ls_bf16, ls_bf16>(device, args);
+    else if (args->type == LS_F16 && args->spans)
+        run<ls_f16, float>(device, args);
+    else if (args->type == LS_F16)
+        run<ls_f16, ls_f16>(device, args);
     else if (args->type == LS_F32)
         run<float, float>(device, args);
     else

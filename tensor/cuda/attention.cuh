@@ -42,9 +42,11 @@ template <typename T, typename K> struct ls_attention_job {
     bool packs; /* attention_tensor.cuh: rows are read 16 bytes at a time */
 };
 
-/* The same job in bf16 on tensor cores; false: not done, for other types and heads wider than 128. */
+/* The same job in bf16 or f16 on tensor cores; false: not done, for other types and heads wider than 128. */
 bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16, ls_bf16> job);
+bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_f16, ls_f16> job);
 bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16, ls_bf16> job);
+bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_f16, ls_f16> job);
 template <typename J> static inline bool ls_attention_tensor(ls_cuda_call &, const ls_attention_args *, const J &) { return false; }
 template <typename J> static inline bool ls_attention_tensor_backward(ls_cuda_call &, const ls_attention_args *, const J &) { return false; }
 

@@ -1,17 +1,17 @@
-/* Attention's forward pass in bf16 on tensor cores: the walk of attention.cu, 64 queries a block, 64 keys a step. Sums of
+/* Attention's forward pass in bf16 or f16 on tensor cores: the walk of attention.cu, 64 queries a block, 64 keys a step. Sums of
  * results stay in registers; a step's scores go through shared memory, where two lanes hold a query's row. Probabilities are
- * rounded to bf16 for their product with the values, their sum is of what they were before. */
+ * rounded to it for their product with the values, their sum is of what they were before. */
 #include "tensor/cuda/attention_tensor.cuh"
 
 enum { WARP_FLOATS = LS_TENSOR_ROWS * LS_TENSOR_SCORES, FACTORS = WARP_FLOATS - LS_TENSOR_ROWS };
 enum { PAIRS = LS_TENSOR_TILE / 4 /* a lane's part of a row: two keys of every four */ };
 
-struct alignas(4) two {
-    ls_bf16 v[2];
+template <typename T> struct alignas(4) two {
+    T v[2];
 };
 
 /* A lane's part of the scores of row r, from shared memory; -infinity where the key is not seen. */
-static __device__ inline void own_scores(const ls_tensor_job &job, const ls_attention_tile &tile, const float *scores, int64_t i, int64_t key, int r, int side, float *s)
+template <typename T> static __device__ inline void own_scores(const ls_tensor_job<T> &job, const ls_attention_tile &tile, const float *scores, int64_t i, int64_t key, int r, int side, float *s)
 {
     const int64_t first = i - r; /* the warp's first query */
     const bool whole = key + LS_TENSOR_TILE <= tile.k_end && ls_tensor_whole(job, tile, first, first + LS_TENSOR_ROWS, key, key + LS_TENSOR_TILE);
@@ -29,7 +29,7 @@ static __device__ inline void own_scores(const ls_tensor_job &job, const ls_atte
 
 /* Turns s into probabilities against the greatest score so far, in `square` and rounded. Returns what sums so far are worth
  * now. */
-static __device__ inline float own_probabilities(float *s, int r, int side, float *greatest, float *sum, ls_bf16 *square)
+template <typename T> static __device__ inline float own_probabilities(float *s, int r, int side, float *greatest, float *sum, T *square)
 {
     float own = -INFINITY, part = 0;
 #pragma unroll
@@ -40,13 +40,13 @@ static __device__ inline float own_probabilities(float *s, int r, int side, floa
     const float keep = most == *greatest ? 1.0f : exp(*greatest - most); /* both -infinity while nothing is seen */
 #pragma unroll
     for (int n = 0; n < PAIRS; n++) {
-        two pair;
+        two<T> pair;
         for (int e = 0; e < 2; e++) {
             const float share = exp(s[2 * n + e] - base);
             part += share;
             ls_put(pair.v, e, share);
         }
-        *reinterpret_cast<two *>(square + r * LS_TENSOR_SQUARE + 4 * n + 2 * side) = pair;
+        *reinterpret_cast<two<T> *>(square + r * LS_TENSOR_SQUARE + 4 * n + 2 * side) = pair;
     }
     part += __shfl_xor_sync(0xffffffffu, part, 1);
     *sum = *sum * keep + part;
@@ -67,16 +67,16 @@ template <int PARTS> static __device__ inline void scale_rows(const float *facto
             sums[d].x[i] *= by[i];
 }
 
-template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TENSOR_BLOCKS(WIDTH)) attention_tensor_kernel(ls_tensor_job job)
+template <int WIDTH, typename T> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TENSOR_BLOCKS(WIDTH)) attention_tensor_kernel(ls_tensor_job<T> job)
 {
     enum { STRIDE = WIDTH + 8, PARTS = WIDTH / 16 };
-    LS_DYNAMIC_SHARED(ls_bf16, room);
+    LS_DYNAMIC_SHARED(T, room);
     const int head = (int)(blockIdx.x % (unsigned)job.heads), kv_head = head / (job.heads / job.kv_heads);
     const ls_attention_tile tile = job.tile[blockIdx.x / (unsigned)job.heads];
     const int warp = (int)threadIdx.x / LS_WARP, lane = (int)threadIdx.x % LS_WARP, r = lane / 2, side = lane % 2;
-    ls_bf16 *q = room, *k = q + LS_TENSOR_TILE * STRIDE, *v = k + LS_TENSOR_TILE * STRIDE;
+    T *q = room, *k = q + LS_TENSOR_TILE * STRIDE, *v = k + LS_TENSOR_TILE * STRIDE;
     float *own = reinterpret_cast<float *>(v + LS_TENSOR_TILE * STRIDE) + warp * WARP_FLOATS;
-    ls_bf16 *square = reinterpret_cast<ls_bf16 *>(own); /* probabilities take the scores' place, factors of rows its end */
+    T *square = reinterpret_cast<T *>(own); /* probabilities take the scores' place, factors of rows its end */
     const int64_t first = tile.q_begin + warp * LS_TENSOR_ROWS, i = first + r;
     float greatest = -INFINITY, sum = 0, s[2 * PAIRS];
     ls_sums out[PARTS], scores;
@@ -123,19 +123,29 @@ template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TEN
         job.lse[(tile.row * job.heads + head) * job.queries + i] = sum == 0 ? -INFINITY : greatest + log(sum);
 }
 
-template <int WIDTH> static void launch(ls_cuda_call &call, int64_t blocks, const ls_tensor_job &job)
+template <int WIDTH, typename T> static void launch(ls_cuda_call &call, int64_t blocks, const ls_tensor_job<T> &job)
 {
     const size_t bytes = ls_tensor_bytes(WIDTH, 3) + LS_TENSOR_WARPS * WARP_FLOATS * sizeof(float);
-    LS_CUDA_RUN_SHARED(call, attention_tensor_kernel<WIDTH>, blocks, LS_TENSOR_THREADS, bytes, job);
+    LS_CUDA_RUN_SHARED(call, (attention_tensor_kernel<WIDTH, T>), blocks, LS_TENSOR_THREADS, bytes, job);
 }
 
-bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *a, ls_attention_job<ls_bf16, ls_bf16> job)
+template <typename T> static bool attend(ls_cuda_call &call, const ls_attention_args *a, ls_tensor_job<T> job)
 {
     int64_t tiles;
     if (a->width > LS_TENSOR_WIDEST)
         return false;
     job.packs = ls_tensor_packs(job);
     job.tile = ls_attention_tiles(call, a, false, LS_TENSOR_TILE, &tiles);
-    LS_TENSOR_WIDTHS(a->width, launch, call, tiles * a->heads, job);
+    LS_TENSOR_WIDTHS(a->width, T, launch, call, tiles * a->heads, job);
     return true;
+}
+
+bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *a, ls_tensor_job<ls_bf16> job)
+{
+    return attend(call, a, job);
+}
+
+bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *a, ls_tensor_job<ls_f16> job)
+{
+    return attend(call, a, job);
 }

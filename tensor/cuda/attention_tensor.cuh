@@ -1,4 +1,4 @@
-/* What attention's bf16 kernels on tensor cores share: tiles of 64 queries and 64 keys, four warps of 16 rows each, products
+/* What attention's kernels on tensor cores share, T being bf16 or f16: tiles of 64 queries and 64 keys, four warps of 16 rows each, products
  * of 16 x 16 x 16 by WMMA, added in f32.
  *
  * Which lane holds which element of a fragment is not specified, but it is the same for all accumulators. So a warp loads
@@ -10,27 +10,27 @@
 
 enum { LS_TENSOR_TILE = 64, LS_TENSOR_ROWS = 16, LS_TENSOR_THREADS = 128, LS_TENSOR_WARPS = 4, LS_TENSOR_WIDEST = 128 };
 /* Rows in shared memory: numbers from one to the next. 16 bytes more than whole lines, so that 8 rows lie in 8 banks. */
-enum { LS_TENSOR_SQUARE = LS_TENSOR_TILE + 8 /* bf16 */, LS_TENSOR_SCORES = LS_TENSOR_TILE + 4 /* f32 */ };
+enum { LS_TENSOR_SQUARE = LS_TENSOR_TILE + 8 /* T */, LS_TENSOR_SCORES = LS_TENSOR_TILE + 4 /* f32 */ };
 
-typedef ls_attention_job<ls_bf16, ls_bf16> ls_tensor_job;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major> ls_left;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major> ls_right;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::col_major> ls_right_turned;
+template <typename T> using ls_tensor_job = ls_attention_job<T, T>;
+template <typename T> using ls_left = nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, T, nvcuda::wmma::row_major>;
+template <typename T> using ls_right = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, T, nvcuda::wmma::row_major>;
+template <typename T> using ls_right_turned = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, T, nvcuda::wmma::col_major>;
 typedef nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> ls_sums;
 enum { LS_HELD = 8 }; /* elements of an accumulator in a lane */
 
 /* Blocks that a multiprocessor must have room for: it says how many registers a thread may have, 170 or 255. */
 #define LS_TENSOR_BLOCKS(width) ((width) <= 64 ? 3 : 2)
 
-/* One launch for each width that rows are filled up to: F<32>, F<64> or F<128>. */
-#define LS_TENSOR_WIDTHS(width, F, ...)                                                                                \
+/* One launch for each width that rows are filled up to: F<32, T>, F<64, T> or F<128, T>. */
+#define LS_TENSOR_WIDTHS(width, T, F, ...)                                                                              \
     do {                                                                                                               \
         if ((width) <= 32)                                                                                             \
-            F<32>(__VA_ARGS__);                                                                                        \
+            F<32, T>(__VA_ARGS__);                                                                                     \
         else if ((width) <= 64)                                                                                        \
-            F<64>(__VA_ARGS__);                                                                                        \
+            F<64, T>(__VA_ARGS__);                                                                                     \
         else                                                                                                           \
-            F<128>(__VA_ARGS__);                                                                                       \
+            F<128, T>(__VA_ARGS__);                                                                                    \
     } while (0)
 
 static __host__ __device__ constexpr int ls_tensor_stride(int width)
@@ -41,12 +41,12 @@ static __host__ __device__ constexpr int ls_tensor_stride(int width)
 /* Bytes of `arrays` tiles of 64 rows. */
 static __host__ __device__ constexpr size_t ls_tensor_bytes(int width, int arrays)
 {
-    return (size_t)arrays * LS_TENSOR_TILE * ls_tensor_stride(width) * sizeof(ls_bf16);
+    return (size_t)arrays * LS_TENSOR_TILE * ls_tensor_stride(width) * 2;
 }
 
 /* Rows begin + r of q's or k's shape, at(begin + r) being the first element, into shared rows; those past the end, and what
  * is past the width, are zeros. `packs`: every row begins at a multiple of 16 bytes and is whole packs. */
-template <int WIDTH, typename At> static __device__ inline void ls_tensor_load(const ls_tensor_job &job, const ls_bf16 *from, At at, int64_t begin, int64_t end, ls_bf16 *to)
+template <int WIDTH, typename T, typename At> static __device__ inline void ls_tensor_load(const ls_tensor_job<T> &job, const T *from, At at, int64_t begin, int64_t end, T *to)
 {
     enum { PACK = 8, PACKS = WIDTH / PACK };
     if (job.packs) {
@@ -62,7 +62,7 @@ template <int WIDTH, typename At> static __device__ inline void ls_tensor_load(c
     }
     for (int item = (int)threadIdx.x; item < LS_TENSOR_TILE * WIDTH; item += LS_TENSOR_THREADS) {
         const int r = item / WIDTH, d = item % WIDTH;
-        to[r * ls_tensor_stride(WIDTH) + d] = begin + r < end && d < job.width ? from[at(begin + r) + d] : (ls_bf16)0.0f;
+        to[r * ls_tensor_stride(WIDTH) + d] = begin + r < end && d < job.width ? from[at(begin + r) + d] : (T)0.0f;
     }
 }
 
@@ -106,16 +106,16 @@ template <typename Sees> static __device__ inline unsigned ls_tensor_seen(int n,
 }
 
 /* Does every query of [q, q_end) see every key of [k, k_end)? Asked of whole runs, so that few are asked one by one. */
-static __device__ inline bool ls_tensor_whole(const ls_tensor_job &job, const ls_attention_tile &tile, int64_t q, int64_t q_end, int64_t k, int64_t k_end)
+template <typename T> static __device__ inline bool ls_tensor_whole(const ls_tensor_job<T> &job, const ls_attention_tile &tile, int64_t q, int64_t q_end, int64_t k, int64_t k_end)
 {
     return !job.masked && !(job.causal && k_end - 1 > q + tile.position) && !(job.window && k <= q_end - 1 + tile.position - job.window);
 }
 
 /* 16 x 16 of left right', rows of both being WIDTH long. */
-template <int WIDTH> static __device__ inline void ls_tensor_dots(const ls_bf16 *left, const ls_bf16 *right, ls_sums &sums)
+template <int WIDTH, typename T> static __device__ inline void ls_tensor_dots(const T *left, const T *right, ls_sums &sums)
 {
-    ls_left a;
-    ls_right_turned b;
+    ls_left<T> a;
+    ls_right_turned<T> b;
     nvcuda::wmma::fill_fragment(sums, 0.0f);
 #pragma unroll 2
     for (int d = 0; d < WIDTH; d += 16) {
@@ -126,10 +126,10 @@ template <int WIDTH> static __device__ inline void ls_tensor_dots(const ls_bf16 
 }
 
 /* sums[WIDTH / 16] += square [16, 64] rows [64, WIDTH], in ascending order. */
-template <int WIDTH> static __device__ inline void ls_tensor_add(const ls_bf16 *square, const ls_bf16 *rows, ls_sums *sums)
+template <int WIDTH, typename T> static __device__ inline void ls_tensor_add(const T *square, const T *rows, ls_sums *sums)
 {
-    ls_left a;
-    ls_right b;
+    ls_left<T> a;
+    ls_right<T> b;
 #pragma unroll 1
     for (int n = 0; n < LS_TENSOR_TILE; n += 16) {
         nvcuda::wmma::load_matrix_sync(a, square + n, LS_TENSOR_SQUARE);
@@ -158,7 +158,7 @@ template <int WIDTH, typename Put> static __device__ inline void ls_tensor_out(f
 }
 
 /* Whether all rows of a call's arrays can be read by packs. */
-static inline bool ls_tensor_packs(const ls_tensor_job &job)
+template <typename T> static inline bool ls_tensor_packs(const ls_tensor_job<T> &job)
 {
     const uintptr_t all = reinterpret_cast<uintptr_t>(job.q) | reinterpret_cast<uintptr_t>(job.k) | reinterpret_cast<uintptr_t>(job.v) | reinterpret_cast<uintptr_t>(job.dout);
     return job.width % 8 == 0 && all % 16 == 0;

@@ -1,18 +1,18 @@
-/* Attention's gradients in bf16 on tensor cores: the formulas and the two kernels of attention_backward.cu, 64 queries or 64
- * keys a block. Probabilities and slopes of scores are rounded to bf16 for the products they go into. */
+/* Attention's gradients in bf16 or f16 on tensor cores: the formulas and the two kernels of attention_backward.cu, 64 queries or 64
+ * keys a block. Probabilities and slopes of scores are rounded to it for the products they go into. */
 #include "tensor/cuda/attention_tensor.cuh"
 
 enum { SQUARE = LS_TENSOR_ROWS * LS_TENSOR_SQUARE /* of a warp */ };
 
 /* p and ds of a pair. */
-static __device__ inline void slopes(const ls_tensor_job &job, float score, float lse, float dp, float delta, bool seen, float *p, float *ds)
+template <typename T> static __device__ inline void slopes(const ls_tensor_job<T> &job, float score, float lse, float dp, float delta, bool seen, float *p, float *ds)
 {
     *p = seen && lse != -INFINITY ? exp(score * job.scale - lse) : 0.0f;
     *ds = seen ? *p * (dp - delta) * job.scale : 0.0f;
 }
 
 /* Each query's delta: two lanes a row, over its even and its odd elements. */
-static __device__ inline float delta_of(const ls_tensor_job &job, const ls_bf16 *dout, const ls_bf16 *out, bool inside, int side)
+template <typename T> static __device__ inline float delta_of(const ls_tensor_job<T> &job, const T *dout, const T *out, bool inside, int side)
 {
     float delta = 0;
     for (int d = side; d < job.width && inside; d += 2)
@@ -20,14 +20,14 @@ static __device__ inline float delta_of(const ls_tensor_job &job, const ls_bf16 
     return delta + __shfl_xor_sync(0xffffffffu, delta, 1);
 }
 
-template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TENSOR_BLOCKS(WIDTH)) attention_tensor_query_kernel(ls_tensor_job job)
+template <int WIDTH, typename T> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TENSOR_BLOCKS(WIDTH)) attention_tensor_query_kernel(ls_tensor_job<T> job)
 {
     enum { STRIDE = WIDTH + 8, PARTS = WIDTH / 16, ROWS = LS_TENSOR_TILE * STRIDE };
-    LS_DYNAMIC_SHARED(ls_bf16, room);
+    LS_DYNAMIC_SHARED(T, room);
     const int head = (int)(blockIdx.x % (unsigned)job.heads), kv_head = head / (job.heads / job.kv_heads);
     const ls_attention_tile tile = job.tile[blockIdx.x / (unsigned)job.heads];
     const int warp = (int)threadIdx.x / LS_WARP, lane = (int)threadIdx.x % LS_WARP;
-    ls_bf16 *q = room, *dout = q + ROWS, *k = dout + ROWS, *v = k + ROWS, *square = v + ROWS + warp * SQUARE;
+    T *q = room, *dout = q + ROWS, *k = dout + ROWS, *v = k + ROWS, *square = v + ROWS + warp * SQUARE;
     float *own = reinterpret_cast<float *>(square), *of_row = reinterpret_cast<float *>(v + ROWS + LS_TENSOR_WARPS * SQUARE) + warp * 2 * LS_TENSOR_ROWS;
     const int64_t first = tile.q_begin + warp * LS_TENSOR_ROWS, lse_at = (tile.row * job.heads + head) * job.queries + first;
     const auto at_q = [&](int64_t n) { return ls_attention_q_at(job, tile, n, head); };
@@ -88,7 +88,7 @@ template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TEN
 }
 
 /* A warp's results of the key kernel, added to dk or dv. */
-template <int WIDTH> static __device__ inline void add_out(const ls_tensor_job &job, const ls_attention_tile &tile, int kv_head, int64_t first, float *own, const ls_sums *sums, ls_bf16 *to)
+template <int WIDTH, typename T> static __device__ inline void add_out(const ls_tensor_job<T> &job, const ls_attention_tile &tile, int kv_head, int64_t first, float *own, const ls_sums *sums, T *to)
 {
     if (!to)
         return;
@@ -100,14 +100,14 @@ template <int WIDTH> static __device__ inline void add_out(const ls_tensor_job &
     });
 }
 
-template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TENSOR_BLOCKS(WIDTH)) attention_tensor_key_kernel(ls_tensor_job job)
+template <int WIDTH, typename T> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TENSOR_BLOCKS(WIDTH)) attention_tensor_key_kernel(ls_tensor_job<T> job)
 {
     enum { STRIDE = WIDTH + 8, PARTS = WIDTH / 16, ROWS = LS_TENSOR_TILE * STRIDE };
-    LS_DYNAMIC_SHARED(ls_bf16, room);
+    LS_DYNAMIC_SHARED(T, room);
     const int kv_head = (int)(blockIdx.x % (unsigned)job.kv_heads), group = job.heads / job.kv_heads;
     const ls_attention_tile tile = job.tile[blockIdx.x / (unsigned)job.kv_heads];
     const int warp = (int)threadIdx.x / LS_WARP;
-    ls_bf16 *q = room, *dout = q + ROWS, *k = dout + ROWS, *v = k + ROWS, *square_p = v + ROWS + warp * 2 * SQUARE, *square_ds = square_p + SQUARE;
+    T *q = room, *dout = q + ROWS, *k = dout + ROWS, *v = k + ROWS, *square_p = v + ROWS + warp * 2 * SQUARE, *square_ds = square_p + SQUARE;
     float *own = reinterpret_cast<float *>(square_p), *lse = reinterpret_cast<float *>(v + ROWS + LS_TENSOR_WARPS * 2 * SQUARE), *delta = lse + LS_TENSOR_TILE;
     const int64_t first = tile.k_begin + warp * LS_TENSOR_ROWS;
     const auto at_k = [&](int64_t n) { return ls_attention_k_at(job, tile, n, kv_head); };
@@ -163,27 +163,37 @@ template <int WIDTH> __global__ void __launch_bounds__(LS_TENSOR_THREADS, LS_TEN
     add_out<WIDTH>(job, tile, kv_head, first, own, dv, job.dv);
 }
 
-template <int WIDTH> static void launch_queries(ls_cuda_call &call, int64_t blocks, const ls_tensor_job &job)
+template <int WIDTH, typename T> static void launch_queries(ls_cuda_call &call, int64_t blocks, const ls_tensor_job<T> &job)
 {
-    const size_t bytes = ls_tensor_bytes(WIDTH, 4) + LS_TENSOR_WARPS * (SQUARE * sizeof(ls_bf16) + 2 * LS_TENSOR_ROWS * sizeof(float));
-    LS_CUDA_RUN_SHARED(call, attention_tensor_query_kernel<WIDTH>, blocks, LS_TENSOR_THREADS, bytes, job);
+    const size_t bytes = ls_tensor_bytes(WIDTH, 4) + LS_TENSOR_WARPS * (SQUARE * sizeof(T) + 2 * LS_TENSOR_ROWS * sizeof(float));
+    LS_CUDA_RUN_SHARED(call, (attention_tensor_query_kernel<WIDTH, T>), blocks, LS_TENSOR_THREADS, bytes, job);
 }
 
-template <int WIDTH> static void launch_keys(ls_cuda_call &call, int64_t blocks, const ls_tensor_job &job)
+template <int WIDTH, typename T> static void launch_keys(ls_cuda_call &call, int64_t blocks, const ls_tensor_job<T> &job)
 {
-    const size_t bytes = ls_tensor_bytes(WIDTH, 4) + LS_TENSOR_WARPS * 2 * SQUARE * sizeof(ls_bf16) + 2 * LS_TENSOR_TILE * sizeof(float);
-    LS_CUDA_RUN_SHARED(call, attention_tensor_key_kernel<WIDTH>, blocks, LS_TENSOR_THREADS, bytes, job);
+    const size_t bytes = ls_tensor_bytes(WIDTH, 4) + LS_TENSOR_WARPS * 2 * SQUARE * sizeof(T) + 2 * LS_TENSOR_TILE * sizeof(float);
+    LS_CUDA_RUN_SHARED(call, (attention_tensor_key_kernel<WIDTH, T>), blocks, LS_TENSOR_THREADS, bytes, job);
 }
 
-bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *a, ls_attention_job<ls_bf16, ls_bf16> job)
+template <typename T> static bool go_back(ls_cuda_call &call, const ls_attention_args *a, ls_tensor_job<T> job)
 {
     int64_t query_tiles, key_tiles;
     if (a->width > LS_TENSOR_WIDEST)
         return false;
     job.packs = ls_tensor_packs(job);
     job.tile = ls_attention_tiles(call, a, false, LS_TENSOR_TILE, &query_tiles);
-    LS_TENSOR_WIDTHS(a->width, launch_queries, call, query_tiles * a->heads, job);
+    LS_TENSOR_WIDTHS(a->width, T, launch_queries, call, query_tiles * a->heads, job);
     job.tile = ls_attention_tiles(call, a, true, LS_TENSOR_TILE, &key_tiles);
-    LS_TENSOR_WIDTHS(a->width, launch_keys, call, key_tiles * a->kv_heads, job);
+    LS_TENSOR_WIDTHS(a->width, T, launch_keys, call, key_tiles * a->kv_heads, job);
     return true;
+}
+
+bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *a, ls_tensor_job<ls_bf16> job)
+{
+    return go_back(call, a, job);
+}
+
+bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *a, ls_tensor_job<ls_f16> job)
+{
+    return go_back(call, a, job);
 }

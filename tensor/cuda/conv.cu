@@ -56,14 +56,15 @@ template <typename T> static void finish(ls_cuda_call &call, const ls_grid *g, c
     const int64_t n = g->batch * ls_volume(g->out) * g->outputs, outputs = g->outputs;
     const int op = ls_unary_of(activation);
     const float *narrow = type_bias == LS_F32 ? call.in<float>(bias, outputs) : NULL;
-    const ls_bf16 *half = type_bias == LS_BF16 ? call.in<ls_bf16>(bias, outputs) : NULL;
+    const ls_bf16 *bf16 = type_bias == LS_BF16 ? call.in<ls_bf16>(bias, outputs) : NULL;
+    const ls_f16 *f16 = type_bias == LS_F16 ? call.in<ls_f16>(bias, outputs) : NULL;
     const double *full = type_bias == LS_F64 ? call.in<double>(bias, outputs) : NULL;
     if (!bias && !pre && op < 0)
         return;
     ls_each(call, n, [=] __device__(int64_t i) {
         const int64_t o = i % outputs;
         W value = ls_get(y, i);
-        value += narrow ? (W)narrow[o] : half ? (W)ls_get(half, o) : full ? (W)full[o] : (W)0;
+        value += narrow ? (W)narrow[o] : bf16 ? (W)ls_get(bf16, o) : f16 ? (W)ls_get(f16, o) : full ? (W)full[o] : (W)0;
         value = ls_rounded<T>(value);
         if (pre)
             ls_put(pre, i, value);

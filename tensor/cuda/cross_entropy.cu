@@ -26,7 +26,7 @@ template <typename T> static void multiply(ls_device *device, ls_type type, bool
     ls_matmul_args args = {};
     args.batch = 1, args.m = m, args.n = n, args.k = k;
     args.trans_a = trans_a, args.trans_b = trans_b, args.accumulate = accumulate;
-    args.type_ab = type, args.type_c = wide_c && type == LS_BF16 ? LS_F32 : type;
+    args.type_ab = type, args.type_c = wide_c && ls_type_is_narrow(type) ? LS_F32 : type;
     args.a = a, args.b = b, args.c = to;
     args.lda = lda, args.ldb = ldb, args.ldc = ldc;
     ls_cuda_matmul(device, &args, NULL);

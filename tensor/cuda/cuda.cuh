@@ -161,6 +161,8 @@ private:
             f<float>(__VA_ARGS__);                                                                                     \
         else if ((type) == LS_BF16)                                                                                    \
             f<ls_bf16>(__VA_ARGS__);                                                                                   \
+        else if ((type) == LS_F16)                                                                                     \
+            f<ls_f16>(__VA_ARGS__);                                                                                    \
         else                                                                                                           \
             f<double>(__VA_ARGS__);                                                                                    \
     } while (0)

@@ -8,8 +8,8 @@
  * The library names a grid's sizes in the order N, C, D, H, W and is told that memory has C last, as the table's arrays have it.
  *
  * These are cuDNN's older functions, one for each direction; its graphs would do the same by a dozen descriptors. Two things they
- * cannot: f64 with channels last, and a weight's gradient in f32 from bf16, which they would round to bf16. For the second x and dy
- * are widened to f32, some samples at a time, and multiplied as tf32: it has more bits than bf16, so no operand changes. */
+ * cannot: f64 with channels last, and a weight's gradient in f32 from bf16 or f16, which they would round to these. For the second x and dy
+ * are widened to f32, some samples at a time, and multiplied as tf32: it holds every number of both, so no operand changes. */
 #include "tensor/cuda/cudnn.cuh"
 #include "tensor/cuda/products.cuh"
 
@@ -138,6 +138,11 @@ static bool describable(const shape *s)
     return g->batch * volume(g->in) * g->channels <= most && g->batch * volume(g->out) * g->outputs <= most && g->outputs * volume(g->window) * (g->channels / g->groups) <= most;
 }
 
+static cudnnDataType_t type_of(const ls_grid *g)
+{
+    return g->type == LS_BF16 ? CUDNN_DATA_BFLOAT16 : g->type == LS_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_FLOAT;
+}
+
 static void describe_tensor(ls_cuda *cuda, cudnnTensorDescriptor_t *tensor, const ls_grid *g, const int64_t size[AXES], int64_t channels)
 {
     const int first = first_axis(g);
@@ -145,7 +150,7 @@ static void describe_tensor(ls_cuda *cuda, cudnnTensorDescriptor_t *tensor, cons
     for (int d = first; d < AXES; d++)
         sizes[2 + d - first] = (int)size[d];
     if (worked(cuda, cudnnCreateTensorDescriptor(tensor), "describing a tensor"))
-        worked(cuda, cudnnSetTensorNdDescriptorEx(*tensor, CUDNN_TENSOR_NHWC, g->type == LS_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT, 2 + AXES - first, sizes), "describing a tensor");
+        worked(cuda, cudnnSetTensorNdDescriptorEx(*tensor, CUDNN_TENSOR_NHWC, type_of(g), 2 + AXES - first, sizes), "describing a tensor");
 }
 
 static void describe_weight(ls_cuda *cuda, cudnnFilterDescriptor_t *weight, const ls_grid *g)
@@ -155,7 +160,7 @@ static void describe_weight(ls_cuda *cuda, cudnnFilterDescriptor_t *weight, cons
     for (int d = first; d < AXES; d++)
         sizes[2 + d - first] = (int)g->window[d];
     if (worked(cuda, cudnnCreateFilterDescriptor(weight), "describing a weight"))
-        worked(cuda, cudnnSetFilterNdDescriptor(*weight, g->type == LS_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, 2 + AXES - first, sizes), "describing a weight");
+        worked(cuda, cudnnSetFilterNdDescriptor(*weight, type_of(g), CUDNN_TENSOR_NHWC, 2 + AXES - first, sizes), "describing a weight");
 }
 
 static bool strict(const shape *s)
@@ -339,15 +344,16 @@ static void convolve_anywhere(ls_cuda_call &call, const plan *p, const void *a, 
         ls_cuda_failed(call.cuda, cudaMemcpyAsync(to, into, written, cudaMemcpyDeviceToDevice, call.stream), "putting a result in its place");
 }
 
-static void widen(ls_cuda_call &call, int64_t n, const ls_bf16 *from, float *to)
+template <typename T> static void widen(ls_cuda_call &call, int64_t n, const T *from, float *to)
 {
     ls_each(call, n, [=] __device__(int64_t i) { to[i] = ls_get(from, i); });
 }
 
-/* dw += from x and dy in bf16. */
-static bool weight_of_bf16(ls_cuda_call &call, const ls_grid *grid, const ls_bf16 *x, const ls_bf16 *dy, float *dw)
+/* dw += from x and dy in bf16 or f16. */
+template <typename T> static bool weight_of_narrow(ls_cuda_call &call, const ls_grid *grid, const void *x_, const void *dy_, void *dw)
 {
     ls_grid piece = *grid, last = *grid;
+    const T *x = static_cast<const T *>(x_), *dy = static_cast<const T *>(dy_);
     const int64_t of_x = volume(grid->in) * grid->channels, of_y = volume(grid->out) * grid->outputs, each = 4 * (of_x + of_y), fit = each ? WIDENED / each : 1;
     piece.type = last.type = LS_F32;
     piece.batch = fit < 1 ? 1 : fit < grid->batch ? fit : grid->batch;
@@ -368,7 +374,9 @@ static bool weight_of_bf16(ls_cuda_call &call, const ls_grid *grid, const ls_bf1
 bool ls_cuda_cudnn(ls_cuda_call &call, const ls_grid *grid, ls_cudnn_direction direction, const void *a, const void *b, bool accumulate, void *to)
 {
     if (grid->type == LS_BF16 && direction == LS_CUDNN_WEIGHT)
-        return weight_of_bf16(call, grid, static_cast<const ls_bf16 *>(a), static_cast<const ls_bf16 *>(b), static_cast<float *>(to));
+        return weight_of_narrow<ls_bf16>(call, grid, a, b, to);
+    if (grid->type == LS_F16 && direction == LS_CUDNN_WEIGHT)
+        return weight_of_narrow<ls_f16>(call, grid, a, b, to);
     const plan *p = plan_of(call.cuda, grid, direction, call.cuda->tf32);
     if (p)
         convolve_anywhere(call, p, a, b, accumulate, to);

@@ -23,7 +23,7 @@ void ls_cuda_failed(ls_cuda *cuda, cudaError_t error, const char *what)
         return;
     const bool capture = error >= cudaErrorStreamCaptureUnsupported && error <= cudaErrorStreamCaptureWrongThread;
     snprintf(text, sizeof text, "cuda: device %d: %.150s: %s (%s); %s", cuda->number, what, cudaGetErrorString(error), cudaGetErrorName(error),
-             capture ? "cuda_graphs: false does without" : "CUDA_LAUNCH_BLOCKING=1 names the call it was in");
+             capture ? "cuda_graphs: false does without" : cuda->graphs ? "cuda_graphs: false and CUDA_LAUNCH_BLOCKING=1 name the call it was in" : "CUDA_LAUNCH_BLOCKING=1 names the call it was in");
     ls_cuda_raise(cuda, error == cudaErrorMemoryAllocation ? LS_EMEM : LS_EIO, text);
 }
 

@@ -129,7 +129,7 @@ void ls_cuda_where_backward(ls_device *device, ls_type type, int64_t n, const ui
     LS_CUDA_TYPED(type, where_backward, device, n, condition, dy, da, db);
 }
 
-/* f64 to bf16 goes by f32, as on the CPU. */
+/* f64 to bf16 or f16 goes by f32, as on the CPU. */
 template <typename T, typename U> static void cast_to(ls_cuda_call &call, int64_t n, const T *x, U *y)
 {
     ls_each(call, n, [=] __device__(int64_t i) { ls_put(y, i, (ls_wide<U>)ls_get(x, i)); });
@@ -143,6 +143,8 @@ template <typename T> static void cast(ls_device *device, ls_type to, int64_t n,
         cast_to(call, n, from, call.out<float>(y, n));
     else if (to == LS_BF16)
         cast_to(call, n, from, call.out<ls_bf16>(y, n));
+    else if (to == LS_F16)
+        cast_to(call, n, from, call.out<ls_f16>(y, n));
     else
         cast_to(call, n, from, call.out<double>(y, n));
 }

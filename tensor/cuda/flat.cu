@@ -101,8 +101,9 @@ void ls_cuda_optimizer_step(ls_device *device, const ls_optimizer_args *args)
     const float *gradient = call.in<float>(args->gradient, n);
     float *w = call.into<float>(args->master, n), *m = one ? call.into<float>(args->first_moment, n) : NULL;
     float *v = two ? call.into<float>(args->second_moment, n) : NULL;
-    const bool narrow = args->working && args->working_type == LS_BF16, same = args->working == args->master;
-    ls_bf16 *working = narrow ? call.out<ls_bf16>(args->working, n) : NULL;
+    const bool narrow = args->working && ls_type_is_narrow(args->working_type), same = args->working == args->master;
+    ls_bf16 *bf16 = narrow && args->working_type == LS_BF16 ? call.out<ls_bf16>(args->working, n) : NULL;
+    ls_f16 *f16 = narrow && args->working_type == LS_F16 ? call.out<ls_f16>(args->working, n) : NULL;
     float *copy = args->working && !narrow && !same ? call.out<float>(args->working, n) : NULL;
     ls_each(call, n, [=] __device__(int64_t i) {
         float first = m ? m[i] : 0, second = v ? v[i] : 0;
@@ -112,8 +113,10 @@ void ls_cuda_optimizer_step(ls_device *device, const ls_optimizer_args *args)
             m[i] = first;
         if (v)
             v[i] = second;
-        if (working)
-            ls_put(working, i, made);
+        if (bf16)
+            ls_put(bf16, i, made);
+        if (f16)
+            ls_put(f16, i, made);
         if (copy)
             copy[i] = made;
     });

@@ -74,8 +74,8 @@ template <typename T, typename G> static void norm_of(ls_cuda_call &call, const 
 template <typename T> static void group_norm(ls_device *device, ls_type gain_type, const layout &l, double eps, bool given, const void *x, const void *gain, const void *bias, void *y, double *stats)
 {
     ls_cuda_call call(device);
-    if (gain_type == LS_BF16)
-        norm_of<T, ls_bf16>(call, l, eps, given, x, gain, bias, y, stats);
+    if (ls_type_is_narrow(gain_type)) /* it is T then */
+        norm_of<T, T>(call, l, eps, given, x, gain, bias, y, stats);
     else
         norm_of<T, ls_wide<T>>(call, l, eps, given, x, gain, bias, y, stats);
 }
@@ -139,8 +139,8 @@ template <typename T, typename G> static void norm_backward_of(ls_cuda_call &cal
 template <typename T> static void group_norm_backward(ls_device *device, ls_type gain_type, const layout &l, double eps, const void *x, const void *gain, const double *stats, const void *dy, void *dx, void *dgain, void *dbias)
 {
     ls_cuda_call call(device);
-    if (gain_type == LS_BF16)
-        norm_backward_of<T, ls_bf16>(call, l, eps, x, gain, stats, dy, dx, dgain, dbias);
+    if (ls_type_is_narrow(gain_type)) /* it is T then */
+        norm_backward_of<T, T>(call, l, eps, x, gain, stats, dy, dx, dgain, dbias);
     else
         norm_backward_of<T, ls_wide<T>>(call, l, eps, x, gain, stats, dy, dx, dgain, dbias);
 }

@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #ifdef LS_CUDAHOST
 /* Arguments are taken at the call, as <<<>>> does: the kernel may run later. */

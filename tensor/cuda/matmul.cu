@@ -26,6 +26,7 @@ template <typename W> static __device__ inline W bias_at(const void *bias, ls_ty
 {
     return type == LS_F32    ? (W)ls_get(static_cast<const float *>(bias), i)
            : type == LS_BF16 ? (W)ls_get(static_cast<const ls_bf16 *>(bias), i)
+           : type == LS_F16  ? (W)ls_get(static_cast<const ls_f16 *>(bias), i)
                              : (W)ls_get(static_cast<const double *>(bias), i);
 }
 
@@ -146,17 +147,18 @@ template <typename T, typename C> static bool with_wide_bias(ls_cuda_call &call,
 
 template <typename T, typename C> static bool by_library(ls_cuda_call &call, const ls_matmul_args *g, const product<T, C> &p)
 {
-    const bool narrow = sizeof(C) < sizeof(float), fits = sizeof(C) < sizeof(double) && (narrow ? g->type_bias == LS_BF16 : g->type_bias != LS_F64);
+    const bool narrow = sizeof(C) < sizeof(float), fits = sizeof(C) < sizeof(double) && (narrow ? g->type_bias == g->type_c : g->type_bias != LS_F64);
     ls_cuda_product whole = {g, g->type_c, g->ldc, g->stride_c, g->accumulate, p.a, p.b, p.c, p.bias, p.pre ? p.pre : p.c};
     if (p.bias && !fits)
         return with_wide_bias(call, g, p);
-    if (p.bias && !narrow && g->type_bias == LS_BF16) { /* widened: the same number */
-        const ls_bf16 *from = static_cast<const ls_bf16 *>(p.bias);
+    if (p.bias && !narrow && ls_type_is_narrow(g->type_bias)) { /* widened: the same number */
+        const void *from = p.bias;
+        const ls_type type = g->type_bias;
         float *wide = call.scratch<float>(g->n);
         if (!ls_cuda_library_takes(call, &whole))
             return false;
         if (wide)
-            ls_each(call, g->n, [=] __device__(int64_t i) { wide[i] = ls_get(from, i); });
+            ls_each(call, g->n, [=] __device__(int64_t i) { wide[i] = bias_at<float>(from, type, i); });
         whole.bias = wide;
     }
     if (!ls_cuda_library_product(call, &whole))
@@ -192,9 +194,13 @@ ls_status ls_cuda_matmul(ls_device *device, const ls_matmul_args *args, ls_arena
         multiply<float, float>(device, args);
     else if (args->type_ab == LS_F64)
         multiply<double, double>(device, args);
-    else if (args->type_c == LS_F32)
+    else if (args->type_ab == LS_BF16 && args->type_c == LS_F32)
         multiply<ls_bf16, float>(device, args);
-    else
+    else if (args->type_ab == LS_BF16)
         multiply<ls_bf16, ls_bf16>(device, args);
+    else if (args->type_c == LS_F32)
+        multiply<ls_f16, float>(device, args);
+    else
+        multiply<ls_f16, ls_f16>(device, args);
     return ls_cuda_status(device);
 }

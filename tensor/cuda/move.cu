@@ -127,6 +127,10 @@ void ls_cuda_scatter_add_rows(ls_device *device, ls_type type, ls_type x_type, i
         scatter_into<ls_bf16, ls_bf16>(call, n, width, x_rows, index, y, x);
     else if (type == LS_BF16)
         scatter_into<ls_bf16, float>(call, n, width, x_rows, index, y, x);
+    else if (type == LS_F16 && x_type == LS_F16)
+        scatter_into<ls_f16, ls_f16>(call, n, width, x_rows, index, y, x);
+    else if (type == LS_F16)
+        scatter_into<ls_f16, float>(call, n, width, x_rows, index, y, x);
     else if (type == LS_F32)
         scatter_into<float, float>(call, n, width, x_rows, index, y, x);
     else

@@ -76,7 +76,7 @@ template <int COUNT, typename T, typename G> static __device__ inline void norm_
     }
 }
 
-/* Gains and biases are of the type, or f32 with bf16 numbers. */
+/* Gains and biases are of the type, or f32 with bf16 or f16 numbers. */
 template <typename T, typename G> static void norm_of(ls_cuda_call &call, bool rms, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *stats)
 {
     norm_job<T, G> n = {};
@@ -93,8 +93,8 @@ template <typename T, typename G> static void norm_of(ls_cuda_call &call, bool r
 template <typename T> static void norm(ls_device *device, ls_type gain_type, bool rms, int64_t rows, int64_t width, double eps, const void *x, const void *gain, const void *bias, void *y, void *stats)
 {
     ls_cuda_call call(device);
-    if (gain_type == LS_BF16)
-        norm_of<T, ls_bf16>(call, rms, rows, width, eps, x, gain, bias, y, stats);
+    if (ls_type_is_narrow(gain_type)) /* it is T then */
+        norm_of<T, T>(call, rms, rows, width, eps, x, gain, bias, y, stats);
     else
         norm_of<T, ls_wide<T>>(call, rms, rows, width, eps, x, gain, bias, y, stats);
 }
@@ -184,8 +184,8 @@ template <typename T, typename G> static void norm_backward_of(ls_cuda_call &cal
 template <typename T> static void norm_backward(ls_device *device, ls_type gain_type, bool rms, int64_t rows, int64_t width, const void *x, const void *gain, const void *stats, const void *dy, void *dx, void *dgain, void *dbias)
 {
     ls_cuda_call call(device);
-    if (gain_type == LS_BF16)
-        norm_backward_of<T, ls_bf16>(call, rms, rows, width, x, gain, stats, dy, dx, dgain, dbias);
+    if (ls_type_is_narrow(gain_type)) /* it is T then */
+        norm_backward_of<T, T>(call, rms, rows, width, x, gain, stats, dy, dx, dgain, dbias);
     else
         norm_backward_of<T, ls_wide<T>>(call, rms, rows, width, x, gain, stats, dy, dx, dgain, dbias);
 }

@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 typedef __nv_bfloat16 ls_bf16;
+typedef __half ls_f16;
 
-/* f32 and bf16 are computed in f32, f64 in f64. */
+/* f32, bf16 and f16 are computed in f32, f64 in f64. */
 template <typename T> struct ls_wide_of { typedef float type; };
 template <> struct ls_wide_of<double> { typedef double type; };
 template <typename T> using ls_wide = typename ls_wide_of<T>::type;
@@ -15,9 +16,11 @@ template <typename T> using ls_wide = typename ls_wide_of<T>::type;
 static inline __device__ float ls_get(const float *x, int64_t i) { return x[i]; }
 static inline __device__ double ls_get(const double *x, int64_t i) { return x[i]; }
 static inline __device__ float ls_get(const ls_bf16 *x, int64_t i) { return __bfloat162float(x[i]); }
+static inline __device__ float ls_get(const ls_f16 *x, int64_t i) { return __half2float(x[i]); }
 static inline __device__ void ls_put(float *y, int64_t i, float value) { y[i] = value; }
 static inline __device__ void ls_put(double *y, int64_t i, double value) { y[i] = value; }
 static inline __device__ void ls_put(ls_bf16 *y, int64_t i, float value) { y[i] = __float2bfloat16(value); /* to nearest even */ }
+static inline __device__ void ls_put(ls_f16 *y, int64_t i, float value) { y[i] = __float2half_rn(value); }
 
 /* A number as memory of type T would hold it. */
 template <typename T, typename W> static inline __device__ W ls_rounded(W value)

@@ -91,7 +91,7 @@ void ls_order_sort(ls_cuda_call &call, const ls_order *order)
 
 /* ---- sorting rows of numbers ---- */
 
-/* Unsigned numbers in the order of the doubles: a NaN above all, -0 with 0. (Every f32 and bf16 is a double.) */
+/* Unsigned numbers in the order of the doubles: a NaN above all, -0 with 0. (Every f32, bf16 and f16 is a double.) */
 static __device__ inline uint64_t key_of(double x, bool descending)
 {
     const uint64_t sign = (uint64_t)1 << 63, bits = (uint64_t)__double_as_longlong(x + 0.0); /* -0 + 0 = 0 */

@@ -107,7 +107,7 @@ void ls_cuda_library_free(ls_cuda *cuda)
 
 static cudaDataType type_of(int64_t type)
 {
-    return type == LS_F32 ? CUDA_R_32F : type == LS_BF16 ? CUDA_R_16BF : CUDA_R_64F;
+    return type == LS_F32 ? CUDA_R_32F : type == LS_BF16 ? CUDA_R_16BF : type == LS_F16 ? CUDA_R_16F : CUDA_R_64F;
 }
 
 static cublasLtMatrixLayout_t layout_of(ls_cuda *cuda, int64_t type, int64_t rows, int64_t columns, int64_t ld, int64_t batch, int64_t stride)

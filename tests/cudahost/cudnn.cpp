@@ -1,7 +1,7 @@
 /* cuDNN's convolutions on the host. It refuses what the documentation of cudnnConvolutionForward, ...BackwardData and
  * ...BackwardFilter rules out, and where the documentation leaves a choice it takes the unkind one:
  *   - tensors and weights with channels last, of four or five dimensions, of the rows FLOAT_CONFIG and
- *     PSEUDO_BFLOAT16_CONFIG of its tables: x, w and y of one type, sums in f32;
+ *     PSEUDO_BFLOAT16_CONFIG and PSEUDO_HALF_CONFIG of its tables: x, w and y of one type, sums in f32;
  *   - the algorithms that its tables have for that layout alone: implicit products forward, ALGO_0 and ALGO_1 backward;
  *   - sizes that fit each other, the result's by the formula of cudnnGetConvolutionNdForwardOutputDim, less than 2 Gi
  *     elements a tensor;
@@ -13,6 +13,7 @@
  * Other sums go in ascending order of taps, channels and positions, in f32. */
 #include "stream.h"
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cudahost.h>
 #include <cudnn.h>
 #include <math.h>
@@ -251,7 +252,7 @@ static cudnnStatus_t check_kind(const char *function, const tensor &x, const ten
         return refuse(CUDNN_STATUS_BAD_PARAM, "%s: x has %d dimensions, w %d, y %d, the convolution %d axes", function,
                       x.dimensions, w.dimensions, y.dimensions, c.axes);
     if (x.type != w.type || x.type != y.type || c.compute != CUDNN_DATA_FLOAT ||
-        (x.type != CUDNN_DATA_FLOAT && x.type != CUDNN_DATA_BFLOAT16))
+        (x.type != CUDNN_DATA_FLOAT && x.type != CUDNN_DATA_BFLOAT16 && x.type != CUDNN_DATA_HALF))
         return refuse(CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE,
                       "%s: x of type %d, w %d, y %d, sums %d are not a row of the table with channels last", function,
                       x.type, w.type, y.type, c.compute);
@@ -429,6 +430,9 @@ static std::vector<float> operand(const problem &p, const void *array, size_t co
     if (p.type == CUDNN_DATA_BFLOAT16)
         for (size_t i = 0; i < count; i++)
             values[i] = (float)static_cast<const __nv_bfloat16 *>(array)[i];
+    else if (p.type == CUDNN_DATA_HALF)
+        for (size_t i = 0; i < count; i++)
+            values[i] = (float)static_cast<const __half *>(array)[i];
     else
         memcpy(values.data(), array, count * sizeof(float));
     for (size_t i = 0; p.type == CUDNN_DATA_FLOAT && p.math != CUDNN_FMA_MATH && i < count; i++)
@@ -444,6 +448,9 @@ static void store(const problem &p, float alpha, const std::vector<float> &sums,
         if (p.type == CUDNN_DATA_BFLOAT16) {
             __nv_bfloat16 *at = static_cast<__nv_bfloat16 *>(to) + i;
             *at = __nv_bfloat16(beta != 0 ? x + beta * (float)*at : x);
+        } else if (p.type == CUDNN_DATA_HALF) {
+            __half *at = static_cast<__half *>(to) + i;
+            *at = __half(beta != 0 ? x + beta * (float)*at : x);
         } else {
             float *at = static_cast<float *>(to) + i;
             *at = beta != 0 ? x + beta * *at : x;

@@ -17,8 +17,10 @@ static void shapes(const char *what, int dimensions, const int size[])
     printf("%s, %d dimensions\n", what, dimensions);
     say("  f32 tensor", cudnnSetTensorNdDescriptorEx(tensor, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, dimensions, size));
     say("  bf16 tensor", cudnnSetTensorNdDescriptorEx(tensor, CUDNN_TENSOR_NHWC, CUDNN_DATA_BFLOAT16, dimensions, size));
+    say("  f16 tensor", cudnnSetTensorNdDescriptorEx(tensor, CUDNN_TENSOR_NHWC, CUDNN_DATA_HALF, dimensions, size));
     say("  f32 weight", cudnnSetFilterNdDescriptor(weight, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, dimensions, size));
     say("  bf16 weight", cudnnSetFilterNdDescriptor(weight, CUDNN_DATA_BFLOAT16, CUDNN_TENSOR_NHWC, dimensions, size));
+    say("  f16 weight", cudnnSetFilterNdDescriptor(weight, CUDNN_DATA_HALF, CUDNN_TENSOR_NHWC, dimensions, size));
 }
 
 static void geometry(const char *what, int axes, const int padding[], const int stride[], const int dilation[])

@@ -1,6 +1,7 @@
 /* The double of cuDNN: convolutions and their gradients against float64, and the calls that the documentation rules out. */
 #include <criterion/criterion.h>
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <cudnn.h>
 #include <math.h>
@@ -36,8 +37,11 @@ struct convolution : kind {
         for (size_t i = 0; i < all->size(); i++) {
             const float f = (float)(*all)[i];
             const __nv_bfloat16 b = f;
+            const __half h = f;
             if (type == CUDNN_DATA_FLOAT)
                 (*all)[i] = f, memcpy(&raw[i * 4], &f, 4);
+            else if (type == CUDNN_DATA_HALF)
+                (*all)[i] = (float)h, memcpy(&raw[i * 2], &h, 2);
             else
                 (*all)[i] = (float)b, memcpy(&raw[i * 2], &b, 2);
         }
@@ -54,7 +58,9 @@ struct convolution : kind {
         std::vector<double> all(values[which].size());
         OK(cudaMemcpy(raw.data(), on[which], raw.size(), cudaMemcpyDeviceToHost));
         for (size_t i = 0; i < all.size(); i++)
-            all[i] = type == CUDNN_DATA_FLOAT ? *(const float *)&raw[i * 4] : (float)*(const __nv_bfloat16 *)&raw[i * 2];
+            all[i] = type == CUDNN_DATA_FLOAT  ? *(const float *)&raw[i * 4]
+                     : type == CUDNN_DATA_HALF ? (float)*(const __half *)&raw[i * 2]
+                                               : (float)*(const __nv_bfloat16 *)&raw[i * 2];
         return all;
     }
 
@@ -159,6 +165,7 @@ static void compare(kind which, way direction, int algorithm, float beta)
 static const kind shapes[] = {
     {2, {5, 7, 1}, {3, 2, 1}, {1, 0, 0}, {2, 1, 1}, {1, 2, 1}, 2, 6, 4, 2, CUDNN_DATA_FLOAT},
     {2, {1, 9, 1}, {1, 4, 1}, {0, 2, 0}, {1, 3, 1}, {1, 1, 1}, 1, 3, 5, 1, CUDNN_DATA_BFLOAT16},
+    {2, {1, 9, 1}, {1, 4, 1}, {0, 2, 0}, {1, 3, 1}, {1, 1, 1}, 1, 3, 5, 1, CUDNN_DATA_HALF},
     {3, {3, 4, 5}, {2, 3, 1}, {0, 1, 0}, {1, 2, 2}, {2, 1, 1}, 2, 2, 3, 1, CUDNN_DATA_FLOAT},
 };
 

@@ -4,12 +4,14 @@ Each kernel must have matrix instructions for every target, more of them than sc
 memory, which is where registers that do not fit would go.
 usage: cuda_instructions.py PROGRAM TARGET ...      TARGET: 80, 90"""
 import collections
+import itertools
 import struct
 import sys
 
 EM_CUDA = 190
 KERNELS = ('attention_tensor_kernel', 'attention_tensor_query_kernel', 'attention_tensor_key_kernel')
 WIDTHS = ('ILi32E', 'ILi64E', 'ILi128E')
+TYPES = {'13__nv_bfloat16': 'bf16', '6__half': 'f16'}
 # The low 12 bits of an instruction of 16 bytes, from sm_70 on. FFMA is the form with three registers, as a loop of products
 # has it; those with a constant are part of exp.
 NAMES = {0x23c: 'HMMA', 0x223: 'FFMA', 0x387: 'STL', 0x983: 'LDL'}
@@ -49,17 +51,16 @@ def main():
         found = {(target, name): counts for target, name, counts in kernels(file.read()) if 'attention_tensor' in name}
     failed = False
     for target in map(int, sys.argv[2:]):
-        for kernel in KERNELS:
-            for width in WIDTHS:
-                counts = next((c for (t, name), c in found.items() if t == target and f'{kernel}{width}' in name), None)
-                if counts is None:
-                    print(f'FAILED: sm_{target}: no {kernel}<{width[3:-1]}>')
-                    failed = True
-                    continue
-                wrong = counts['HMMA'] <= counts['FFMA'] or counts['STL'] + counts['LDL'] > 0
-                print(f'{"FAILED: " if wrong else ""}sm_{target}: {kernel}<{width[3:-1]}>: ' +
-                      ', '.join(f'{counts[name]} {name}' for name in NAMES.values()))
-                failed |= wrong
+        for kernel, width, element in itertools.product(KERNELS, WIDTHS, TYPES):
+            counts = next((c for (t, name), c in found.items() if t == target and f'{kernel}{width}{element}' in name), None)
+            what = f'sm_{target}: {kernel}<{width[3:-1]}, {TYPES[element]}>'
+            if counts is None:
+                print(f'FAILED: no {what}')
+                failed = True
+                continue
+            wrong = counts['HMMA'] <= counts['FFMA'] or counts['STL'] + counts['LDL'] > 0
+            print(f'{"FAILED: " if wrong else ""}{what}: ' + ', '.join(f'{counts[name]} {name}' for name in NAMES.values()))
+            failed |= wrong
     return failed
 
 

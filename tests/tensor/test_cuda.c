@@ -132,15 +132,15 @@ Test(cuda, another_thread_reads_beside_what_is_queued)
     free(to), free(hosts);
 }
 
-static const ls_type types[] = {LS_F32, LS_BF16, LS_F64};
+static const ls_type types[] = {LS_F32, LS_BF16, LS_F16, LS_F64};
 
 /* Every entry but the products; flat buffers, which the naive device has not got, against the CPU's. */
 Test(cuda, kernels_agree_with_the_naive_device)
 {
     static const int64_t sizes[] = {0, 1, 17, 700, 2101};
-    static const double relative[] = {1e-5, 2e-2, 1e-9}, absolute[] = {2e-5, 4e-2, 1e-9};
+    static const double relative[] = {1e-5, 2e-2, 2.5e-3, 1e-9}, absolute[] = {2e-5, 4e-2, 5e-3, 1e-9};
     for (int c = 0; c < kernel_case_count; c++)
-        for (int t = 0; t < 3; t++)
+        for (int t = 0; t < 4; t++)
             for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
                 kernel_output want = kernel_output_create(), got = kernel_output_create();
                 kernel_cases[c].run(c == kernel_case_count - 1 ? cpu : reference_device(), types[t], sizes[s], &want);
@@ -171,6 +171,11 @@ static void agrees_in_bf16(const operator_description *d, const operator_case *c
     check_agreement(d, c, device, LS_BF16, 2e-2);
 }
 
+static void agrees_in_f16(const operator_description *d, const operator_case *c)
+{
+    check_agreement(d, c, device, LS_F16, d->rounds ? 2e-2 : 3e-3);
+}
+
 Test(cuda, values_and_gradients_in_f32_agree_with_f64)
 {
     operator_for_each_case(agrees_in_f32);
@@ -179,6 +184,11 @@ Test(cuda, values_and_gradients_in_f32_agree_with_f64)
 Test(cuda, values_and_gradients_in_bf16_agree_with_f64)
 {
     operator_for_each_case(agrees_in_bf16);
+}
+
+Test(cuda, values_and_gradients_in_f16_agree_with_f64)
+{
+    operator_for_each_case(agrees_in_f16);
 }
 
 /* Drawn shapes: odd sizes, ones, a long axis, an empty one (fuzz.h). The bound is that of test_fuzz: drawn numbers may cancel. */
@@ -211,10 +221,10 @@ static void products_agree(void)
     static const int64_t sizes[][3] = {{1, 1, 1}, {67, 129, 35}, {64, 64, 16}, {3, 200, 0}, {130, 2, 70}};
     enum { BATCH = 2, ROOM = 2 * 140 * 210 };
     for (int n = 0; n < 5; n++)
-        for (int v = 0; v < 12; v++) {
-            const ls_type type = v & 4 ? LS_BF16 : v & 8 ? LS_F64 : LS_F32, type_c = type == LS_BF16 && v % 3 == 1 ? LS_F32 : type;
+        for (int v = 0; v < 16; v++) {
+            const ls_type type = v >= 12 ? LS_F16 : v & 4 ? LS_BF16 : v & 8 ? LS_F64 : LS_F32, type_c = ls_type_is_narrow(type) && v % 3 == 1 ? LS_F32 : type;
             ls_matmul_args args = {.batch = BATCH, .m = sizes[n][0], .n = sizes[n][1], .k = sizes[n][2], .trans_a = v & 1, .trans_b = v & 2, .accumulate = v % 3 == 0,
-                                   .type_ab = type, .type_c = type_c, .type_bias = v % 4 == 3 ? LS_BF16 : LS_F32, .activation = (ls_activation)(v % 5)};
+                                   .type_ab = type, .type_c = type_c, .type_bias = v >= 12 && v % 2 ? LS_F16 : v < 12 && v % 4 == 3 ? LS_BF16 : LS_F32, .activation = (ls_activation)(v % 5)};
             args.lda = (args.trans_a ? args.m : args.k) + 3, args.ldb = (args.trans_b ? args.k : args.n) + 1, args.ldc = args.n + 2;
             args.stride_a = v & 1 ? 0 : 140 * 210, args.stride_b = 140 * 210, args.stride_c = args.m * args.ldc;
             args.a = drawn(type, ROOM, 1), args.b = drawn(type, ROOM, 2), args.bias = drawn(args.type_bias, args.n, 3);
@@ -224,7 +234,7 @@ static void products_agree(void)
                 args.c = c[d], args.pre = v == 5 ? NULL : pre[d];
                 cr_assert_eq(on->matmul(on, &args, NULL), LS_OK, "%s", ls_fail_sentence());
             }
-            const double bound = type_c == LS_BF16 ? 2e-2 : type_c == LS_F64 ? 1e-12 : 2e-5;
+            const double bound = type_c == LS_BF16 ? 2e-2 : type_c == LS_F16 ? 2.5e-3 : type_c == LS_F64 ? 1e-12 : 2e-5;
             for (int64_t i = 0; i < ROOM; i++) {
                 const double want = reference_get(type_c, c[0], i), got = reference_get(type_c, c[1], i), before = reference_get(type_c, pre[0], i);
                 cr_assert_float_eq(got, want, bound * (1 + fabs(want)), "shape %d, variant %d: element %d is %g, not %g", n, v, (int)i, got, want);
@@ -426,36 +436,37 @@ Test(cuda, packed_rows_give_the_bits_of_their_parts_in_f32)
     packed_rows_give_the_bits_of_their_parts(LS_F32);
 }
 
-Test(cuda, packed_rows_give_the_bits_of_their_parts_in_bf16)
+Test(cuda, packed_rows_give_the_bits_of_their_parts_in_16_bits)
 {
     packed_rows_give_the_bits_of_their_parts(LS_BF16);
+    packed_rows_give_the_bits_of_their_parts(LS_F16);
 }
 
 /* An array of `n` numbers around `mean` and the same ones in f64. */
-static void *drawn_twice(int64_t n, uint32_t seed, double mean, double **wide)
+static void *drawn_twice(ls_type type, int64_t n, uint32_t seed, double mean, double **wide)
 {
-    void *x = drawn(LS_BF16, n, seed);
+    void *x = drawn(type, n, seed);
     *wide = malloc((size_t)(n + 1) * sizeof **wide);
     for (int64_t i = 0; i < n; i++) {
-        reference_put(LS_BF16, x, i, mean + reference_get(LS_BF16, x, i));
-        (*wide)[i] = reference_get(LS_BF16, x, i);
+        reference_put(type, x, i, mean + reference_get(type, x, i));
+        (*wide)[i] = reference_get(type, x, i);
     }
     return x;
 }
 
-static void expect_near_by_norm(const void *got, const double *want, int64_t n, const char *what, int which)
+static void expect_near_by_norm(ls_type type, const void *got, const double *want, int64_t n, const char *what, int which)
 {
     double off = 0, all = 0;
     for (int64_t i = 0; i < n; i++) {
-        const double is = reference_get(LS_BF16, got, i);
+        const double is = reference_get(type, got, i);
         off += (is - want[i]) * (is - want[i]), all += want[i] * want[i];
     }
-    cr_expect(sqrt(off) <= 1e-2 * sqrt(all), "%s of shape %d: off by %.2e of its norm", what, which, sqrt(off / all));
+    cr_expect(sqrt(off) <= (type == LS_F16 ? 1.5e-3 : 1e-2) * sqrt(all), "%s of shape %d: off by %.2e of its norm", what, which, sqrt(off / all));
 }
 
-/* bf16 runs on tensor cores, in tiles of 64: shapes of less than one, of several, of every width that rows are filled up to and
+/* bf16 and f16 run on tensor cores, in tiles of 64: shapes of less than one, of several, of every width that rows are filled up to and
  * of one that they are not; rows that do not begin at 16 bytes; every kind of mask by segments. */
-Test(cuda, attention_in_bf16_agrees_with_f64)
+static void attention_agrees_with_f64(ls_type type)
 {
     static const struct {
         int64_t batch, queries, keys, heads, kv_heads, width, window, segment;
@@ -470,7 +481,7 @@ Test(cuda, attention_in_bf16_agrees_with_f64)
         float *narrow_lse = malloc(sizeof *narrow_lse * (size_t)rows);
         int32_t *segments = malloc(sizeof *segments * (size_t)keys), *of_query = malloc(sizeof *of_query * (size_t)rows);
         for (int i = 0; i < 8; i++)
-            narrow[i] = drawn_twice(count[i], (uint32_t)i + 1, i == 2 || i == 3 ? 0.5 : 0, &wide[i]); /* so that delta matters */
+            narrow[i] = drawn_twice(type, count[i], (uint32_t)i + 1, i == 2 || i == 3 ? 0.5 : 0, &wide[i]); /* so that delta matters */
         for (int64_t i = 0; i < keys; i++)
             segments[i] = (int32_t)(i % shape[s].keys / (shape[s].segment ? shape[s].segment : shape[s].keys));
         for (int64_t i = 0; i < shape[s].batch * shape[s].queries; i++)
@@ -479,7 +490,7 @@ Test(cuda, attention_in_bf16_agrees_with_f64)
             ls_device *on = d ? device : reference_device();
             void *const x[8] = {d ? narrow[0] : wide[0], d ? narrow[1] : wide[1], d ? narrow[2] : wide[2], d ? narrow[3] : wide[3],
                                 d ? narrow[4] : wide[4], d ? narrow[5] : wide[5], d ? narrow[6] : wide[6], d ? narrow[7] : wide[7]};
-            const ls_attention_args args = {.type = d ? LS_BF16 : LS_F64, .batch = shape[s].batch, .queries = shape[s].queries, .keys = shape[s].keys, .heads = shape[s].heads,
+            const ls_attention_args args = {.type = d ? type : LS_F64, .batch = shape[s].batch, .queries = shape[s].queries, .keys = shape[s].keys, .heads = shape[s].heads,
                                             .kv_heads = shape[s].kv_heads, .width = shape[s].width, .causal = shape[s].causal, .window = shape[s].window, .scale = 4 / sqrt((double)shape[s].width),
                                             .segments = shape[s].segment ? segments : NULL, .query_segments = shape[s].cross ? of_query : NULL, .q = x[0], .k = x[1], .v = x[2], .dout = x[3],
                                             .out = x[4], .lse = d ? (void *)narrow_lse : lse, .dq = x[5], .dk = x[6], .dv = x[7]};
@@ -488,13 +499,23 @@ Test(cuda, attention_in_bf16_agrees_with_f64)
         }
         static const char *const name[8] = {"q", "k", "v", "dout", "out", "dq", "dk", "dv"};
         for (int i = 4; i < 8; i++)
-            expect_near_by_norm(narrow[i], wide[i], count[i], name[i], s);
+            expect_near_by_norm(type, narrow[i], wide[i], count[i], name[i], s);
         for (int64_t i = 0; i < rows; i++)
             cr_assert(lse[i] == (double)narrow_lse[i] || fabs(lse[i] - (double)narrow_lse[i]) < 1e-3, "shape %d, row %d: log-sum-exp %g, not %g", s, (int)i, (double)narrow_lse[i], lse[i]);
         for (int i = 0; i < 8; i++)
             free(narrow[i]), free(wide[i]);
         free(lse), free(narrow_lse), free(segments), free(of_query);
     }
+}
+
+Test(cuda, attention_in_bf16_agrees_with_f64)
+{
+    attention_agrees_with_f64(LS_BF16);
+}
+
+Test(cuda, attention_in_f16_agrees_with_f64)
+{
+    attention_agrees_with_f64(LS_F16);
 }
 
 /* Block masks cost by the blocks that are there: what is in an absent one is not even multiplied by 0. */
@@ -609,7 +630,7 @@ Test(cuda, no_function_of_the_table_is_missing)
     for (size_t at = offsetof(ls_device, free); at < sizeof *device; at += sizeof(void (*)(void))) {
         void (*function)(void);
         memcpy(&function, table + at, sizeof function);
-        cr_expect(function != NULL, "the one at byte %d of the table, which has %d", (int)at, (int)sizeof *device);
+        cr_expect(function != NULL || at == offsetof(ls_device, hold_weights) /* nothing is gained by it here */, "the one at byte %d of the table, which has %d", (int)at, (int)sizeof *device);
     }
 }
 

@@ -104,10 +104,10 @@ static void same(const char *what, int grid, ls_type type, double bound, int64_t
 
 static void convolutions_agree(void)
 {
-    static const ls_type types[] = {LS_F32, LS_BF16, LS_F64};
-    static const double bounds[] = {1e-5, 3e-2, 1e-12};
+    static const ls_type types[] = {LS_F32, LS_BF16, LS_F16, LS_F64};
+    static const double bounds[] = {1e-5, 3e-2, 4e-3, 1e-12};
     for (int n = 0; n < GRIDS; n++)
-        for (int t = 0; t < 3; t++)
+        for (int t = 0; t < 4; t++)
             for (int accumulate = 0; accumulate < 2; accumulate++) {
                 const ls_grid g = grid_of(&grids[n], types[t]);
                 arrays want = arrays_of(&g), got = arrays_of(&g);
@@ -163,7 +163,7 @@ Test(cuda_conv, convolutions_that_the_library_refuses_are_gathered)
     cudahost_cudnn_refuse(0);
 }
 
-/* The library is asked for what it can do, once for each shape (bf16 weights' gradients of three samples are two and one of f32), and does nothing that needs more workspace than all may have. What
+/* The library is asked for what it can do, once for each shape (bf16 and f16 weights' gradients of three samples are two and one of f32), and does nothing that needs more workspace than all may have. What
  * is left are products, which have choices of their own. */
 Test(cuda_conv, the_library_is_asked_once_for_a_shape)
 {
@@ -172,8 +172,8 @@ Test(cuda_conv, the_library_is_asked_once_for_a_shape)
         const ls_grid *grid;
         ls_type type;
         int64_t asked, refused, products;
-    } cases[] = {{&grids[0], LS_F32, 3, 0, 0}, {&grids[1], LS_BF16, 4, 0, 0}, {&grids[1], LS_F64, 0, 0, 3}, {&wide, LS_F32, 3, 2, 2}};
-    for (int i = 0; i < 4; i++) {
+    } cases[] = {{&grids[0], LS_F32, 3, 0, 0}, {&grids[1], LS_BF16, 4, 0, 0}, {&grids[1], LS_F16, 2, 0, 0}, {&grids[1], LS_F64, 0, 0, 3}, {&wide, LS_F32, 3, 2, 2}};
+    for (int i = 0; i < 5; i++) {
         const ls_grid g = grid_of(cases[i].grid, cases[i].type);
         int64_t before, after;
         const int64_t count = choices(&before);

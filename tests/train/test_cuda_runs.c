@@ -96,6 +96,27 @@ Test(cuda_runs, averages_bf16_weights_and_sparse_rows_too)
     same_hash("rows2", want);
 }
 
+/* The first steps overflow on the device as on the CPU: products, attention, convolutions and running statistics in f16. */
+Test(cuda_runs, losses_are_scaled_in_fp16)
+{
+    char want[64], command[512];
+    static const char *const recipe[] = {"sft.yaml", "digits.yaml 'model={family: convnet, blocks: [1], widths: [4]}' batch.grain=3 batch.grains=4 data.eval="};
+    const char *more = "precision=fp16 max_steps=4 loss_scale.start=4294967296";
+    ls_fixture_images();
+    for (int r = 0; r < 2; r++) {
+        snprintf(command, sizeof command, "%s run=one%d %s", recipe[r], r, more);
+        ls_expect(train("", command), 0, "step 1 is skipped: gradients overflow with loss scale 4294967296", NULL);
+        snprintf(command, sizeof command, "one%d", r);
+        ls_hash_of(command, want);
+        snprintf(command, sizeof command, "%s run=some%d %s batch.schedule=round cuda_graphs=true", recipe[r], r, more);
+        ls_expect(train("CUDAHOST_SEED=2 mpirun --oversubscribe -n 3", command), 0, NULL);
+        snprintf(command, sizeof command, "some%d", r);
+        same_hash(command, want);
+    }
+    ls_expect(ls_shell("lockstep train sft.yaml run=cpu %s", more), 0, "step 1 is skipped", NULL);
+    cr_expect_leq(fabs(ls_metric("cpu", "loss", 4) - ls_metric("one0", "loss", 4)), 1e-3);
+}
+
 Test(cuda_runs, a_killed_run_goes_on_and_checkpoints_cross_devices)
 {
     char want[64];
