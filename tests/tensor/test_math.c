@@ -1,4 +1,5 @@
 /* The vectorised elementary functions in f32 against the C library in f64, over all of f32: every 1999th bit pattern. */
+#include "base/half.h"
 #include "tensor/cpu/cpu.h"
 
 #include <criterion/criterion.h>
@@ -129,6 +130,29 @@ Test(math, edges)
     cr_assert(y[0] == 0.5f && y[3] == 1 && y[4] == 0 && isnan(y[5]));
     ls_cpu_unary(device, LS_UNARY_RELU, LS_F32, COUNT, 0, 0, x, y);
     cr_assert(y[0] == 0 && y[2] == 1 && y[3] == INFINITY && y[4] == 0 && isnan(y[5]), "a NaN is not hidden");
+}
+
+/* As base/half.h has it, whatever converts: every half, and every f32 whose rounding is near a border, NaNs with their payloads. */
+Test(math, f16_is_rounded_as_ieee_754_says)
+{
+    enum { ALL = 1 << 16 };
+    static uint16_t half[ALL], got[ALL];
+    static float x[ALL];
+    for (uint32_t i = 0; i < ALL; i++)
+        half[i] = (uint16_t)i;
+    ls_cpu_cast(device, LS_F16, LS_F32, ALL, half, x);
+    for (uint32_t i = 0; i < ALL; i++) {
+        const float want = ls_half_widen(half[i]);
+        cr_assert_eq(memcmp(&x[i], &want, sizeof want), 0, "0x%04x", i);
+    }
+    static const uint32_t lows[] = {0, 1, 0xfff, 0x1000, 0x1001, 0x1fff, 0x2fff, 0x3000, 0x3001, 0xffff};
+    for (size_t low = 0; low < sizeof lows / sizeof *lows; low++) {
+        for (uint32_t i = 0; i < ALL; i++)
+            x[i] = float_of(i << 16 | lows[low]);
+        ls_cpu_cast(device, LS_F32, LS_F16, ALL, x, got);
+        for (uint32_t i = 0; i < ALL; i++)
+            cr_assert_eq(got[i], ls_half_narrow(x[i]), "0x%04x%04x gave 0x%04x", i, lows[low], got[i]);
+    }
 }
 
 /* To nearest, ties to even, for every f32 whose rounding is near a border. */

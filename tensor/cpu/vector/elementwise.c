@@ -27,18 +27,12 @@ void KERNEL(fill)(int64_t n, double value, void *y_)
 
 void KERNEL(widen)(int64_t n, const void *x_, void *y_)
 {
-    const element *x = x_;
-    real *y = y_;
-    INDEPENDENT for (int64_t i = 0; i < n; i++)
-        y[i] = load(x + i);
+    widen_run(n, x_, y_);
 }
 
 void KERNEL(narrow)(int64_t n, const void *x_, void *y_)
 {
-    const real *x = x_;
-    element *y = y_;
-    INDEPENDENT for (int64_t i = 0; i < n; i++)
-        y[i] = store(x[i]);
+    narrow_run(n, x_, y_);
 }
 
 void KERNEL(where)(int64_t n, const uint8_t *condition, const void *a_, const void *b_, void *y_)

@@ -9,6 +9,9 @@
 #include "tensor/cpu/vector/kernels.h"
 
 #include <string.h>
+#if defined(LS_ELEMENT_F16) && defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 #define LS_PASTE_(name, variant) ls_kernel_##name##_##variant
 #define LS_PASTE(name, variant) LS_PASTE_(name, variant)
@@ -151,12 +154,34 @@ always_inline int64_t at_most(int64_t n, int64_t limit)
     return n < limit ? n : limit;
 }
 
+/* Runs of numbers to reals and back; f16 by the processor's own conversions, which are those of base/half.h to the bit. */
+always_inline void widen_run(int64_t n, const element *x, real *y)
+{
+    int64_t i = 0;
+#if defined(LS_ELEMENT_F16) && defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(x + i))));
+#endif
+    INDEPENDENT for (; i < n; i++)
+        y[i] = load(x + i);
+}
+
+always_inline void narrow_run(int64_t n, const real *x, element *y)
+{
+    int64_t i = 0;
+#if defined(LS_ELEMENT_F16) && defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((void *)(y + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+#endif
+    INDEPENDENT for (; i < n; i++)
+        y[i] = store(x[i]);
+}
+
 /* x[0 .. n) as reals, n <= BLOCK: in place where they are reals already, else in `buffer`. */
 always_inline const real *as_reals(const element *x, int64_t n, real buffer[BLOCK])
 {
 #if defined(LS_ELEMENT_NARROW)
-    for (int64_t i = 0; i < n; i++)
-        buffer[i] = load(x + i);
+    widen_run(n, x, buffer);
     return buffer;
 #else
     (void)n, (void)buffer;
