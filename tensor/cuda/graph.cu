@@ -99,7 +99,7 @@ static executable *updated(ls_cuda_graphs *g, cudaGraph_t graph, size_t nodes)
 }
 
 /* A free place; else the one that was not used for longest, whose executable may still be at work: CUDA keeps a launch as it was. */
-static executable *made(ls_cuda *cuda, cudaGraph_t graph, size_t nodes)
+static executable *made(ls_cuda *cuda, cudaGraph_t graph, size_t nodes, const char *what)
 {
     ls_cuda_graphs *g = cuda->graphs;
     executable *k = &g->kept[0];
@@ -114,7 +114,7 @@ static executable *made(ls_cuda *cuda, cudaGraph_t graph, size_t nodes)
         cudaGraphExecDestroy(k->exec);
     k->exec = NULL;
     const cudaError_t error = instantiate(k, graph);
-    ls_cuda_failed(cuda, error, "making a graph's executable");
+    ls_cuda_failed(cuda, error, what);
     if (error != cudaSuccess) {
         if (k < &g->kept[g->count])
             *k = g->kept[--g->count]; /* its own is gone */
@@ -131,12 +131,12 @@ static void launch(ls_cuda *cuda, cudaGraph_t graph, size_t nodes)
 {
     ls_cuda_graphs *g = cuda->graphs;
     char what[128];
+    snprintf(what, sizeof what, "launching a graph of %zu nodes that %.60s began", nodes, g->caller);
     executable *k = updated(g, graph, nodes);
     if (!k)
-        k = made(cuda, graph, nodes);
+        k = made(cuda, graph, nodes, what);
     if (!k)
         return;
-    snprintf(what, sizeof what, "launching a graph of %zu nodes that %.60s began", nodes, g->caller);
     k->launched = ++g->launches;
     ls_cuda_failed(cuda, cudaGraphLaunch(k->exec, cuda->stream), what);
 }

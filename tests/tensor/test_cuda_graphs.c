@@ -48,9 +48,9 @@ static float *own(int64_t count)
 
 Test(cuda_graphs, every_kernel_leaves_the_bits_that_it_leaves_without)
 {
-    static const ls_type types[] = {LS_F32, LS_BF16};
+    static const ls_type types[] = {LS_F32, LS_BF16, LS_F16};
     for (int c = 0; c < kernel_case_count; c++)
-        for (int t = 0; t < 2; t++) {
+        for (int t = 0; t < 3; t++) {
             kernel_output want = kernel_output_create(), got = kernel_output_create();
             use_graphs(false);
             kernel_cases[c].run(device, types[t], 301, &want);
