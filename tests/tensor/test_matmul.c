@@ -251,6 +251,29 @@ Test(matmul, held_weights_give_the_same_bits)
     ls_arena_free(scratch);
 }
 
+/* Rounded once and as every other bf16 number: denormal numbers too, of which a processor's own rounding may make 0. */
+Test(matmul, adding_nothing_leaves_every_bf16_number)
+{
+    enum { M = 4096, N = 80, WHOLE = 64, K = 64 }; /* all 65536 numbers in whole panels, and in columns that are none */
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    uint16_t *a = calloc(M * K, sizeof *a), *b = numbers(LS_BF16, N * K, 2, 1), *c = malloc(M * N * sizeof *c);
+    for (int i = 0; i < M * N; i++)
+        c[i] = (uint16_t)(i % N < WHOLE ? i / N * WHOLE + i % N : i / N * (N - WHOLE) + i % N);
+    uint16_t *before = malloc(M * N * sizeof *before);
+    memcpy(before, c, M * N * sizeof *c);
+    const ls_matmul_args x = {.batch = 1, .m = M, .n = N, .k = K, .trans_b = true, .accumulate = true, .type_ab = LS_BF16,
+                              .type_c = LS_BF16, .a = a, .b = b, .c = c, .lda = K, .ldb = K, .ldc = N};
+    cr_assert_eq(device->matmul(device, &x, scratch), LS_OK);
+    for (int i = 0; i < M * N; i++) {
+        const uint16_t was = before[i], quiet = (was & 0x7fff) > 0x7f80 ? was | 0x40 : was;
+        cr_assert_eq(c[i], was == 0x8000 ? 0 : quiet, "%04x became %04x", was, c[i]);
+    }
+    free(a), free(b), free(c), free(before);
+    device_done(device);
+    ls_arena_free(scratch);
+}
+
 /* Packed equals unpacked, and decoding equals training: a row does not feel the other rows. */
 Test(matmul, a_row_alone_gives_the_bits_it_has_among_others)
 {
