@@ -1,11 +1,11 @@
 /* The CUDA device on the emulation of tests/cudahost/: its kernels against the naive device, in all three types, over
  * sizes around warps, blocks and nothing at all; every operator's description; and its memory and errors. */
+#include "tests/tensor/cuda_fixture.h"
 #include "tests/tensor/kernel_cases.h"
 #include "tests/tensor/operator_checks.h"
 #include "tests/tensor/reference_device.h"
 #include "tensor/ops_image.h"
 
-#include <criterion/criterion.h>
 #include <math.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -15,25 +15,20 @@
 
 #ifdef LS_CUDAHOST
 #include <cuda_runtime_api.h>
-#include <cudahost.h>
 #endif
 
-static ls_device *device, *cpu;
-static ls_team *team;
+static ls_device *cpu;
 
 static void make_devices(void)
 {
-    cr_assert_eq(ls_team_create(&team, 1, 1), LS_OK);
+    make_device();
     cr_assert_eq(ls_device_create_cpu(&cpu, team), LS_OK, "%s", ls_fail_sentence());
-    cr_assert_eq(ls_device_create_cuda(&device, team, 0), LS_OK, "%s", ls_fail_sentence());
 }
 
 static void free_devices(void)
 {
-    cr_expect_eq(device->synchronize(device), LS_OK, "%s", ls_fail_sentence());
-    device->free(device);
     cpu->free(cpu);
-    ls_team_free(team);
+    free_device();
 }
 
 TestSuite(cuda, .init = make_devices, .fini = free_devices);

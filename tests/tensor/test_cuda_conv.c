@@ -1,32 +1,12 @@
 /* Convolution on the CUDA device: by cuDNN (on the emulation its double), by gathered patches, and what is left to them where the
  * library has no kernel; against the naive device, with what decides the bits. */
+#include "tests/tensor/cuda_fixture.h"
 #include "tests/tensor/reference_device.h"
 
-#include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#ifdef LS_CUDAHOST
-#include <cudahost.h>
-#endif
-
-static ls_device *device;
-static ls_team *team;
-
-static void make_device(void)
-{
-    cr_assert_eq(ls_team_create(&team, 1, 1), LS_OK);
-    cr_assert_eq(ls_device_create_cuda(&device, team, 0), LS_OK, "%s", ls_fail_sentence());
-}
-
-static void free_device(void)
-{
-    cr_expect_eq(device->synchronize(device), LS_OK, "%s", ls_fail_sentence());
-    device->free(device);
-    ls_team_free(team);
-}
 
 TestSuite(cuda_conv, .init = make_device, .fini = free_device);
 

@@ -1,31 +1,10 @@
 /* Graphs of the CUDA device (tensor/cuda/graph.cu): calls that are recorded and launched together leave the bits of calls that are
  * queued one by one, whatever ends a segment and however many kinds of segments there are. */
-#include "tensor/device.h"
+#include "tests/tensor/cuda_fixture.h"
 #include "tests/tensor/kernel_cases.h"
 
-#include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
-
-#ifdef LS_CUDAHOST
-#include <cudahost.h>
-#endif
-
-static ls_device *device;
-static ls_team *team;
-
-static void make_device(void)
-{
-    cr_assert_eq(ls_team_create(&team, 1, 1), LS_OK);
-    cr_assert_eq(ls_device_create_cuda(&device, team, 0), LS_OK, "%s", ls_fail_sentence());
-}
-
-static void free_device(void)
-{
-    cr_expect_eq(device->synchronize(device), LS_OK, "%s", ls_fail_sentence());
-    device->free(device);
-    ls_team_free(team);
-}
 
 TestSuite(cuda_graphs, .init = make_device, .fini = free_device);
 
