@@ -6,7 +6,7 @@
 typedef enum { COPY, NARROW, WIDEN, EACH } manner;
 
 typedef struct {
-    const ls_kernels *bf16, *f16, *narrow; /* narrow: of the one that is narrow, where the other is f32 */
+    ls_device *device;
     manner how; /* of its own: compared as a pair, types just stored stop a core until all its stores are through */
     ls_type from, to;
     const char *x;
@@ -35,8 +35,8 @@ static double read_number(const cast *c, const char *x)
     double f64;
     switch (c->from) {
     case LS_F32: memcpy(&f32, x, sizeof f32); return f32;
-    case LS_BF16: c->bf16->widen(1, x, &f32); return f32;
-    case LS_F16: c->f16->widen(1, x, &f32); return f32;
+    case LS_BF16:
+    case LS_F16: ls_cpu_kernels_of(c->device, c->from)->widen(1, x, &f32); return f32;
     case LS_F64: memcpy(&f64, x, sizeof f64); return f64;
     default: return (double)read_integer(c->from, x);
     }
@@ -62,8 +62,8 @@ static void convert(const cast *c, const char *x, char *y)
     const float f32 = (float)value;
     switch (c->to) {
     case LS_F32: memcpy(y, &f32, sizeof f32); break;
-    case LS_BF16: c->bf16->narrow(1, &f32, y); break;
-    case LS_F16: c->f16->narrow(1, &f32, y); break;
+    case LS_BF16:
+    case LS_F16: ls_cpu_kernels_of(c->device, c->to)->narrow(1, &f32, y); break;
     case LS_F64: memcpy(y, &value, sizeof value); break;
     default: write_integer(c->to, (int64_t)value, y); break;
     }
@@ -83,8 +83,8 @@ static void cast_range(void *context, int64_t begin, int64_t end)
     const cast *c = context;
     const int64_t n = end - begin;
     switch (c->how) {
-    case NARROW: c->narrow->narrow(n, (const float *)(const void *)c->x + begin, (uint16_t *)(void *)c->y + begin); return;
-    case WIDEN: c->narrow->widen(n, (const uint16_t *)(const void *)c->x + begin, (float *)(void *)c->y + begin); return;
+    case NARROW: ls_cpu_kernels_of(c->device, c->to)->narrow(n, (const float *)(const void *)c->x + begin, (uint16_t *)(void *)c->y + begin); return;
+    case WIDEN: ls_cpu_kernels_of(c->device, c->from)->widen(n, (const uint16_t *)(const void *)c->x + begin, (float *)(void *)c->y + begin); return;
     default: break;
     }
     const size_t from = ls_type_size(c->from), to = ls_type_size(c->to);
@@ -100,9 +100,6 @@ static void cast_range(void *context, int64_t begin, int64_t end)
 
 void ls_cpu_cast(ls_device *device, ls_type from, ls_type to, int64_t n, const void *x, void *y)
 {
-    const ls_kernels *bf16 = ls_cpu_kernels_of(device, LS_BF16), *f16 = ls_cpu_kernels_of(device, LS_F16);
-    const manner how = manner_of(from, to);
-    const ls_type narrow = how == NARROW ? to : from;
-    cast c = {bf16, f16, narrow == LS_F16 ? f16 : bf16, how, from, to, x, y};
+    cast c = {device, manner_of(from, to), from, to, x, y};
     ls_cpu_ranges(device, n, LS_CPU_PIECE, 1, cast_range, &c);
 }

@@ -102,7 +102,7 @@ ls_status ls_conv_direct_weight(ls_device *device, const ls_grid *grid, const vo
     w.block = block;
     w.items_a_group = ceil_div(g->k, block);
     w.columns_row = block + 16; /* an odd number of cache lines: rows fall into different sets */
-    w.dy_row = ceil_div(w.width, STRIP) * STRIP;
+    w.dy_row = ceil_div(w.width, STRIP) * STRIP; /* seldom a power of two, at which lines would share few places of a cache */
     w.columns = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * w.columns_row * threads);
     if (g->kernels->unit == 2)
         w.panels = ls_arena_array(scratch, float, LS_PRODUCT_CHUNK * block * threads);

@@ -36,6 +36,9 @@ void ls_cpu_cursor_next(ls_cpu_cursor *cursor);
 
 /* tensor/cpu/matmul.c, attention.c, cross_entropy.c */
 ls_status ls_cpu_matmul(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
+/* The last thing for n finished numbers of C from `element` on, which stand rounded in `pre`, or in C where there is none: C = the
+ * activation of them. It reads rounded numbers, so fusing it changes no bit. */
+void ls_cpu_activate(ls_device *device, const ls_matmul_args *args, int64_t element, int64_t n);
 ls_status ls_cpu_attention(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
 ls_status ls_cpu_attention_backward(ls_device *device, const ls_attention_args *args, ls_arena *scratch);
 ls_status ls_cpu_cross_entropy(ls_device *device, const ls_cross_entropy_args *args, ls_arena *scratch);

@@ -65,16 +65,12 @@ typedef struct {
 static void finish(const few_rows *f, int64_t row, int64_t j, int64_t n, float *sum)
 {
     const ls_matmul_args *x = f->args;
-    const int64_t at = (row * x->ldc + j) * (int64_t)ls_type_size(x->type_c);
-    char *c = (char *)x->c + at, *pre = x->pre ? (char *)x->pre + at : NULL, *rounded = pre ? pre : c;
+    const int64_t element = row * x->ldc + j;
     if (f->bias)
         for (int64_t i = 0; i < n; i++)
             sum[i] += f->bias[j + i];
-    f->device->cast(f->device, LS_F32, x->type_c, n, sum, rounded);
-    if (x->activation != LS_ACT_NONE)
-        f->device->unary(f->device, ls_activation_function(x->activation), x->type_c, n, 0, 0, rounded, c);
-    else if (pre)
-        memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
+    f->device->cast(f->device, LS_F32, x->type_c, n, sum, (char *)(x->pre ? x->pre : x->c) + element * (int64_t)ls_type_size(x->type_c));
+    ls_cpu_activate(f->device, x, element, n);
 }
 
 static const ls_product_kernels *product_kernels(const few_rows *f)

@@ -17,7 +17,6 @@ enum {
 typedef struct {
     ls_held_side side; /* data NULL: free */
     float *panels;
-    size_t bytes;
     uint64_t filled; /* number of the begin since which it is */
 } entry;
 
@@ -89,12 +88,10 @@ float *ls_held_panels(ls_held *held, const ls_held_side *side, size_t bytes, boo
         const size_t whole = (bytes + 63) / 64 * 64;
         if (whole > MOST - held->used || 2 * (held->entries + 1) > ENTRIES)
             return NULL;
-        *e = (entry){.side = *side, .panels = (float *)(void *)(held->range + held->used), .bytes = bytes};
+        *e = (entry){.side = *side, .panels = (float *)(void *)(held->range + held->used)};
         held->used += whole;
         held->entries++;
     }
-    if (e->bytes != bytes)
-        return NULL;
     *filled = e->filled == held->begins;
     e->filled = held->begins;
     return e->panels;

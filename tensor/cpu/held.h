@@ -20,6 +20,6 @@ void ls_held_free(ls_held *held);
 size_t ls_held_begin(ls_held *held, size_t packed);
 void ls_held_end(ls_held *held);
 
-/* Room of `bytes` for this side's panels, the same place in each call between begin and end. *filled: they are there, as the caller
+/* Room of `bytes`, which follow from the side, for its panels, the same place in each call between begin and end. *filled: they are there, as the caller
  * left them at its first call since begin. NULL: nothing is held, or there is no room. One thread at a time. */
 float *ls_held_panels(ls_held *held, const ls_held_side *side, size_t bytes, bool *filled);

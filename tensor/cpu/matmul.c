@@ -148,15 +148,15 @@ static operand stage(const product *p, int64_t batch, int64_t i, int64_t m, int6
     if (in_place(p))
         return (operand){(const float *)from, ld / p->kernels->unit, 1, strip * ld / p->kernels->unit};
     float *copy = p->staged + (int64_t)ls_team_thread_number() * TILE_ROWS * LS_PRODUCT_CHUNK;
-    const bool crowded = ld * (int64_t)sizeof(float) % PAGE == 0;
-    if (!p->left.along_k && type == LS_F32 && !crowded)
-        return (operand){(const float *)from, 1, ld, strip};
-    if (!p->left.along_k) {
-        p->kernels->pack_lines(type, m, numbers(p, first, count), from, ld, copy, TILE_ROWS);
-        return (operand){copy, 1, TILE_ROWS, strip};
+    if (p->left.along_k) {
+        copy_rows(p, m, count, first, from, copy);
+        return (operand){copy, count, 1, strip * count};
     }
-    copy_rows(p, m, count, first, from, copy);
-    return (operand){copy, count, 1, strip * count};
+    const bool crowded = ld * (int64_t)sizeof(float) % PAGE == 0;
+    if (type == LS_F32 && !crowded)
+        return (operand){(const float *)from, 1, ld, strip};
+    p->kernels->pack_lines(type, m, numbers(p, first, count), from, ld, copy, TILE_ROWS);
+    return (operand){copy, 1, TILE_ROWS, strip};
 }
 
 /* What panel `number` of a chunk brings nearer: of the first chunk's first pass, where the left side is read in place, its
@@ -187,6 +187,16 @@ static ls_product_ahead look_ahead(const product *p, int64_t batch, int64_t i, i
 
 /* ---- tiles ---- */
 
+void ls_cpu_activate(ls_device *device, const ls_matmul_args *x, int64_t element, int64_t n)
+{
+    void *c = (void *)at(x->c, x->type_c, element);
+    const void *pre = x->pre ? at(x->pre, x->type_c, element) : NULL;
+    if (x->activation != LS_ACT_NONE)
+        device->unary(device, ls_activation_function(x->activation), x->type_c, n, 0, 0, pre ? pre : c, c);
+    else if (pre)
+        memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
+}
+
 /* The finished sums of one row of a tile go to C: add what is there in bf16 or f16, bias, round, activation. */
 static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, int64_t n, float *sum, float *row)
 {
@@ -201,15 +211,12 @@ static void finish_row(const product *p, int64_t batch, int64_t i, int64_t j, in
     if (p->bias)
         for (int64_t q = 0; q < n; q++)
             sum[q] += p->bias[j + q];
-    void *rounded = pre ? pre : c; /* the activation reads the rounded number, so fusing it changes no bit */
+    void *rounded = pre ? pre : c;
     if (x->type_c == LS_F32)
         memcpy(rounded, sum, (size_t)n * sizeof *sum);
     else
         p->device->cast(p->device, LS_F32, x->type_c, n, sum, rounded);
-    if (x->activation != LS_ACT_NONE)
-        p->device->unary(p->device, ls_activation_function(x->activation), x->type_c, n, 0, 0, rounded, c);
-    else if (pre)
-        memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
+    ls_cpu_activate(p->device, x, element, n);
 }
 
 /* A tile of C^T: its columns are rows of C, from `j` on, of which it holds m numbers from `i` on. */
@@ -263,23 +270,6 @@ static int64_t first_row(const product *p, int64_t tile)
     return least(ceil_div(p->rows, strip) * tile / p->row_tiles * strip, p->rows);
 }
 
-/* What is left to do with columns that the kernel has rounded: the activation of what it left in `pre`, else in C. */
-static void activate(const product *p, int64_t batch, int64_t i, int64_t m, int64_t j, int64_t n)
-{
-    const ls_matmul_args *x = p->args;
-    if (n == 0 || (x->activation == LS_ACT_NONE && !x->pre))
-        return;
-    for (int64_t q = i; q < i + m; q++) {
-        const int64_t element = batch * x->stride_c + q * x->ldc + j;
-        void *c = (void *)at(x->c, x->type_c, element);
-        const void *pre = x->pre ? at(x->pre, x->type_c, element) : c;
-        if (x->activation != LS_ACT_NONE)
-            p->device->unary(p->device, ls_activation_function(x->activation), x->type_c, n, 0, 0, pre, c);
-        else
-            memcpy(c, pre, (size_t)n * ls_type_size(x->type_c));
-    }
-}
-
 static void multiply_tile(void *context, int64_t item)
 {
     const product *p = context;
@@ -320,7 +310,8 @@ static void multiply_tile(void *context, int64_t item)
     }
     if (p->turned)
         finish_turned(p, batch, i, m, column, n, sum);
-    activate(p, batch, i, m, column, rounded);
+    for (int64_t q = 0; q < m && rounded; q++)
+        ls_cpu_activate(p->device, x, batch * x->stride_c + (i + q) * x->ldc + column, rounded);
     const int64_t done = direct + rounded; /* one of them is 0 */
     for (int64_t q = 0; q < m && done < n && !p->turned; q++)
         finish_row(p, batch, i + q, column + done, n - done, sum + q * TILE_COLUMNS + done, p->row + thread * TILE_COLUMNS);
@@ -406,7 +397,7 @@ static bool held_on_the_right(product *p)
     return p->panels;
 }
 
-/* Which operand is packed: by what packing, cutting into strips and turning cost. Changes no bit. */
+/* Which operand is packed: by what packing, copying of lines and turning cost. Changes no bit. */
 static void choose_sides(product *p)
 {
     const ls_matmul_args *x = p->args;

@@ -15,13 +15,6 @@ LANES_INLINE lanes lanes_pair(lanes first, lanes second)
     const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
     return (lanes)_mm512_permutexvar_epi16(_mm512_loadu_si512(turns), both);
 }
-
-/* Of probabilities, which are never denormal (lanes_exp), so that this rounding is the other one. */
-LANES_INLINE void store_probabilities(uint16_t *to, lanes p)
-{
-    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)p);
-    _mm256_storeu_si256((void *)to, rounded);
-}
 #endif
 
 /* Where queries i.. do not see key j. */
@@ -127,7 +120,7 @@ LANES_INLINE void probability_lanes(manner how, int64_t keys, int64_t queries, f
             lanes_store(score + j * ld + i, p);
 #if defined(LS_PAIRS)
             if (rounded)
-                store_probabilities(rounded + j * queries + i, p);
+                store_rounded(rounded + j * queries + i, p);
 #else
             (void)rounded;
 #endif
