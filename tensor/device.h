@@ -234,8 +234,8 @@ struct ls_device {
      * have equal algorithms. NULL: nothing is chosen. */
     int64_t (*choices)(const ls_device *device, ls_device_choice *choice, int64_t most);
 
-    /* See ls_hold_weights; bytes 0: no longer. NULL: nothing is gained by it. */
-    size_t (*hold_weights)(ls_device *device, size_t bytes);
+    /* See ls_hold_weights; count 0: no longer. NULL: nothing is gained by it. */
+    size_t (*hold_weights)(ls_device *device, ls_type type, int64_t count);
 
     /* matrix products */
     ls_status (*matmul)(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
@@ -367,17 +367,17 @@ static inline ls_status ls_device_use_prefetched(ls_device *device, const void *
 }
 
 /* From here on weights stay as they are, until ls_let_weights_go: a device may keep what it makes of those that calls name as weights,
- * as packed copies. `bytes`: of all of them, by which a device judges what it has room for. Worth it where weights are used more
+ * as packed copies. `count` numbers of `type` are all of them, by which a device judges what it has room for. Worth it where weights are used more
  * than once, as by several grains. Changes no bit; weights that change meanwhile would give wrong ones. Returns the bytes of
  * memory that this may take, 0 where nothing is kept. */
-static inline size_t ls_hold_weights(ls_device *device, size_t bytes)
+static inline size_t ls_hold_weights(ls_device *device, ls_type type, int64_t count)
 {
-    return device->hold_weights ? device->hold_weights(device, bytes) : 0;
+    return device->hold_weights ? device->hold_weights(device, type, count) : 0;
 }
 
 static inline void ls_let_weights_go(ls_device *device)
 {
-    ls_hold_weights(device, 0);
+    ls_hold_weights(device, LS_F32, 0);
 }
 
 /* The CPU device at the pinned (or native) numerics level. The team must outlive it. */

@@ -85,8 +85,7 @@ static memory_parts memory_of(const ls_run *run, ls_schedule schedule)
     const size_t share = saved_bytes(run) / (size_t)run->ranks, buffer = (size_t)config->checkpoint.buffer;
     const ls_reduce_options options = {.elements = run->flat.learning, .max_grains = config->batch.grains, .schedule = schedule,
                                        .bucket = config->batch.bucket, .exchange = run->exchange};
-    const size_t weights = (size_t)run->flat.elements * ls_type_size(run->flat.compute);
-    const size_t packed = config->batch.grains > run->ranks ? ls_hold_weights(run->device, weights) : 0;
+    const size_t packed = config->batch.grains > run->ranks ? ls_hold_weights(run->device, run->flat.compute, run->flat.elements) : 0;
     ls_let_weights_go(run->device);
     return (memory_parts){.packed = packed, .flat = ls_flat_bytes(&run->flat, run->ranks, adam) + ls_tables_bytes(run, adam),
                           .average = ls_ema_bytes(&config->ema, run->flat.learning + ls_tables_elements(run), run->ranks),

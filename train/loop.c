@@ -199,7 +199,7 @@ static ls_status run_grains(ls_run *run, int64_t grains, double denominator)
 {
     const int64_t mine = ls_schedule_grains(run->schedule, grains, run->rank, run->ranks);
     if (mine > 1)
-        ls_hold_weights(run->device, (size_t)run->flat.elements * ls_type_size(run->flat.compute));
+        ls_hold_weights(run->device, run->flat.compute, run->flat.elements);
     const ls_status status = run_my_grains(run, grains, mine, denominator);
     ls_let_weights_go(run->device);
     return status;

@@ -102,12 +102,12 @@ static void cpu_move(ls_device *device, size_t bytes, const void *x, void *y)
         memmove(y, x, bytes);
 }
 
-/* Two layouts of each: for results and for gradients. */
-static size_t cpu_hold_weights(ls_device *device, size_t bytes)
+/* Two layouts of each, for results and for gradients, in the product's units of four bytes: what it widens takes twice its own. */
+static size_t cpu_hold_weights(ls_device *device, ls_type type, int64_t count)
 {
     const ls_cpu *cpu = device->self;
-    if (bytes)
-        return ls_held_begin(cpu->held, 2 * bytes);
+    if (count)
+        return ls_held_begin(cpu->held, 2 * sizeof(float) * (size_t)(count / ls_product_kernels_for(cpu->level, type)->unit));
     ls_held_end(cpu->held);
     return 0;
 }

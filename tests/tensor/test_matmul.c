@@ -1,5 +1,6 @@
 #include "tests/tensor/numbers.h"
 
+#include "tensor/numerics.h"
 #include "tensor/rate.h"
 
 typedef struct {
@@ -226,18 +227,18 @@ Test(matmul, held_weights_give_the_same_bits)
             multiply_anew(device, scratch, &before);
             multiply_anew(device, scratch, &after);
             x.weights_b = true;
-            ls_hold_weights(device, 1 << 20);
+            ls_hold_weights(device, type, 1 << 18);
             multiply_held(device, scratch, s, &x, &before, "packed");
             multiply_held(device, scratch, s, &x, &before, "kept");
             add_one(type, (void *)x.b, count);
             const bool few = s->trans_b && s->m <= 32, kept = s->batch == 1 && s->k > 0;
             if (!few) /* few_rows.h packs nothing */
                 multiply_held(device, scratch, s, &x, kept ? &before : &after, "changed while held");
-            ls_hold_weights(device, 1 << 20);
+            ls_hold_weights(device, type, 1 << 18);
             multiply_held(device, scratch, s, &x, &after, "held again");
             ls_let_weights_go(device);
             multiply_held(device, scratch, s, &x, &after, "let go");
-            ls_hold_weights(device, (size_t)1 << 40);
+            ls_hold_weights(device, type, (int64_t)1 << 38);
             add_one(type, (void *)after.b, count);
             add_one(type, (void *)x.b, count);
             multiply_anew(device, scratch, &after);
@@ -249,6 +250,20 @@ Test(matmul, held_weights_give_the_same_bits)
         }
     device_done(device);
     ls_arena_free(scratch);
+}
+
+/* What is widened takes a float a number in each of two layouts, pairs of bf16 half of that. */
+Test(matmul, holding_says_what_memory_it_takes)
+{
+    ls_device *device = device_of(1);
+    const size_t count = 1000, whole = 2 * sizeof(float) * count;
+    const bool pairs = ls_numerics_level() == LS_NUMERICS_AVX512_BF16;
+    cr_expect_eq(ls_hold_weights(device, LS_F32, (int64_t)count), whole);
+    cr_expect_eq(ls_hold_weights(device, LS_F16, (int64_t)count), whole);
+    cr_expect_eq(ls_hold_weights(device, LS_BF16, (int64_t)count), pairs ? whole / 2 : whole);
+    cr_expect_eq(ls_hold_weights(device, LS_F32, (int64_t)1 << 38), 0);
+    ls_let_weights_go(device);
+    device_done(device);
 }
 
 /* Rounded once and as every other bf16 number: denormal numbers too, of which a processor's own rounding may make 0. */
