@@ -8,8 +8,12 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MOST_DEADLINES = 10 };
+
+/* Writing a sentence takes microseconds; a rank that has not done so after this long died over it. */
+#define WRITTEN_SECONDS 1.0
 
 /* Ten beats missed are a busy machine; more than that is a process that does not run. */
 #define STILL_SECONDS 3.0
@@ -20,12 +24,16 @@ void ls_board_ring_all(ls_world *world)
         ls_bell_ring(&world->board[k]->bell);
 }
 
+/* false: another was first, and what it wrote can be read. */
 static bool write_failure(ls_world *world, const ls_failure *failure)
 {
     int nobody = 0;
     ls_failure *board = world->failure;
-    if (!atomic_compare_exchange_strong(&board->claimed, &nobody, 1))
+    if (!atomic_compare_exchange_strong(&board->claimed, &nobody, 1)) {
+        for (const double begin = ls_now(); !atomic_load(&board->written) && ls_now() - begin < WRITTEN_SECONDS;)
+            usleep(50);
         return false;
+    }
     board->rank = failure->rank;
     board->code = failure->code;
     board->exit_code = failure->exit_code;

@@ -53,7 +53,8 @@ static void fail_job(ls_world *world, int at, ls_status status)
             snprintf(sentence, sizeof sentence, "%s: %s", world->comm.job[at]->phase, ls_fail_sentence());
             ls_board_fail(world, status, ls_status_exit_code(status), sentence);
         }
-        status = ls_board_status(world);
+        const ls_status heard = ls_board_status(world);
+        status = heard == LS_OK ? status : heard; /* OK: who was first died before it wrote why */
     }
     finish(world, at, status);
 }
