@@ -106,7 +106,8 @@ void ls_world_close(ls_world *world)
 {
     if (!world)
         return;
-    bool orderly = ls_barrier(world, "end of the run") == LS_OK;
+    /* The barrier may hold here though another rank left it when it read of a failure: the board decides for both. */
+    bool orderly = ls_barrier(world, "end of the run") == LS_OK && ls_board_status(world) == LS_OK;
     world->closing = true;
     ls_channel_close(world->channel);
     ls_comm_call(world, "end of MPI", take_down, &orderly);
