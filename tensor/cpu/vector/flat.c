@@ -34,14 +34,24 @@ double KERNEL(squares)(int64_t n, const float *x)
     return lane[0];
 }
 
+/* What AdamW's elements share. */
+typedef struct {
+    float rate, correction; /* lr / c1, 1 / sqrt(c2) */
+} adamw_step;
+
+static adamw_step adamw_step_of(const ls_optimizer_args *o)
+{
+    return (adamw_step){.rate = (float)(o->lr / (1 - ls_math_pow(o->beta1, (double)o->step))),
+                        .correction = (float)(1 / __builtin_sqrt(1 - ls_math_pow(o->beta2, (double)o->step)))};
+}
+
 /* Loshchilov & Hutter 2019, algorithm 2, with the bias corrections of Kingma & Ba 2015; eps outside the root's
  * correction as PyTorch has it: w = w (1 - lr decay) - lr / c1 * m / (sqrt(v) / sqrt(c2) + eps). */
-static void adamw(const ls_optimizer_args *o, int64_t begin, int64_t end)
+static void adamw(const ls_optimizer_args *o, adamw_step step, int64_t begin, int64_t end)
 {
     const float scale = (float)o->scale, beta1 = (float)o->beta1, beta2 = (float)o->beta2, eps = (float)o->eps;
     const float rest1 = (float)(1 - o->beta1), rest2 = (float)(1 - o->beta2), keep = (float)(1 - o->lr * o->weight_decay);
-    const float rate = (float)(o->lr / (1 - ls_math_pow(o->beta1, (double)o->step)));
-    const float correction = (float)(1 / __builtin_sqrt(1 - ls_math_pow(o->beta2, (double)o->step)));
+    const float rate = step.rate, correction = step.correction;
     const float *gradient = o->gradient;
     float *w = o->master, *m = o->first_moment, *v = o->second_moment;
     INDEPENDENT for (int64_t i = begin; i < end; i++)
@@ -109,10 +119,11 @@ static void write_working(const ls_optimizer_args *o, int64_t begin, int64_t end
 void KERNEL(optimizer_step)(const ls_optimizer_args *o, int64_t begin, int64_t end)
 {
     enum { PIECE = 1024 };
+    const adamw_step step = o->kind == LS_OPTIMIZER_ADAMW ? adamw_step_of(o) : (adamw_step){0};
     for (; begin < end; begin += PIECE) {
         int64_t stop = at_most(end, begin + PIECE);
         switch (o->kind) {
-        case LS_OPTIMIZER_ADAMW: adamw(o, begin, stop); break;
+        case LS_OPTIMIZER_ADAMW: adamw(o, step, begin, stop); break;
         case LS_OPTIMIZER_SGD: sgd(o, begin, stop); break;
         case LS_OPTIMIZER_LION: lion(o, begin, stop); break;
         }
