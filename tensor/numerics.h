@@ -1,6 +1,6 @@
 /* Numerics id: on what equal bits are promised. Two runs with the same id, recipe and data give the same bits on any
  * rank and thread count; under another id they may differ from the last digit on.
- *     "cpu avx2 onednn-2.6.3 kernels-9"       of the CPU; a device says its own (ls_device.numerics)        */
+ *     "cpu avx2 onednn-2.6.3 kernels-10"       of the CPU; a device says its own (ls_device.numerics)        */
 #pragma once
 #include "base/error.h"
 

@@ -23,11 +23,11 @@
 #include <string.h>
 
 enum {
-    ROWS = 512, /* p of a block of words, 4 MiB, then stays in the caches between its product, its softmax and the next product */
+    ROWS = 512, /* logits of a block of words, 4 MiB, then stay in the caches between their product, their softmax and the next product */
     WORDS = 2048,
     WORDS_AT_ONCE = 128, /* of one item's softmax */
     LANE_GROUP = 32,     /* rows of an item */
-    KEPT = 13 << 20,     /* numbers of a block of rows: 52 MiB, 256 rows of GPT-2's vocabulary */
+    KEPT = 52 << 20,     /* bytes of p of a block of rows: 256 rows of GPT-2's vocabulary, in bf16 512 */
 };
 
 typedef struct {
@@ -39,13 +39,13 @@ typedef struct {
     int64_t block_rows;                     /* the most rows of a block, and its distance of words in z */
     int64_t rows, first_word, words;        /* this block */
     int32_t *index;                         /* [rows]: the row of args */
-    ls_type type;                           /* of the products' operands: f32, or bf16 in pairs */
+    ls_type type;                           /* of the products' operands and of what is kept: f32, or bf16 in pairs */
     void *x, *w;                            /* gathered rows; this block's words, NULL: in place */
     float *dx;                              /* gradient of x */
-    float *p;                               /* logits, then p, then in f32 d: of all words, or of this block's */
-    uint16_t *d;                            /* in bf16: of this block's words, NULL: in p */
+    float *p;                               /* logits, then p, then d: of all words; in bf16, or where nothing is kept, logits of this block's */
+    uint16_t *narrow;                       /* in bf16: p of all words, then d; NULL: not in bf16, or nothing is kept */
     float *tops;                            /* [vocabulary / WORDS_AT_ONCE][block_rows]: m_so_far */
-    float *m, *l, *shrink, *picked, *scale; /* [block_rows] */
+    float *m, *l, *shrink, *picked, *scale; /* [block_rows]; picked: a label's logit, then its d */
 } blocks;
 
 static const void *at(const void *base, ls_type type, int64_t element)
@@ -64,7 +64,8 @@ static int64_t rows_of_block(const blocks *b)
     int64_t active = 0;
     for (int64_t row = 0; row < b->args->rows; row++)
         active += counts(b->args, row);
-    int64_t most = b->keeps ? KEPT / (b->args->vocabulary + !b->args->vocabulary) / LANE_GROUP * LANE_GROUP : ROWS;
+    const int64_t row_bytes = (b->args->vocabulary + !b->args->vocabulary) * (int64_t)ls_type_size(b->type);
+    int64_t most = b->keeps ? KEPT / row_bytes / LANE_GROUP * LANE_GROUP : ROWS;
     most = least(most < LANE_GROUP ? LANE_GROUP : most, ROWS);
     const int64_t even = active ? ceil_div(active, ceil_div(active, most)) : 1;
     return ceil_div(even, LANE_GROUP) * LANE_GROUP;
@@ -78,8 +79,9 @@ static ls_status take(blocks *b)
     const int64_t words_at_once = least(WORDS, x->vocabulary);
     b->x = ls_arena_take(b->scratch, (size_t)(b->block_rows * x->width) * ls_type_size(b->type));
     b->w = x->type == b->type ? NULL : ls_arena_array(b->scratch, float, words_at_once * x->width);
-    b->d = b->type == LS_F32 || !b->keeps ? NULL : ls_arena_array(b->scratch, uint16_t, words_at_once * b->block_rows);
-    b->p = ls_arena_array(b->scratch, float, (b->keeps ? x->vocabulary : words_at_once) * b->block_rows);
+    const bool narrow = b->keeps && b->type == LS_BF16;
+    b->narrow = narrow ? ls_arena_array(b->scratch, uint16_t, x->vocabulary * b->block_rows) : NULL;
+    b->p = ls_arena_array(b->scratch, float, (b->keeps && !narrow ? x->vocabulary : words_at_once) * b->block_rows);
     b->tops = ls_arena_array(b->scratch, float, ceil_div(x->vocabulary, WORDS_AT_ONCE) * b->block_rows);
     b->dx = x->dx ? ls_arena_array(b->scratch, float, b->block_rows * x->width) : NULL;
     float **vectors[] = {&b->m, &b->l, &b->shrink, &b->picked, &b->scale};
@@ -104,7 +106,7 @@ static int64_t gather(blocks *b, int64_t row)
 
 static float *words_of(const blocks *b, int64_t word)
 {
-    return b->p + (b->keeps ? word * b->block_rows : 0);
+    return b->p + (b->keeps && !b->narrow ? word * b->block_rows : 0);
 }
 
 /* Sets the block of words from `first` on, and returns it in the products' type. */
@@ -163,7 +165,10 @@ static void loss_lanes(void *context, int64_t item)
     }
     for (int64_t word = 0; word < b->words; word += WORDS_AT_ONCE) { /* ascending: the order of the sum */
         int64_t words = least(WORDS_AT_ONCE, b->words - word);
-        b->softmax->online(words, LANE_GROUP, z + word * ld, ld, NULL, b->m + lane, b->l + lane, b->shrink + lane);
+        if (b->narrow)
+            b->softmax->online_rounded(words, LANE_GROUP, z + word * ld, ld, b->m + lane, b->l + lane, b->narrow + (b->first_word + word) * ld + lane);
+        else
+            b->softmax->online(words, LANE_GROUP, z + word * ld, ld, NULL, b->m + lane, b->l + lane, b->shrink + lane);
         memcpy(b->tops + (b->first_word + word) / WORDS_AT_ONCE * ld + lane, b->m + lane, LANE_GROUP * sizeof *b->m);
     }
 }
@@ -201,27 +206,26 @@ static void factors_of(const blocks *b, int64_t word, int64_t lane, float factor
         factor[i] *= b->scale[lane + i];
 }
 
-/* d of WORDS_AT_ONCE words from `first` of the block on, LANE_GROUP lanes: in place of p, or rounded, and p is left. */
+/* d in place of p, of WORDS_AT_ONCE words from `first` of the block on, LANE_GROUP lanes. */
 static void gradient_tile(const blocks *b, int64_t first, int64_t lane)
 {
-    const int64_t words = least(WORDS_AT_ONCE, b->words - first), ld = b->block_rows;
-    float *p = words_of(b, b->first_word + first) + lane, factor[LANE_GROUP];
-    uint16_t *d = b->d ? b->d + first * ld + lane : NULL;
-    factors_of(b, b->first_word + first, lane, factor);
-    if (d)
-        b->softmax->scale_rounded(words, LANE_GROUP, p, ld, factor, d);
-    for (int64_t word = 0; !d && word < words; word++)
+    const int64_t words = least(WORDS_AT_ONCE, b->words - first), ld = b->block_rows, at_word = b->first_word + first;
+    float *p = b->narrow ? NULL : words_of(b, at_word) + lane, factor[LANE_GROUP];
+    uint16_t *narrow = b->narrow ? b->narrow + at_word * ld + lane : NULL;
+    factors_of(b, at_word, lane, factor);
+    if (narrow)
+        b->softmax->scale_bf16(words, LANE_GROUP, factor, narrow, ld);
+    for (int64_t word = 0; p && word < words; word++)
         for (int i = 0; i < LANE_GROUP; i++)
             p[word * ld + i] *= factor[i];
     for (int64_t i = 0; i < least(LANE_GROUP, b->rows - lane); i++) {
-        const int64_t word = b->args->labels[b->index[lane + i]] - b->first_word - first;
+        const int64_t word = b->args->labels[b->index[lane + i]] - at_word;
         if (word < 0 || word >= words)
             continue;
-        const float right = (d ? p[word * ld + i] * factor[i] : p[word * ld + i]) - b->scale[lane + i];
-        if (d)
-            ls_cpu_kernels_of(b->device, LS_BF16)->narrow(1, &right, d + word * ld + i);
+        if (narrow) /* not from p, whose rounding would stand beside a difference near 0 */
+            ls_cpu_kernels_of(b->device, LS_BF16)->narrow(1, b->picked + lane + i, narrow + word * ld + i);
         else
-            p[word * ld + i] = right;
+            p[word * ld + i] -= b->scale[lane + i];
     }
 }
 
@@ -241,7 +245,7 @@ static ls_status gradients_of_words(blocks *b, int64_t word, bool first_rows)
     ls_matmul_args product = {.type_ab = b->type,
                               .batch = 1,
                               .n = x->width,
-                              .a = b->d ? (const void *)b->d : words_of(b, word),
+                              .a = b->narrow ? (const void *)(b->narrow + word * b->block_rows) : words_of(b, word),
                               .lda = b->block_rows,
                               .ldb = x->width,
                               .ldc = x->width};
@@ -273,6 +277,11 @@ static ls_status gradients(blocks *b, bool first_rows)
         const bool real = i < b->rows;
         b->m[i] = real ? b->m[i] : 0.0f;
         b->scale[i] = !real ? 0.0f : x->weights ? x->weights[b->index[i]] : 1.0f;
+    }
+    if (b->narrow) {
+        b->softmax->probability(1, b->block_rows, b->picked, b->block_rows, NULL, b->m);
+        for (int64_t i = 0; i < b->rows; i++)
+            b->picked[i] = (b->picked[i] - 1) * b->scale[i];
     }
     for (int64_t word = 0; word < x->vocabulary; word += WORDS) {
         ls_status status = gradients_of_words(b, word, first_rows);

@@ -16,7 +16,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#define KERNELS "9"
+#define KERNELS "10"
 
 static const char *const names[] = {"native", "generic", "avx2", "avx512", "avx512_bf16"};
 

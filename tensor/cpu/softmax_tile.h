@@ -44,8 +44,10 @@ typedef struct {
     /* ds goes to both others, and dp is left. */
     void (*gradient_pairs)(int64_t keys, int64_t queries, const float *p, const float *dp, const int32_t *seen,
                            const float *delta, uint16_t *rounded, float *units);
-    /* y[r * ld + i] = x[r * ld + i] factor[i], i < width, which is whole vectors. */
-    void (*scale_rounded)(int64_t rows, int64_t width, const float *x, int64_t ld, const float *factor, uint16_t *y);
+    /* online where all queries see all keys, without shrink: s is left, and p goes to rounded[j * ld + i]. */
+    void (*online_rounded)(int64_t keys, int64_t queries, const float *score, int64_t ld, float *m, float *l, uint16_t *rounded);
+    /* x[r * ld + i] *= factor[i], i < width, which is whole vectors. */
+    void (*scale_bf16)(int64_t rows, int64_t width, const float *factor, uint16_t *x, int64_t ld);
 } ls_softmax_tile_kernels;
 
 const ls_softmax_tile_kernels *ls_softmax_tile_kernels_of(ls_numerics level);

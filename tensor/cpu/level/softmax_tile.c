@@ -211,11 +211,29 @@ static void gradient_pairs(int64_t keys, int64_t queries, const float *p, const 
         gradient_pairs_lanes(true, keys, queries, p, dp, NULL, delta, rounded, units);
 }
 
-static void scale_rounded(int64_t rows, int64_t width, const float *x, int64_t ld, const float *factor, uint16_t *y)
+static void online_rounded(int64_t keys, int64_t queries, const float *score, int64_t ld, float *m, float *l, uint16_t *rounded)
 {
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t i = 0; i < queries; i += LANES) {
+        const lanes before = lanes_load(m + i);
+        lanes top = before, sum = {0};
+        for (int64_t j = 0; j < keys; j++)
+            top = lanes_max(lanes_load(score + j * ld + i), top);
+        const lanes base = lanes_choose(lanes_equal(top, lanes_all(-INFINITY)), (lanes){0}, top);
+        for (int64_t j = 0; j < keys; j++) {
+            const lanes p = lanes_exp(lanes_load(score + j * ld + i) - base);
+            store_rounded(rounded + j * ld + i, p);
+            sum += p;
+        }
+        lanes_store(m + i, top);
+        lanes_store(l + i, lanes_load(l + i) * lanes_exp(before - base) + sum);
+    }
+}
+
+static void scale_bf16(int64_t rows, int64_t width, const float *factor, uint16_t *x, int64_t ld)
+{
+    for (int64_t r = 0; r < rows; r++, x += ld)
         for (int64_t i = 0; i < width; i += LANES)
-            store_rounded(y + r * ld + i, lanes_load(x + r * ld + i) * lanes_load(factor + i));
+            store_rounded(x + i, load_lanes(LS_BF16, x, i) * lanes_load(factor + i));
 }
 #endif
 
@@ -305,7 +323,8 @@ const ls_softmax_tile_kernels level_symbol(ls_softmax_tile_kernels) = {
     .online_pairs = online_pairs,
     .probability_pairs = probability_pairs,
     .gradient_pairs = gradient_pairs,
-    .scale_rounded = scale_rounded,
+    .online_rounded = online_rounded,
+    .scale_bf16 = scale_bf16,
 #endif
     .add_scaled_bf16 = add_scaled_bf16,
 };
