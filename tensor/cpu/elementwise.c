@@ -53,7 +53,8 @@ void ls_cpu_unary(ls_device *device, ls_unary op, ls_type type, int64_t n, doubl
 void ls_cpu_scale_by(ls_device *device, ls_type type, int64_t n, const void *factor, const void *x, void *y)
 {
     const double by = type == LS_F64 ? *(const double *)factor : (double)*(const float *)factor;
-    ls_cpu_unary(device, LS_UNARY_SCALE, type, n, by, 0, x, y);
+    if (by != 1 || x != y) /* a gradient of the vocabulary, 154 MB of GPT-2, times a loss's own slope */
+        ls_cpu_unary(device, LS_UNARY_SCALE, type, n, by, 0, x, y);
 }
 
 static void unary_backward_range(void *context, int64_t begin, int64_t end)
