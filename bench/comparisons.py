@@ -47,8 +47,8 @@ COMPARISONS = [
      "peers": {"bf16 weights": "{python} bench/train/peer_step.py llama-12m bf16 --steps 2", "autocast": "{python} bench/train/peer_step.py llama-12m bf16 --autocast --steps 2"},
      "targets": {"share": ">= 85 %", "8 x 256 G=1": ">= 1.5"}},
     {"title": "Step of the 124M GPT-2 shape, bf16", "about": TEXT,
-     "ours": step("gpt2-124m", "steps=1 precision=bf16", "steps=1 precision=bf16 batch.grain=1 batch.grains=4"),
-     "peers": {"bf16 weights": "{python} bench/train/peer_step.py gpt2-124m bf16 --steps 1"},
+     "ours": step("gpt2-124m", "steps=3 precision=bf16", "steps=3 precision=bf16 batch.grain=1 batch.grains=4"),
+     "peers": {"bf16 weights": "{python} bench/train/peer_step.py gpt2-124m bf16 --steps 3"},
      "targets": {SHARE: ">= 50 %", "4 x 256 G=1": ">= 1.5"}},
     {"title": "Memory of the 124M GPT-2 shape", "about": "The most that is resident, less what is before model and data are made; a parameter's 16 bytes (weight, gradient, two moments) "
      "are taken off in the first row of each. Two steps on both sides: PyTorch has no moments before its first step has ended. The ratio is PyTorch's memory over ours: 60 % is 1.67, 40 % is 2.5.",
