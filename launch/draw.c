@@ -294,7 +294,7 @@ static ls_status open_rooms(drawing *d)
     if (d->options->lud)
         return ls_lud_open(&d->lud, d->folder->model, d->folder->device, d->options->batch, d->options->lud);
     return ls_engine_open(&d->engine, d->folder->model, d->folder->device,
-                          &(ls_engine_options){.slots = d->options->batch});
+                          &(ls_engine_options){.slots = d->options->batch, .weights_stay = true});
 }
 
 ls_status ls_draw_file(ls_world *world, const ls_model_folder *folder, const ls_draw_options *options,

@@ -234,8 +234,9 @@ struct ls_device {
      * have equal algorithms. NULL: nothing is chosen. */
     int64_t (*choices)(const ls_device *device, ls_device_choice *choice, int64_t most);
 
-    /* See ls_hold_weights; count 0: no longer. NULL: nothing is gained by it. */
+    /* See ls_hold_weights and ls_hold_for_decoding; count 0: no longer. NULL: nothing is gained by it. */
     size_t (*hold_weights)(ls_device *device, ls_type type, int64_t count);
+    size_t (*hold_for_decoding)(ls_device *device, ls_type type, int64_t count);
 
     /* matrix products */
     ls_status (*matmul)(ls_device *device, const ls_matmul_args *args, ls_arena *scratch);
@@ -378,6 +379,13 @@ static inline size_t ls_hold_weights(ls_device *device, ls_type type, int64_t co
 static inline void ls_let_weights_go(ls_device *device)
 {
     ls_hold_weights(device, LS_F32, 0);
+}
+
+/* The same for products of a few rows, which wait for the memory that weights lie in: a device may keep them in less of it. Worth it for some
+ * hundred tokens. Ended by a call with count 0. */
+static inline size_t ls_hold_for_decoding(ls_device *device, ls_type type, int64_t count)
+{
+    return device->hold_for_decoding ? device->hold_for_decoding(device, type, count) : 0;
 }
 
 /* The CPU device at the pinned (or native) numerics level. The team must outlive it. */

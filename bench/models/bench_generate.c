@@ -101,7 +101,7 @@ int main(int argc, char **argv)
     need(ls_device_create_cpu(&device, team));
     need(ls_transformer_create(&model, &shape));
     bind_weights(model, device, given.type);
-    need(ls_engine_open(&engine, model, device, &(ls_engine_options){.slots = given.batch}));
+    need(ls_engine_open(&engine, model, device, &(ls_engine_options){.slots = given.batch, .weights_stay = true}));
     const int64_t rows = given.batch;
     int32_t *ids = malloc((size_t)(rows * PROMPT) * sizeof *ids),
             *out = malloc((size_t)(rows * given.tokens) * sizeof *out);

@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT_TOKENS = 512 };
+enum {
+    PROMPT_TOKENS = 512,
+    FEW_ROWS = 4, /* drawn together wait for the weights' memory */
+    ENOUGH_TOKENS = 64, /* of a row, to make up for what holding weights for decoding takes */
+};
 #define ARENA_BYTES ((size_t)1 << 36) /* addresses; memory comes when it is touched */
 
 typedef struct {
@@ -33,6 +37,7 @@ struct ls_engine {
     int64_t *drawing;    /* [slots] slots that draw in this step */
     int32_t *at, *drawn; /* [slots] their rows of the hidden states; what they draw */
     int64_t drawing_count;
+    bool held;           /* the weights, for decoding */
     ls_candidate *room;  /* [threads, vocabulary] */
     const float *logits; /* [drawing_count, vocabulary] of this step */
     ls_engine_work work;
@@ -84,6 +89,8 @@ void ls_engine_close(ls_engine *e)
 {
     if (!e)
         return;
+    if (e->held)
+        ls_hold_for_decoding(e->device, LS_F32, 0);
     ls_tape_free(e->tape);
     ls_kv_cache_free(e->cache);
     free(e->slots);
@@ -301,6 +308,22 @@ static void begin_run(ls_engine *e)
         e->rows->lengths[r] = 0;
 }
 
+/* Where few rows draw many tokens, and the weights are those of the run before. */
+static void hold_weights(ls_engine *e)
+{
+    const int64_t rows = e->rows->prompts * e->rows->samples;
+    if (!e->options.weights_stay || e->held || (rows < e->options.slots ? rows : e->options.slots) > FEW_ROWS || e->how->max_tokens < ENOUGH_TOKENS)
+        return;
+    ls_parameter *parameter;
+    int64_t numbers = 0;
+    ls_type type = LS_F32;
+    for (int i = ls_transformer_parameters(e->model, &parameter); i > 0; i--, parameter++) {
+        numbers += parameter->count;
+        type = parameter->ndim > 1 ? parameter->type : type;
+    }
+    e->held = ls_hold_for_decoding(e->device, type, numbers) > 0;
+}
+
 ls_status ls_engine_run(ls_engine *e, const ls_generate_options *how, const ls_generate_rows *rows,
                         ls_generate_token token, void *context)
 {
@@ -315,6 +338,8 @@ ls_status ls_engine_run(ls_engine *e, const ls_generate_options *how, const ls_g
             memset(rows->ends, LS_END_LENGTH, (size_t)(rows->prompts * rows->samples));
         return status;
     }
+    if (status == LS_OK)
+        hold_weights(e);
     while (status == LS_OK) {
         admit(e);
         plan_step(e);

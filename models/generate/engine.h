@@ -18,6 +18,7 @@ typedef struct {
     int64_t slots;         /* rows decoded together */
     int64_t pages;         /* of LS_PAGE positions in all; 0: enough for every slot at the model's context */
     int64_t prompt_tokens; /* positions of prompts read in one step; 0: 512 */
+    bool weights_stay;     /* no weights on the device change while the engine is open: a few rows that draw many tokens then hold them (ls_hold_for_decoding) */
 } ls_engine_options;
 
 /* Row p * samples + s is sample s of prompt p. */
@@ -37,7 +38,7 @@ typedef struct {
     int64_t shared_tokens; /* positions of prompts that were not read again */
 } ls_engine_work;
 
-/* The model and the device must outlive it; the model's weights may change between runs. LS_EMEM. */
+/* The model and the device must outlive it; the model's weights may change between runs, unless they were said to stay. LS_EMEM. */
 ls_status ls_engine_open(ls_engine **engine, ls_transformer *model, ls_device *device, const ls_engine_options *options);
 void ls_engine_close(ls_engine *engine);
 /* Draws all rows. After the first run with as many rows takes nothing from the heap. `token` [may be NULL] is called for each

@@ -1,5 +1,7 @@
 /* The CPU device: its table, its memory, and how its work is cut and dealt. */
 #include "tensor/cpu/cpu.h"
+#include "tensor/cpu/product.h"
+#include "tensor/cpu/tight.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -86,11 +88,16 @@ static void cpu_release(ls_device *device, void *block, size_t bytes)
         munmap(block, bytes ? bytes : 1);
 }
 
+/* Bytes that are kept at most: panels pay for models whose grains are small beside the weights, and are no burden beside their moments;
+ * decoding's, for models of up to half a billion weights, cost as much as the weights do. */
+enum { PANELS = 128 << 20, TIGHT = 1 << 30 };
+
 static void cpu_free(ls_device *device)
 {
     if (!device)
         return;
     ls_held_free(((ls_cpu *)device->self)->held);
+    ls_held_free(((ls_cpu *)device->self)->tight);
     free(device->self);
     free(device);
 }
@@ -112,9 +119,19 @@ static size_t cpu_hold_weights(ls_device *device, ls_type type, int64_t count)
     return 0;
 }
 
+/* The room of groups that keep their sixteen bits; what others leave free is never touched, or rounded up to pages. */
+static size_t cpu_hold_for_decoding(ls_device *device, ls_type type, int64_t count)
+{
+    const ls_cpu *cpu = device->self;
+    if (count && type == LS_BF16 && ls_tight_kernels_for(cpu->level))
+        return ls_held_begin(cpu->tight, sizeof(uint16_t) * (size_t)count + (size_t)count / 128);
+    ls_held_end(cpu->tight);
+    return 0;
+}
+
 static const ls_device table = {
     .name = "cpu", .free = cpu_free, .allocate = cpu_allocate, .release = cpu_release, .reserve = cpu_allocate, .move = cpu_move,
-    .hold_weights = cpu_hold_weights,
+    .hold_weights = cpu_hold_weights, .hold_for_decoding = cpu_hold_for_decoding,
 
     .unary = ls_cpu_unary, .scale_by = ls_cpu_scale_by, .unary_backward = ls_cpu_unary_backward,
     .binary = ls_cpu_binary, .binary_backward = ls_cpu_binary_backward,
@@ -152,16 +169,18 @@ ls_status ls_device_create_cpu(ls_device **out, ls_team *team)
     *out = NULL;
     ls_device *device = malloc(sizeof *device);
     ls_cpu *cpu = malloc(sizeof *cpu);
-    ls_held *held = ls_held_create();
-    if (!device || !cpu || !held) {
+    ls_held *held = ls_held_create(PANELS), *tight = ls_held_create(TIGHT);
+    if (!device || !cpu || !held || !tight) {
         free(device);
         free(cpu);
         ls_held_free(held);
+        ls_held_free(tight);
         return ls_fail(LS_EMEM, "cpu: no memory for the device's table");
     }
     cpu->level = ls_numerics_level();
     cpu->kernels = ls_cpu_kernels(cpu->level);
     cpu->held = held;
+    cpu->tight = tight;
     *device = table;
     device->numerics = ls_numerics_id();
     device->self = cpu;

@@ -11,7 +11,7 @@
 typedef struct {
     ls_numerics level;
     const ls_level *kernels; /* own vector kernels of that level */
-    ls_held *held;           /* packed weights */
+    ls_held *held, *tight;   /* weights as panels of products, and as those of decoding (tight.h) */
 } ls_cpu;
 
 ls_numerics ls_cpu_best_level(void); /* of this processor */

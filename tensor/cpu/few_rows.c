@@ -2,6 +2,7 @@
 #include "tensor/cpu/few_rows.h"
 
 #include "tensor/cpu/product.h"
+#include "tensor/cpu/tight.h"
 
 #include <string.h>
 
@@ -59,6 +60,8 @@ typedef struct {
     int64_t width;         /* rows of x that were turned: x is [k, width]; 0: none */
     ls_type type;          /* of w, and k and distances in the kernels' numbers */
     int64_t k, ldx, ldw, columns; /* of an item */
+    const ls_tight_kernels *tight; /* NULL: w is multiplied where it lies */
+    uint8_t *panels;               /* of whole sixteens of columns */
 } few_rows;
 
 /* Bias, rounding and activation of one row's columns, in this order, as every product (matmul.c). */
@@ -104,17 +107,62 @@ static void multiply_turned(const few_rows *f, int64_t n, const float *w, float 
         product_kernels(f)->turn(n, columns + row, f->width, sum + row * MOST_COLUMNS, MOST_COLUMNS);
 }
 
+/* ---- weights in twelve bits ---- */
+
+static uint8_t *panel(const few_rows *f, int64_t j)
+{
+    return f->panels + j / LS_TIGHT_COLUMNS * ls_tight_panel_bytes(f->k);
+}
+
+static void pack_columns(void *context, int64_t item)
+{
+    const few_rows *f = context;
+    for (int64_t j = item * f->columns; j < (item + 1) * f->columns && j + LS_TIGHT_COLUMNS <= f->args->n; j += LS_TIGHT_COLUMNS)
+        f->tight->pack(f->k, (const float *)f->args->b + j * f->ldw, f->ldw, panel(f, j));
+}
+
+/* Finds or makes the panels, where weights are held for it; else leaves f as it is. */
+static void take_tight(few_rows *f)
+{
+    const ls_matmul_args *x = f->args;
+    const ls_cpu *cpu = f->device->self;
+    f->tight = x->weights_b && x->m <= LS_TIGHT_ROWS && f->k % LS_TIGHT_UNITS == 0 ? ls_tight_kernels_for(cpu->level) : NULL;
+    if (!f->tight)
+        return;
+    const ls_held_side side = {x->b, x->n, x->k, x->ldb, x->type_ab, true};
+    bool filled;
+    f->panels = ls_held_panels(cpu->tight, &side, (size_t)(x->n / LS_TIGHT_COLUMNS * ls_tight_panel_bytes(f->k)), &filled);
+    if (!f->panels)
+        f->tight = NULL;
+    else if (!filled)
+        ls_team_run(f->device->team, (x->n + f->columns - 1) / f->columns, pack_columns, f);
+}
+
+/* Of n columns from j on, whole panels; returns how many. */
+static int64_t multiply_tight(const few_rows *f, int64_t j, int64_t n, float *sum)
+{
+    int64_t done = 0;
+    for (; done + LS_TIGHT_COLUMNS <= n; done += LS_TIGHT_COLUMNS) {
+        const uint8_t *this = panel(f, j + done), *next = done + 2 * LS_TIGHT_COLUMNS <= n ? panel(f, j + done + LS_TIGHT_COLUMNS) : NULL;
+        f->tight->multiply(f->args->m, f->k, f->x, f->ldx, this, next, sum + done, MOST_COLUMNS);
+    }
+    return done;
+}
+
+/* ---- items ---- */
+
 static void multiply_columns(void *context, int64_t item)
 {
     const few_rows *f = context;
     const ls_matmul_args *x = f->args;
     const int64_t j = item * f->columns, n = x->n - j < f->columns ? x->n - j : f->columns;
     float sum[LS_FEW_ROWS * MOST_COLUMNS];
-    const char *w = (const char *)x->b + j * x->ldb * (int64_t)ls_type_size(x->type_ab);
+    const int64_t done = f->tight ? multiply_tight(f, j, n, sum) : 0;
+    const char *w = (const char *)x->b + (j + done) * x->ldb * (int64_t)ls_type_size(x->type_ab);
     if (f->width)
         multiply_turned(f, n, (const float *)(const void *)w, sum);
     else
-        f->kernels->multiply(f->type, x->m, n, f->k, f->x, f->ldx, w, f->ldw, sum, MOST_COLUMNS);
+        f->kernels->multiply(f->type, x->m, n - done, f->k, f->x, f->ldx, w, f->ldw, sum + done, MOST_COLUMNS);
     for (int64_t row = 0; row < x->m; row++)
         finish(f, row, j, n, sum + row * MOST_COLUMNS);
 }
@@ -159,6 +207,8 @@ ls_status ls_few_rows_multiply(ls_device *device, const ls_matmul_args *x, ls_ar
     if (status != LS_OK)
         return status;
     f.columns = columns_of_item(x->n);
+    if (pairs(level, x->type_ab))
+        take_tight(&f);
     const int64_t items = (x->n + f.columns - 1) / f.columns;
     if (x->n * x->k >= ENOUGH_WORK)
         ls_team_run(device->team, items, multiply_columns, &f);

@@ -10,17 +10,17 @@
 #include <sys/mman.h>
 
 enum {
-    MOST = 128 << 20, /* bytes: worth it for models whose grains are small beside the weights, and no burden beside their moments */
-    ENTRIES = 4096,   /* a power of two */
+    ENTRIES = 4096, /* a power of two */
 };
 
 typedef struct {
     ls_held_side side; /* data NULL: free */
-    float *panels;
+    void *panels;
     uint64_t filled; /* number of the begin since which it is */
 } entry;
 
 struct ls_held {
+    size_t most;
     bool on;
     uint64_t begins;
     char *range;
@@ -29,33 +29,36 @@ struct ls_held {
     entry entry[ENTRIES];
 };
 
-ls_held *ls_held_create(void)
+ls_held *ls_held_create(size_t most)
 {
-    return calloc(1, sizeof(ls_held));
+    ls_held *held = calloc(1, sizeof *held);
+    if (held)
+        held->most = most;
+    return held;
 }
 
 void ls_held_free(ls_held *held)
 {
     if (held && held->range)
-        munmap(held->range, MOST);
+        munmap(held->range, held->most);
     free(held);
 }
 
-static char *reserve(void)
+static char *reserve(size_t most)
 {
-    void *range = mmap(NULL, MOST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *range = mmap(NULL, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED)
         return NULL; /* then every product packs for itself */
-    madvise(range, MOST, MADV_HUGEPAGE);
+    madvise(range, most, MADV_HUGEPAGE);
     return range;
 }
 
 size_t ls_held_begin(ls_held *held, size_t packed)
 {
     held->begins++;
-    if (packed <= MOST && !held->range)
-        held->range = reserve();
-    held->on = packed <= MOST && held->range;
+    if (packed <= held->most && !held->range)
+        held->range = reserve(held->most);
+    held->on = packed <= held->most && held->range;
     return held->on ? packed : 0;
 }
 
@@ -78,7 +81,7 @@ static entry *find(ls_held *held, const ls_held_side *side)
     return &held->entry[at % ENTRIES];
 }
 
-float *ls_held_panels(ls_held *held, const ls_held_side *side, size_t bytes, bool *filled)
+void *ls_held_panels(ls_held *held, const ls_held_side *side, size_t bytes, bool *filled)
 {
     *filled = false;
     if (!held->on)
@@ -86,9 +89,9 @@ float *ls_held_panels(ls_held *held, const ls_held_side *side, size_t bytes, boo
     entry *e = find(held, side);
     if (!e->side.data) {
         const size_t whole = (bytes + 63) / 64 * 64;
-        if (whole > MOST - held->used || 2 * (held->entries + 1) > ENTRIES)
+        if (whole > held->most - held->used || 2 * (held->entries + 1) > ENTRIES)
             return NULL;
-        *e = (entry){.side = *side, .panels = (float *)(void *)(held->range + held->used)};
+        *e = (entry){.side = *side, .panels = held->range + held->used};
         held->used += whole;
         held->entries++;
     }

@@ -175,6 +175,37 @@ Test(engine, rows_may_be_dealt_out_in_any_order)
     workbench_done(&w);
 }
 
+/* Few rows that draw many tokens from weights that stay: then these are held in twelve bits where the processor can (tensor/cpu/tight.h), until the engine
+ * is closed. */
+Test(engine, weights_that_stay_draw_the_same_tokens)
+{
+    enum { LONG = 80, FEW = 2 };
+    ls_transformer_options wide = llama;
+    wide.width = 96, wide.vocabulary = 131;
+    workbench w = drawn_weights(&wide, LS_BF16, 2);
+    const int32_t ids[] = {4, 5, 6, 7, 8};
+    int32_t out[4][FEW * LONG];
+    int64_t lengths[FEW];
+    ls_generate_options how = sampled;
+    how.max_tokens = LONG, how.stop_id = -1;
+    for (int turn = 0; turn < 4; turn++) {
+        const ls_generate_rows rows = {.prompts = FEW, .samples = 1, .ids = ids, .offsets = (int64_t[]){0, 3, 5}, .out = out[turn], .lengths = lengths};
+        ls_engine *engine;
+        if (turn == 2) { /* the same places, other weights */
+            ls_parameters_init(w.parameters, w.count, 12, 0, w.elements, w.master);
+            workbench_load(&w);
+        }
+        cr_assert_eq(ls_engine_open(&engine, w.model, w.device, &(ls_engine_options){.slots = 16, .weights_stay = turn % 2 == 1}), LS_OK);
+        for (int run = 0; run < 2; run++)
+            cr_assert_eq(ls_engine_run(engine, &how, &rows, NULL, NULL), LS_OK, "%s", ls_fail_sentence());
+        ls_engine_close(engine);
+    }
+    cr_expect_eq(memcmp(out[0], out[1], sizeof out[0]), 0);
+    cr_expect_eq(memcmp(out[2], out[3], sizeof out[0]), 0, "other weights");
+    cr_expect_neq(memcmp(out[1], out[2], sizeof out[0]), 0, "the weights of the engine before");
+    workbench_done(&w);
+}
+
 Test(engine, samples_share_their_prompt)
 {
     workbench w = drawn_weights(&gpt2, LS_F32, 1);
