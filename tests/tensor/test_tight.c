@@ -50,6 +50,15 @@ static const ls_tight_kernels *kernels_here(void)
     return kernels;
 }
 
+/* Which of two numbers that are none a sum keeps is the compiler's choice. */
+static bool alike(const float *a, const float *b, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (memcmp(a + i, b + i, sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i])))
+            return false;
+    return true;
+}
+
 Test(tight, a_panel_gives_the_bits_of_weights_as_they_lie)
 {
     const ls_tight_kernels *tight = kernels_here();
@@ -68,7 +77,7 @@ Test(tight, a_panel_gives_the_bits_of_weights_as_they_lie)
                 memset(want, 7, sizeof want), memset(got, 7, sizeof got);
                 plain->multiply(LS_F32, m, COLUMNS, k, x, ld, w, ld, want, COLUMNS);
                 tight->multiply(m, k, x, ld, panel, m % 2 ? NULL : panel, got, COLUMNS);
-                cr_assert_eq(memcmp(got, want, sizeof want), 0, "%s, %d units, %d rows", names[of], (int)k, (int)m);
+                cr_assert(alike(got, want, LS_TIGHT_ROWS * COLUMNS), "%s, %d units, %d rows", names[of], (int)k, (int)m);
             }
             free(panel);
         }
