@@ -11,7 +11,7 @@
 enum {
     PROMPT_TOKENS = 512,
     FEW_ROWS = 4, /* drawn together wait for the weights' memory */
-    ENOUGH_TOKENS = 64, /* of a row, to make up for what holding weights for decoding takes */
+    ENOUGH_STEPS = 128, /* to make up for what holding weights for decoding takes */
 };
 #define ARENA_BYTES ((size_t)1 << 36) /* addresses; memory comes when it is touched */
 
@@ -308,11 +308,14 @@ static void begin_run(ls_engine *e)
         e->rows->lengths[r] = 0;
 }
 
-/* Where few rows draw many tokens, and the weights are those of the run before. */
+/* Where few rows are drawn together in many steps, in this run and the ones before, and the weights are those of the run before. */
 static void hold_weights(ls_engine *e)
 {
-    const int64_t rows = e->rows->prompts * e->rows->samples;
-    if (!e->options.weights_stay || e->held || (rows < e->options.slots ? rows : e->options.slots) > FEW_ROWS || e->how->max_tokens < ENOUGH_TOKENS)
+    const int64_t rows = e->rows->prompts * e->rows->samples, together = rows < e->options.slots ? rows : e->options.slots;
+    if (!e->options.weights_stay || e->held || together < 1 || together > FEW_ROWS)
+        return;
+    const int64_t most_steps = (rows + together - 1) / together * e->how->max_tokens;
+    if (e->work.steps + most_steps < ENOUGH_STEPS)
         return;
     ls_parameter *parameter;
     int64_t numbers = 0;
