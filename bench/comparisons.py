@@ -21,7 +21,7 @@ def image_peers(shape):
 def generation(precision, batch, peer, target=""):
     name, command = {"transformers": ("transformers' generate() in PyTorch", "{python} bench/models/peer_generate.py %s %d --transformers"),
                      "PyTorch loop": ("a loop over a preallocated key/value cache in PyTorch", "{python} bench/models/peer_generate.py %s %d"),
-                     "llama.cpp": ("llama.cpp (PyPI's llama-cpp-python; bench/models/llama_cpp.sh), built for this processor, its key/value cache f16 as it comes, ours f32",
+                     "llama.cpp": ("llama.cpp (PyPI's llama-cpp-python; bench/models/llama_cpp.sh), built for this processor, its key/value cache f16 as it comes, ours in the weights' type",
                                    "{python} bench/models/peer_llama.py %s %d --threads {threads}")}[peer]
     return {"title": f"Generation with the 124M GPT-2 shape beside {peer}, {precision}, batch {batch}",
             "about": f"Greedy, a prompt of 16 tokens and 64 new ones a row; rates count prompts' time in. The peer: {name}.",

@@ -11,8 +11,9 @@ struct ls_kv_cache {
     ls_device *device;
     const ls_transformer *model;
     int64_t sequences, pages, most_pages; /* a sequence's, by the model's context */
-    int64_t row, page;                    /* floats of a position of a head, of a page of one layer */
-    float *keys, *values;
+    ls_type type;
+    int64_t row, page; /* numbers of a position of a head, of a page of one layer */
+    char *keys, *values;
     size_t bytes;   /* of each of the two */
     int32_t *users; /* [pages] sequences that have it */
     int32_t *free;  /* stack of pages nobody has */
@@ -31,14 +32,8 @@ int64_t ls_kv_cache_pages(int64_t positions)
     return (positions + LS_PAGE - 1) / LS_PAGE;
 }
 
-size_t ls_kv_cache_page_bytes(const ls_transformer *model)
-{
-    const ls_transformer_options *o = &model->options;
-    return (size_t)(2 * o->layers * o->kv_heads * LS_PAGE * row_of(o)) * sizeof(float);
-}
-
 /* Zeros, the host's take memory when they are written. NULL: none. */
-static float *zeros(ls_device *device, size_t bytes)
+static void *zeros(ls_device *device, size_t bytes)
 {
     void *own;
     if (device->synchronize)
@@ -61,10 +56,11 @@ ls_status ls_kv_cache_create(ls_kv_cache **out, ls_device *device, const ls_tran
                            .model = model,
                            .sequences = sequences,
                            .pages = pages,
+                           .type = model->token->type,
                            .most_pages = ls_kv_cache_pages(o->context),
                            .row = row_of(o)};
     cache->page = o->kv_heads * LS_PAGE * cache->row;
-    cache->bytes = (size_t)(o->layers * pages * cache->page) * sizeof(float);
+    cache->bytes = (size_t)(o->layers * pages * cache->page) * ls_type_size(cache->type);
     cache->keys = zeros(device, cache->bytes);
     cache->values = zeros(device, cache->bytes);
     cache->users = calloc((size_t)pages, sizeof *cache->users);
@@ -89,7 +85,7 @@ ls_status ls_kv_cache_create(ls_kv_cache **out, ls_device *device, const ls_tran
     return LS_OK;
 }
 
-static void give_back(ls_kv_cache *cache, float *block)
+static void give_back(ls_kv_cache *cache, void *block)
 {
     if (block && cache->device->synchronize)
         cache->device->release(cache->device, block, cache->bytes);
@@ -131,11 +127,11 @@ bool ls_kv_cache_reserve(ls_kv_cache *cache, int64_t sequence, int64_t positions
 
 static void copy_page(ls_kv_cache *cache, int32_t from, int32_t to)
 {
+    const size_t bytes = (size_t)cache->page * ls_type_size(cache->type);
     for (int64_t layer = 0; layer < cache->model->options.layers; layer++) {
-        const int64_t base = layer * cache->pages;
-        const size_t bytes = (size_t)cache->page * sizeof(float);
-        cache->device->move(cache->device, bytes, cache->keys + (base + from) * cache->page, cache->keys + (base + to) * cache->page);
-        cache->device->move(cache->device, bytes, cache->values + (base + from) * cache->page, cache->values + (base + to) * cache->page);
+        const size_t first = (size_t)(layer * cache->pages + from) * bytes, second = (size_t)(layer * cache->pages + to) * bytes;
+        cache->device->move(cache->device, bytes, cache->keys + first, cache->keys + second);
+        cache->device->move(cache->device, bytes, cache->values + first, cache->values + second);
     }
 }
 
@@ -185,12 +181,14 @@ static ls_tensor *attend_pages(void *context, ls_tape *tape, int layer, ls_tenso
 {
     const extending *e = context;
     const ls_transformer_options *o = &e->cache->model->options;
-    const int64_t n = q->shape[0], d = o->head_width, base = layer * e->cache->pages * e->cache->page;
+    const int64_t n = q->shape[0], d = o->head_width;
+    const size_t base = (size_t)(layer * e->cache->pages * e->cache->page) * ls_type_size(e->cache->type);
     ls_pages *pages = ls_arena_array(ls_tape_arena(tape), ls_pages, 1);
     if (!pages || ls_tape_status(tape) != LS_OK)
         return q;
     *pages = (ls_pages){.keys = e->cache->keys + base,
                         .values = e->cache->values + base,
+                        .type = e->cache->type,
                         .row = e->cache->row,
                         .window = o->window,
                         .spans = e->spans,

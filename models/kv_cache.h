@@ -4,18 +4,17 @@
 #include "models/transformer.h"
 
 /* Keys and values of several sequences in pages (tensor/device.h):
- *     keys, values  [layer][page][kv head][LS_PAGE positions][row]  f32
+ *     keys, values  [layer][page][kv head][LS_PAGE positions][row]  of the weights' type
  * A page belongs to one sequence or, whole ones only, to several that begin alike. Memory comes when a page is first
  * written; a page that is given back is used again. */
 typedef struct ls_kv_cache ls_kv_cache;
 
 /* `pages` for all layers together: one holds LS_PAGE positions of one sequence in every layer. The device's memory, where it has
- * its own; it must outlive the cache. */
+ * its own; it must outlive the cache. The model's weights are bound, and keep their type. */
 ls_status ls_kv_cache_create(ls_kv_cache **cache, ls_device *device, const ls_transformer *model, int64_t sequences, int64_t pages);
 void ls_kv_cache_free(ls_kv_cache *cache);
 /* Pages that hold `positions` of one sequence. */
 int64_t ls_kv_cache_pages(int64_t positions);
-size_t ls_kv_cache_page_bytes(const ls_transformer *model); /* of keys and values, all layers */
 int64_t ls_kv_cache_length(const ls_kv_cache *cache, int64_t sequence);
 /* Gives the sequence pages for `positions` in all. False: too few are free; nothing has changed. */
 bool ls_kv_cache_reserve(ls_kv_cache *cache, int64_t sequence, int64_t positions);

@@ -62,10 +62,10 @@ typedef struct {
 /* Keys and values of sequences that grow, in pages of LS_PAGE positions, so that neither a sequence's length nor its place
  * need be known beforehand:
  *
- *     key t of head h  =  keys + ((pages[t / LS_PAGE] * kv_heads + h) * LS_PAGE + t % LS_PAGE) * row       [width] f32
+ *     key t of head h  =  keys + ((pages[t / LS_PAGE] * kv_heads + h) * LS_PAGE + t % LS_PAGE) * row       [width]
  *
- * One head's part of a page is dense and starts at a cache line. Numbers are f32 whatever the model's type (widening is
- * exact), and the row is filled up with zeros to whole vectors, so attention reads them in place. A page is a tile of
+ * One head's part of a page is dense and starts at a cache line. Numbers are of the type that attention computes in, and the row
+ * is filled up with zeros to whole vectors, so they are read in place. A page is a tile of
  * keys: the order of sums is that of attention over rows, and so are the bits. */
 enum { LS_PAGE = 64, LS_PAGE_ROW = 32 /* rows are multiples of it */ };
 typedef struct {
@@ -84,7 +84,7 @@ typedef struct {
  *           and ascend in both; below 0 is padding, which sees nothing and is seen by nobody. Never causal.
  *   mask    a block mask, alone. Tiles start at the row's first key.
  *   pages   batch is 1 and q [1, Tq, H, D] holds the new positions of `spans` sequences, whose keys and values, their own
- *           included, stand in pages; k and v are the pages, f32. Causal, forward only. */
+ *           included, stand in pages; k and v are the pages. Causal, forward only; f32, bf16 or f16. */
 typedef struct {
     ls_type type;
     int64_t batch, queries, keys, heads, kv_heads, width;
@@ -93,7 +93,7 @@ typedef struct {
     double scale;
     const int32_t *segments, *query_segments;
     const ls_block_mask *mask;
-    int64_t spans, page_row; /* spans 0: no pages; page_row: floats of a key's row in a page */
+    int64_t spans, page_row; /* spans 0: no pages; page_row: numbers of a key's row in a page */
     const ls_page_span *span;
     const void *q, *k, *v;
     void *out, *lse;       /* lse [B, H, Tq] f32 (f64 for f64) */

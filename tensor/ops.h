@@ -82,11 +82,12 @@ ls_tensor *ls_cross_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tens
 ls_tensor *ls_masked_attention(ls_tape *tape, ls_tensor *q, ls_tensor *k, ls_tensor *v, const ls_block_mask *mask);
 
 /* Attention of the new positions of several sequences, one after the other in q [n, H, D] and k, v [n, Hkv, D], over all
- * their keys so far, which are kept in pages (ls_page_span): stores k and v there, then attends. One head's row in a page has
- * `row` floats, at least D; what D does not fill must be 0. Gives the bits of causal attention over each whole sequence.
- * The struct lives until the reset. No gradient. LS_EARG: spans that do not follow each other. */
+ * their keys so far, which are kept in pages (ls_page_span), of `type`: stores k and v there, then attends. One head's row in a page has
+ * `row` numbers, at least D; what D does not fill must be 0. Gives the bits of causal attention over each whole sequence.
+ * The struct lives until the reset. No gradient. LS_EARG: spans that do not follow each other. LS_ETYPE: pages of another type than q, or f64. */
 typedef struct {
-    float *keys, *values;
+    void *keys, *values;
+    ls_type type;
     int64_t row, spans, window; /* window as of ls_window_attention */
     const ls_page_span *span;
 } ls_pages;

@@ -18,7 +18,7 @@ typedef struct {
 
 /* What one thread needs for a tile. */
 typedef struct {
-    float *rows /* of q, then of v in pieces */, *panels, *out, *score, *m, *l, *shrink;
+    float *rows /* of q, then of k and of v in pieces */, *panels, *out, *score, *m, *l, *shrink;
     ls_pairs_room pairs;
 } workroom;
 
@@ -69,7 +69,7 @@ static void attend_keys(const ls_key_walk *walk, const workroom *room, bool firs
         plan->softmax->online_pairs(walk->keys, lanes, (float)plan->args->scale, room->score, walk->seen, room->m, room->l, room->shrink,
                                     room->pairs.units);
     } else {
-        ls_key_walk_scores(walk, plan->k, room->panels, room->score);
+        ls_key_walk_scores(walk, plan->k, room->panels, room->rows, room->score);
         plan->softmax->online(walk->keys, lanes, room->score, lanes, walk->seen, room->m, room->l, room->shrink);
     }
     if (!first)

@@ -123,10 +123,10 @@ static void key_tile(const backward *w, const ls_key_walk *walk, bool first, con
 {
     const ls_attention_plan *plan = &w->plan;
     int64_t lanes = ls_attention_lanes(plan, walk->tile), k_row;
-    ls_key_walk_scores(walk, plan->k, room->q_panels, room->p);
+    ls_key_walk_scores(walk, plan->k, room->q_panels, room->out, room->p);
     plan->softmax->probability(walk->keys, lanes, room->p, lanes, walk->seen, room->lse);
     add_to_keys(walk, room->p, room->dout, w->dv);
-    ls_key_walk_scores(walk, plan->v, room->dout_panels, room->dp);
+    ls_key_walk_scores(walk, plan->v, room->dout_panels, room->out, room->dp);
     plan->softmax->gradient(walk->keys, lanes, room->p, room->dp, lanes, walk->seen, room->delta);
     add_to_keys(walk, room->dp, room->q, w->dk);
     const float *k = ls_key_walk_rows(walk, plan->k, room->out, &k_row);

@@ -164,32 +164,47 @@ int64_t ls_key_walk_first_pair(const ls_key_walk *walk, int64_t key)
     return most(0, walk->piece[0].key + key - walk->tile->position) * walk->plan->tile_heads;
 }
 
-void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *panels, float *score)
+void ls_key_walk_scores(const ls_key_walk *walk, const void *x, const float *panels, float *room, float *score)
 {
     const ls_attention_plan *plan = walk->plan;
     int64_t width = plan->product->width, deep = plan->args->width, lanes = ls_attention_lanes(plan, walk->tile);
     for (int i = 0; i < walk->pieces; i++) {
-        const float *rows = x + ls_key_walk_at(walk, walk->piece[i].key);
+        int64_t row = plan->kv_row;
+        const float *rows = plan->narrow ? ls_key_walk_rows(walk, x, room, &row) : (const float *)x + ls_key_walk_at(walk, walk->piece[i].key);
         for (int64_t lane = 0; lane < lanes; lane += width)
             for (int64_t first = 0; first < deep; first += LS_PRODUCT_CHUNK)
                 plan->product->multiply(least(walk->piece[i].keys, ls_key_walk_keys_before(walk, lane + width)), least(LS_PRODUCT_CHUNK, deep - first), rows + first,
-                                        plan->kv_row, 1, panels + lane * deep + first * width, width, score + lane,
+                                        row, 1, panels + lane * deep + first * width, width, score + lane,
                                         lanes, first > 0);
         score += walk->piece[i].keys * lanes;
     }
 }
 
-const float *ls_key_walk_rows(const ls_key_walk *walk, const float *x, float *room, int64_t *row)
+/* Of the one page that a step's keys lie in. */
+static void widen_rows(const ls_key_walk *walk, const uint16_t *x, float *room)
 {
     const ls_attention_plan *plan = walk->plan;
-    if (walk->pieces == 1) {
+    const ls_kernels *kernels = ls_cpu_kernels_of(plan->device, plan->args->type);
+    const uint16_t *from = x + ls_key_walk_at(walk, walk->piece[0].key);
+    for (int64_t key = 0; key < walk->keys; key++, from += plan->kv_row, room += plan->padded)
+        kernels->widen(plan->padded, from, room); /* the row's zeros too */
+}
+
+const float *ls_key_walk_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row)
+{
+    const ls_attention_plan *plan = walk->plan;
+    if (walk->pieces == 1 && !plan->narrow) {
         *row = plan->kv_row;
-        return x + ls_key_walk_at(walk, walk->piece[0].key);
+        return (const float *)x + ls_key_walk_at(walk, walk->piece[0].key);
+    }
+    *row = plan->padded;
+    if (plan->narrow) {
+        widen_rows(walk, x, room);
+        return room;
     }
     float *to = room;
     for (int i = 0; i < walk->pieces; i++)
         for (int64_t key = 0; key < walk->piece[i].keys; key++, to += plan->padded)
-            memcpy(to, x + ls_key_walk_at(walk, walk->piece[i].key + key), (size_t)plan->padded * sizeof *to);
-    *row = plan->padded;
+            memcpy(to, (const float *)x + ls_key_walk_at(walk, walk->piece[i].key + key), (size_t)plan->padded * sizeof *to);
     return room;
 }

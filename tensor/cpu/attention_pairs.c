@@ -1,7 +1,6 @@
 /* Attention's operands in bf16 where the processor multiplies pairs (product.h): units along the width for the scores,
  * along the keys for sums over them, along the queries for sums over those. Keys and values are read as they lie; where a
- * step's keys come in pieces, the width is odd, or the numbers stand in pages (f32, but each of them a bf16), their rows
- * are put together first. Probabilities and their slopes are rounded to bf16 before they are multiplied; the scale, the
+ * step's keys come in pieces, or the width is odd, their rows are put together first. Probabilities and their slopes are rounded to bf16 before they are multiplied; the scale, the
  * softmax and all sums are f32. Steps begin at even keys of the walk's grid, so a pair is the same two keys however many
  * of them are seen, and what attention_tiles.h says of bits holds here too. */
 #include "tensor/cpu/attention_tiles.h"
@@ -41,6 +40,8 @@ void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, in
 static const uint16_t *key_at(const ls_key_walk *walk, const void *x, int64_t key)
 {
     const ls_attention_args *args = walk->plan->args;
+    if (args->spans)
+        return (const uint16_t *)x + ls_key_walk_at(walk, key);
     return (const uint16_t *)x + ((walk->tile->batch * args->keys + key) * args->kv_heads + walk->kv_head) * args->width;
 }
 
@@ -48,21 +49,17 @@ static const uint16_t *key_at(const ls_key_walk *walk, const void *x, int64_t ke
 static const uint16_t *key_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row)
 {
     const ls_attention_args *args = walk->plan->args;
-    const bool whole = args->width % 2 == 0 && (uintptr_t)x % sizeof(float) == 0;
-    if (!args->spans && walk->pieces == 1 && whole) {
-        *row = args->kv_heads * args->width;
+    const bool whole = args->spans /* rows have zeros behind them */ || (args->width % 2 == 0 && (uintptr_t)x % sizeof(float) == 0);
+    if (walk->pieces == 1 && whole) {
+        *row = args->spans ? args->page_row : args->kv_heads * args->width;
         return key_at(walk, x, walk->piece[0].key);
     }
     *row = 2 * half(args->width);
     uint16_t *to = (uint16_t *)room;
-    const ls_kernels *bf16 = ls_cpu_kernels_of(walk->plan->device, LS_BF16);
     for (int i = 0; i < walk->pieces; i++)
         for (int64_t key = walk->piece[i].key; key < walk->piece[i].key + walk->piece[i].keys; key++, to += *row) {
             to[*row - 1] = 0; /* of which an odd row fills a half */
-            if (args->spans)
-                bf16->narrow(args->width, (const float *)x + ls_key_walk_at(walk, key), to);
-            else
-                memcpy(to, key_at(walk, x, key), (size_t)args->width * sizeof *to);
+            memcpy(to, key_at(walk, x, key), (size_t)args->width * sizeof *to);
         }
     return (const uint16_t *)room;
 }

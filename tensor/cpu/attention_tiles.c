@@ -144,6 +144,7 @@ static void widen_keys(ls_attention_plan *plan, ls_arena *scratch)
     plan->kv_head = plan->padded;
     plan->kv_row = x->kv_heads * plan->padded;
     if (x->spans) {
+        plan->narrow = !plan->pairs && x->type != LS_F32;
         plan->kv_row = x->page_row;
         plan->kv_head = LS_PAGE * x->page_row;
         return;

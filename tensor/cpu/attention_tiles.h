@@ -36,8 +36,9 @@ typedef struct {
     bool pairs;              /* bf16 that is multiplied as it is (attention_pairs.c); k and v below are then unused */
     int64_t tile_heads;      /* query heads that share a tile */
     int64_t padded;          /* width in whole panels */
-    const float *k, *v;      /* f32; in place or a copy, so that `padded` columns may be read */
-    int64_t kv_row, kv_head; /* distances of two keys, two heads in them */
+    bool narrow;             /* k and v are pages of bf16 or f16, which is widened a step at a time */
+    const void *k, *v;       /* else f32; in place or a copy, so that `padded` columns may be read */
+    int64_t kv_row, kv_head; /* distances of two keys, two heads in them, or in pages */
     int64_t tile_count, segment_count;
     ls_query_tile *tiles;
     ls_query_segment *segments;
@@ -89,10 +90,10 @@ int64_t ls_key_walk_first_pair(const ls_key_walk *walk, int64_t key);
 /* Rows of a product over such a tile are cut here: a multiple of what the product's kernels take at once. */
 enum { LS_DIAGONAL_ROWS = 30 };
 /* score[key * lanes + lane] = sum over width of x[key, :] panels[:, lane] for the step's keys, chunks of the width in
- * ascending order; x as plan->k. What no lane of a panel sees is left as it was. */
-void ls_key_walk_scores(const ls_key_walk *walk, const float *x, const float *panels, float *score);
-/* The step's rows of x, *row apart: in place, or, in pieces, put together in room [64, padded]. */
-const float *ls_key_walk_rows(const ls_key_walk *walk, const float *x, float *room, int64_t *row);
+ * ascending order; x: plan->k or plan->v. What no lane of a panel sees is left as it was. room: see below. */
+void ls_key_walk_scores(const ls_key_walk *walk, const void *x, const float *panels, float *room, float *score);
+/* The step's rows of x, *row apart: in place, or, in pieces or narrow, put together in room [64, padded]. */
+const float *ls_key_walk_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row);
 
 /* ---- bf16 in pairs (attention_pairs.c); x is args->k or args->v ---- */
 

@@ -91,17 +91,17 @@ static const int32_t *all_pages(ls_cuda_call &call, const ls_attention_args *a)
     return pages;
 }
 
-template <typename T, typename K> static void run(ls_device *device, const ls_attention_args *a)
+template <typename T> static void run(ls_device *device, const ls_attention_args *a)
 {
     typedef ls_wide<T> W;
     ls_cuda_call call(device);
-    ls_attention_job<T, K> job = {};
+    ls_attention_job<T> job = {};
     int64_t tiles;
     job.queries = a->queries, job.keys = a->keys, job.heads = (int)a->heads, job.kv_heads = (int)a->kv_heads, job.width = (int)a->width;
     job.causal = (a->causal || a->spans) && !a->mask, job.window = a->window, job.scale = (W)a->scale;
     const int64_t all_q = a->batch * a->queries * a->heads, all_k = a->spans ? page_extent(a) : a->batch * a->keys * a->kv_heads * a->width;
     job.q = call.in<T>(a->q, all_q * a->width);
-    job.k = call.in<K>(a->k, all_k), job.v = call.in<K>(a->v, all_k);
+    job.k = call.in<T>(a->k, all_k), job.v = call.in<T>(a->v, all_k);
     job.out = call.out<T>(a->out, all_q * a->width);
     job.lse = a->lse ? call.out<W>(a->lse, all_q) : call.scratch<W>(all_q);
     if (a->spans)
@@ -112,22 +112,18 @@ template <typename T, typename K> static void run(ls_device *device, const ls_at
     if (ls_attention_tensor(call, a, job))
         return;
     job.tile = ls_attention_tiles(call, a, false, LS_TILE, &tiles);
-    LS_CUDA_RUN_SHARED(call, (attention_kernel<ls_attention_job<T, K>>), tiles * a->heads, LS_TILE_THREADS, (size_t)shared_numbers(job) * sizeof(W), job);
+    LS_CUDA_RUN_SHARED(call, (attention_kernel<ls_attention_job<T>>), tiles * a->heads, LS_TILE_THREADS, (size_t)shared_numbers(job) * sizeof(W), job);
 }
 
 ls_status ls_cuda_attention(ls_device *device, const ls_attention_args *args, ls_arena *)
 {
-    if (args->type == LS_BF16 && args->spans)
-        run<ls_bf16, float>(device, args);
-    else if (args->type == LS_BF16)
-        run<ls_bf16, ls_bf16>(device, args);
-    else if (args->type == LS_F16 && args->spans)
-        run<ls_f16, float>(device, args);
+    if (args->type == LS_BF16)
+        run<ls_bf16>(device, args);
     else if (args->type == LS_F16)
-        run<ls_f16, ls_f16>(device, args);
+        run<ls_f16>(device, args);
     else if (args->type == LS_F32)
-        run<float, float>(device, args);
+        run<float>(device, args);
     else
-        run<double, double>(device, args);
+        run<double>(device, args);
     return ls_cuda_status(device);
 }

@@ -15,8 +15,7 @@ typedef struct {
     int64_t page;     /* the first of this sequence's in the list of pages */
 } ls_attention_tile;
 
-/* T: of q and the results; K: of keys and values (f32 in pages). */
-template <typename T, typename K> struct ls_attention_job {
+template <typename T> struct ls_attention_job {
     typedef ls_wide<T> W;
     int64_t queries, keys;
     int heads, kv_heads, width;
@@ -24,8 +23,7 @@ template <typename T, typename K> struct ls_attention_job {
     int64_t window;
     W scale;
     const ls_attention_tile *tile;
-    const T *q;
-    const K *k, *v;
+    const T *q, *k, *v;
     T *out;
     W *lse;
     /* pages */
@@ -43,10 +41,10 @@ template <typename T, typename K> struct ls_attention_job {
 };
 
 /* The same job in bf16 or f16 on tensor cores; false: not done, for other types and heads wider than 128. */
-bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16, ls_bf16> job);
-bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_f16, ls_f16> job);
-bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16, ls_bf16> job);
-bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_f16, ls_f16> job);
+bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16> job);
+bool ls_attention_tensor(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_f16> job);
+bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_bf16> job);
+bool ls_attention_tensor_backward(ls_cuda_call &call, const ls_attention_args *args, ls_attention_job<ls_f16> job);
 template <typename J> static inline bool ls_attention_tensor(ls_cuda_call &, const ls_attention_args *, const J &) { return false; }
 template <typename J> static inline bool ls_attention_tensor_backward(ls_cuda_call &, const ls_attention_args *, const J &) { return false; }
 

@@ -129,7 +129,7 @@ template <typename J> __global__ void __launch_bounds__(LS_TILE_THREADS) key_ker
 template <typename T> static void run(ls_device *device, const ls_attention_args *a)
 {
     typedef ls_wide<T> W;
-    typedef ls_attention_job<T, T> J;
+    typedef ls_attention_job<T> J;
     ls_cuda_call call(device);
     J job = {};
     int64_t query_tiles, key_tiles;

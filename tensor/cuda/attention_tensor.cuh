@@ -12,7 +12,7 @@ enum { LS_TENSOR_TILE = 64, LS_TENSOR_ROWS = 16, LS_TENSOR_THREADS = 128, LS_TEN
 /* Rows in shared memory: numbers from one to the next. 16 bytes more than whole lines, so that 8 rows lie in 8 banks. */
 enum { LS_TENSOR_SQUARE = LS_TENSOR_TILE + 8 /* T */, LS_TENSOR_SCORES = LS_TENSOR_TILE + 4 /* f32 */ };
 
-template <typename T> using ls_tensor_job = ls_attention_job<T, T>;
+template <typename T> using ls_tensor_job = ls_attention_job<T>;
 template <typename T> using ls_left = nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, T, nvcuda::wmma::row_major>;
 template <typename T> using ls_right = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, T, nvcuda::wmma::row_major>;
 template <typename T> using ls_right_turned = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, T, nvcuda::wmma::col_major>;

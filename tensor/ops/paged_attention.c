@@ -1,6 +1,8 @@
 /* Attention of new positions over keys and values that were kept: ls_paged_attention in ops.h. */
 #include "tensor/ops/shapes.h"
 
+#include <string.h>
+
 enum { ENOUGH_WORK = 1 << 12 }; /* new numbers of keys worth waking a team: each row's go to a place of their own, far apart */
 
 typedef struct {
@@ -16,8 +18,8 @@ static ls_status paged_shape(ls_node *node)
     ls_status status = ls_check_types(node);
     if (status != LS_OK)
         return status;
-    if (q->type == LS_F64)
-        return ls_fail(LS_ETYPE, "q is f64, but pages hold f32");
+    if (q->type != p->type || q->type == LS_F64)
+        return ls_fail(LS_ETYPE, "q is %s where pages hold %s; both must be f32, bf16 or f16", ls_type_name(q->type), ls_type_name(p->type));
     bool fits = q->ndim == 3 && k->ndim == 3 && v->ndim == 3 && k->shape[0] == q->shape[0];
     for (int i = 0; fits && i < 3; i++)
         fits = k->shape[i] == v->shape[i];
@@ -46,7 +48,6 @@ static ls_status paged_shape(ls_node *node)
 }
 
 typedef struct {
-    ls_device *device;
     const ls_pages *pages;
     const ls_tensor *k, *v;
 } storing;
@@ -62,42 +63,31 @@ static void store_span(void *context, int64_t item)
         for (int64_t h = 0; h < heads; h++) {
             const int64_t t = span->position + i, from = ((span->row + i) * heads + h) * width;
             const int64_t to = ((span->pages[t / LS_PAGE] * heads + h) * LS_PAGE + t % LS_PAGE) * row;
-            s->device->cast(s->device, s->k->type, LS_F32, width, (const char *)s->k->data + (size_t)from * bytes,
-                            s->pages->keys + to);
-            s->device->cast(s->device, s->v->type, LS_F32, width, (const char *)s->v->data + (size_t)from * bytes,
-                            s->pages->values + to);
+            memcpy((char *)s->pages->keys + (size_t)to * bytes, (const char *)s->k->data + (size_t)from * bytes, (size_t)width * bytes);
+            memcpy((char *)s->pages->values + (size_t)to * bytes, (const char *)s->v->data + (size_t)from * bytes, (size_t)width * bytes);
         }
 }
 
 /* The part of a span's new rows [n, heads, width] that goes into one page, in one call. */
-static void store_in_page(ls_device *device, const ls_pages *p, const ls_page_span *span, int64_t first, int64_t count, int64_t heads, int64_t width,
-                          const float *x, float *pages)
+static void store_in_page(ls_device *device, const ls_pages *p, const ls_page_span *span, int64_t first, int64_t count, const ls_tensor *x, void *pages)
 {
-    const int64_t t = span->position + first;
+    const int64_t t = span->position + first, heads = x->shape[1], width = x->shape[2], bytes = (int64_t)ls_type_size(x->type);
     const ls_strides strides = {3, {count, heads, width}, {heads * width, width, 1}, {p->row, LS_PAGE * p->row, 1}};
-    device->copy_strided(device, LS_F32, &strides, x + (span->row + first) * heads * width,
-                         pages + (span->pages[t / LS_PAGE] * heads * LS_PAGE + t % LS_PAGE) * p->row);
+    device->copy_strided(device, x->type, &strides, (const char *)x->data + (span->row + first) * heads * width * bytes,
+                         (char *)pages + (span->pages[t / LS_PAGE] * heads * LS_PAGE + t % LS_PAGE) * p->row * bytes);
 }
 
-/* For a device to which each call costs a launch: whole pages' parts instead of rows. LS_EMEM. */
-static ls_status store_pages(const ls_node *node, ls_device *device, const ls_pages *p)
+/* For a device to which each call costs a launch: whole pages' parts instead of rows. */
+static void store_pages(ls_device *device, const storing *s)
 {
-    for (int which = 1; which <= 2; which++) {
-        const ls_tensor *x = node->in[which];
-        const int64_t heads = x->shape[1], width = x->shape[2];
-        float *wide = x->type == LS_F32 ? x->data : ls_node_take(node, (size_t)x->count * sizeof *wide), *to = which == 1 ? p->keys : p->values;
-        if (!wide)
-            return LS_EMEM;
-        if (x->type != LS_F32)
-            device->cast(device, x->type, LS_F32, x->count, x->data, wide);
-        for (int64_t i = 0; i < p->spans; i++)
-            for (int64_t first = 0, count; first < p->span[i].queries; first += count) {
-                const int64_t room = LS_PAGE - (p->span[i].position + first) % LS_PAGE, left = p->span[i].queries - first;
-                count = left < room ? left : room;
-                store_in_page(device, p, &p->span[i], first, count, heads, width, wide, to);
-            }
-    }
-    return LS_OK;
+    const ls_pages *p = s->pages;
+    for (int64_t i = 0; i < p->spans; i++)
+        for (int64_t first = 0, count; first < p->span[i].queries; first += count) {
+            const int64_t room = LS_PAGE - (p->span[i].position + first) % LS_PAGE, left = p->span[i].queries - first;
+            count = left < room ? left : room;
+            store_in_page(device, p, &p->span[i], first, count, s->k, p->keys);
+            store_in_page(device, p, &p->span[i], first, count, s->v, p->values);
+        }
 }
 
 static ls_status paged_forward(ls_node *node, ls_device *device)
@@ -105,18 +95,14 @@ static ls_status paged_forward(ls_node *node, ls_device *device)
     const paged_attributes *at = node->attributes;
     const ls_tensor *q = node->in[0], *k = node->in[1];
     const ls_pages *p = at->pages;
-    const ls_tape_mark mark = ls_tape_marked(node->tape);
-    storing store = {device, p, k, node->in[2]};
-    ls_status status = LS_OK;
+    storing store = {p, k, node->in[2]};
     if (device->synchronize)
-        status = store_pages(node, device, p);
+        store_pages(device, &store);
     else if (k->count >= ENOUGH_WORK)
         ls_team_run(device->team, p->spans, store_span, &store);
     else
         for (int64_t i = 0; i < p->spans; i++)
             store_span(&store, i);
-    if (status != LS_OK)
-        return status;
     const ls_attention_args args = {
         .type = q->type,
         .batch = 1,
@@ -136,8 +122,7 @@ static ls_status paged_forward(ls_node *node, ls_device *device)
         .v = p->values,
         .out = node->out[0]->data,
     };
-    status = device->attention(device, &args, ls_tape_arena(node->tape));
-    ls_tape_release(node->tape, mark);
+    const ls_status status = device->attention(device, &args, ls_tape_arena(node->tape));
     ls_tape_count_flops(node->tape, 4 * at->pairs * (double)q->shape[1] * (double)q->shape[2]);
     return status;
 }

@@ -88,6 +88,8 @@ Test(generate, the_cache_gives_the_bits_of_the_full_forward)
     cache_equals_full(&gpt2, LS_BF16);
     cache_equals_full(&llama, LS_BF16);
     cache_equals_full(&qwen, LS_BF16);
+    cache_equals_full(&gpt2, LS_F16);
+    cache_equals_full(&qwen, LS_F16);
 }
 
 /* 20 prompts of lengths 1..20: more than a group. */

@@ -1,5 +1,6 @@
 #include "tensor/cpu/cpu.h"
 #include "tests/tensor/numbers.h"
+#include "tests/tensor/paged_case.h"
 
 typedef struct {
     int64_t batch, queries, keys, heads, kv_heads, width;
@@ -425,6 +426,22 @@ Test(attention, a_query_alone_gives_the_bits_of_the_whole_call)
 {
     alone_as_in_the_whole_call((shape){1, 150, 150, 6, 2, 20, .causal = true});
     alone_as_in_the_whole_call((shape){1, 150, 150, 6, 2, 20, .causal = true, .window = 50});
+}
+
+/* On every level: read in place, in pairs, and widened. */
+Test(attention, pages_give_the_bits_of_rows)
+{
+    ls_arena *scratch = scratch_arena();
+    ls_device *device = device_of(2);
+    ls_cpu *cpu = device->self;
+    const ls_numerics best = cpu->level;
+    for (cpu->level = LS_NUMERICS_GENERIC; cpu->level <= best; cpu->level++)
+        for (ls_type type = LS_F32; type <= LS_F16; type = stored_after(type))
+            for (int s = 0; s < PAGED_SHAPES; s++)
+                paged_equals_whole(device, &paged_shapes[s], type, scratch);
+    cpu->level = best;
+    ls_arena_free(scratch);
+    device_done(device);
 }
 
 Test(attention, a_window_beyond_the_row_is_none)
