@@ -59,10 +59,21 @@ static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
     }
 }
 
+static ls_few_room few_of(const workroom *room)
+{
+    return (ls_few_room){.rows = room->rows, .q = room->panels, .score = room->score, .m = room->m, .l = room->l, .shrink = room->shrink,
+                         .out = room->out, .panel = room->pairs.panel, .rounded = room->pairs.rounded};
+}
+
 /* One step of the walk: out = out shrink + p v. */
 static void attend_keys(const ls_key_walk *walk, const workroom *room, bool first)
 {
     const ls_attention_plan *plan = walk->plan;
+    if (ls_attention_is_few(plan, walk->tile)) {
+        const ls_few_room few = few_of(room);
+        ls_few_attend(walk, &few, first);
+        return;
+    }
     int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile), v_row;
     if (plan->pairs) {
         ls_pairs_scores(walk, plan->args->k, room->panels, room->rows, room->score);
@@ -96,7 +107,9 @@ static void attend_tile(void *context, int64_t item)
     const ls_query_tile *tile = &plan->tiles[item / groups];
     int64_t lanes = ls_attention_lanes(plan, tile), pairs = ls_attention_pairs(plan, tile);
     workroom room = room_of(f);
-    if (plan->pairs)
+    if (ls_attention_is_few(plan, tile))
+        ls_few_stage(plan, tile, head_group, room.panels);
+    else if (plan->pairs)
         ls_pairs_stage(plan, tile, head_group, x->q, room.rows, room.panels, NULL);
     else
         ls_attention_stage(plan, tile, head_group, x->q, (float)x->scale, room.rows, room.panels);
@@ -114,7 +127,7 @@ static void attend_tile(void *context, int64_t item)
     write_tile(plan, tile, head_group, &room);
 }
 
-/* Multiply-adds of the scores as they are computed, in whole panels: a decoding row's one query costs a panel of them. */
+/* Multiply-adds of the scores as they are computed, in whole panels; a decoding row's one query costs about as much as this many. */
 static double work_of(const ls_attention_plan *plan)
 {
     const ls_attention_args *x = plan->args;
@@ -122,7 +135,7 @@ static double work_of(const ls_attention_plan *plan)
     for (int64_t i = 0; i < plan->tile_count; i++) {
         const ls_query_tile *tile = &plan->tiles[i];
         int64_t keys = x->mask ? x->keys : tile->key_end - tile->key_begin;
-        scores += (double)ls_attention_lanes(plan, tile) * (double)keys;
+        scores += (double)(ls_attention_is_few(plan, tile) ? LS_FEW_PAIRS : ls_attention_lanes(plan, tile)) * (double)keys;
     }
     return scores * (double)(x->heads / plan->tile_heads) * (double)x->width;
 }

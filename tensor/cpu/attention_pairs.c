@@ -30,7 +30,7 @@ void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, in
         memcpy(rows + pair * 2 * units,
                (const uint16_t *)x + ls_attention_row(plan, tile, head_group, pair) * args->width,
                (size_t)args->width * sizeof *rows);
-    for (int64_t lane = 0; lane < lanes; lane += panel)
+    for (int64_t lane = 0; panels && lane < lanes; lane += panel)
         plan->product->pack(LS_BF16, true, args->width, panel, rows + lane * 2 * units, 2 * units, panels + lane * units);
     for (int64_t d = 0; along && d < args->width; d += panel)
         plan->product->pack(LS_BF16, false, lanes, least(panel, args->width - d), rows + d, 2 * units,
@@ -45,8 +45,7 @@ static const uint16_t *key_at(const ls_key_walk *walk, const void *x, int64_t ke
     return (const uint16_t *)x + ((walk->tile->batch * args->keys + key) * args->kv_heads + walk->kv_head) * args->width;
 }
 
-/* The step's rows of x, *row numbers apart. */
-static const uint16_t *key_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row)
+const uint16_t *ls_pairs_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row)
 {
     const ls_attention_args *args = walk->plan->args;
     const bool whole = args->spans /* rows have zeros behind them */ || (args->width % 2 == 0 && (uintptr_t)x % sizeof(float) == 0);
@@ -69,7 +68,7 @@ void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels
     const ls_attention_plan *plan = walk->plan;
     const int64_t lanes = ls_attention_lanes(plan, walk->tile), units = half(plan->args->width), panel = plan->product->width;
     int64_t row;
-    const uint16_t *rows = key_rows(walk, x, room, &row);
+    const uint16_t *rows = ls_pairs_rows(walk, x, room, &row);
     for (int64_t lane = 0; lane < lanes; lane += panel)
         for (int64_t first = 0; first < units; first += LS_PRODUCT_CHUNK)
             plan->product->multiply(ls_key_walk_keys_before(walk, lane + panel), least(LS_PRODUCT_CHUNK, units - first),
@@ -83,7 +82,7 @@ void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pai
     const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
     const int64_t panel = plan->product->width, cut = walk->seen ? LS_DIAGONAL_ROWS : pairs;
     int64_t row_apart;
-    const uint16_t *key_row = key_rows(walk, x, room->rows, &row_apart);
+    const uint16_t *key_row = ls_pairs_rows(walk, x, room->rows, &row_apart);
     for (int64_t d = 0; d < plan->args->width; d += panel) {
         plan->product->pack(LS_BF16, false, walk->keys, least(panel, plan->args->width - d), key_row + d, row_apart,
                             room->panel);
@@ -92,6 +91,18 @@ void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pai
             plan->product->multiply(rows, half(ls_key_walk_keys_before(walk, row + rows)), room->units + row, 1, lanes, room->panel,
                                     panel, to + row * plan->padded + d, plan->padded, add);
         }
+    }
+}
+
+void ls_pairs_add_rows_over_keys(const ls_key_walk *walk, const void *x, float *rows, float *panel, const float *units, int64_t units_row, float *to, bool add)
+{
+    const ls_attention_plan *plan = walk->plan;
+    const int64_t pairs = ls_attention_pairs(plan, walk->tile), width = plan->product->width;
+    int64_t apart;
+    const uint16_t *row = ls_pairs_rows(walk, x, rows, &apart);
+    for (int64_t d = 0; d < plan->args->width; d += width) {
+        plan->product->pack(LS_BF16, false, walk->keys, least(width, plan->args->width - d), row + d, apart, panel);
+        plan->product->multiply(pairs, half(ls_key_walk_keys_before(walk, pairs)), units, units_row, 1, panel, width, to + d, plan->padded, add);
     }
 }
 

@@ -106,17 +106,35 @@ enum { LS_PAIRS_ROOM = LS_KEY_TILE / 2 * (2 * LS_QUERY_TILE + LS_PRODUCT_MAX_WID
 /* What lies from `at` on. */
 ls_pairs_room ls_pairs_room_at(float *rows, float *at);
 
-/* The tile's rows of x [B, Tq, H, D] as panels over the width, [lanes / panel][units][panel], and [NULL: not] along the
- * lanes, [padded / panel][lanes / 2][panel]. room: rows of ls_pairs_room. */
+/* The tile's rows of x [B, Tq, H, D] in room, which is rows of ls_pairs_room, each of whole units; as panels over the width [NULL: not],
+ * [lanes / panel][units][panel], and along the lanes [NULL: not], [padded / panel][lanes / 2][panel]. */
 void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, const void *x,
                     float *room, float *panels, float *along);
+/* The step's rows of x, *row numbers apart: in place, or put together in room. */
+const uint16_t *ls_pairs_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row);
 /* score[key * lanes + lane] = sum over the width of x[key, :] panels[:, lane], as ls_key_walk_scores. */
 void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float *room, float *score);
 /* to[pair, padded] (+)= sum over the step's keys of tile[key, pair] x[key, :]; tile: room->units. */
 void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pairs_room *room, float *to, bool add);
+/* The same of units that lie along the keys, those of a pair `units_row` from the last one's. */
+void ls_pairs_add_rows_over_keys(const ls_key_walk *walk, const void *x, float *rows, float *panel, const float *units, int64_t units_row, float *to, bool add);
 /* sums[key, :] += sum over the pairs (query, head) of tile[key, pair] along[pair, :], sums as the gradient of plan->k; tile:
  * room->rounded. */
 void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *along, const ls_pairs_room *room, float *sums);
+
+/* ---- forward tiles of a few pairs (attention_few.c) ---- */
+
+enum { LS_FEW_PAIRS = 8 };
+/* q [pairs, padded], score [pairs, 64], m, l and shrink [pairs], out [pairs, padded]; in pairs also rounded [pairs, 64] and panel; rows [64, padded]. */
+typedef struct {
+    float *rows, *q, *score, *m, *l, *shrink, *out, *panel;
+    uint16_t *rounded;
+} ls_few_room;
+bool ls_attention_is_few(const ls_attention_plan *plan, const ls_query_tile *tile);
+/* The tile's queries as ls_few_attend takes them, which need the room of a whole tile. */
+void ls_few_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, float *rows);
+/* One step of the walk: out = out shrink + p v. */
+void ls_few_attend(const ls_key_walk *walk, const ls_few_room *room, bool first);
 
 /* f64, for gradient checks: plain loops (attention_f64.c). */
 void ls_attention_f64(ls_device *device, const ls_attention_args *args);

@@ -16,6 +16,10 @@ typedef struct {
      * stay so, with shrink = 0, until the query sees a key. */
     void (*online)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *seen, float *m, float *l,
                    float *shrink);
+    /* online of one query whose scores lie one behind the other, score[j], and of which bit j of `seen` says whether it sees key j;
+     * keys is at most 64, and score has room for the next multiple of 16. With pairs score is s / scale and left, and rounded gets p in
+     * bf16, 0 up to that multiple; without, scale and rounded are not looked at. */
+    void (*online_row)(int64_t keys, float scale, float *score, uint64_t seen, float *m, float *l, float *shrink, uint16_t *rounded);
     /* p = e^(s - lse[i]), 0 where the query does not see the key; score is overwritten by p. */
     void (*probability)(int64_t keys, int64_t queries, float *score, int64_t ld, const int32_t *seen, const float *lse);
     /* ds = p (dp - delta[i]), 0 where the query does not see the key; dp is overwritten by ds. */

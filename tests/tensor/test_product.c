@@ -291,6 +291,55 @@ Test(product, a_running_softmax_agrees_with_f64_and_hides_the_unseen)
     }
 }
 
+/* A number that is none, an infinite one, and zeros of both signs among the scores; some queries see nothing of a tile. */
+Test(product, a_softmax_along_a_row_has_the_bits_of_the_one_down_a_lane)
+{
+    enum { QUERIES = 32, MOST = 64 };
+    for (int row = LS_NUMERICS_GENERIC; row <= (int)ls_cpu_best_level() + 1; row++) { /* the last: in pairs */
+        const bool pairs = row > (int)ls_cpu_best_level();
+        const ls_softmax_tile_kernels *kernels = pairs ? ls_softmax_tile_kernels_for(ls_cpu_best_level(), LS_BF16) : ls_softmax_tile_kernels_of((ls_numerics)row);
+        if (pairs && !kernels->online_pairs)
+            return; /* this processor does not multiply pairs */
+        float m[2][QUERIES], l[2][QUERIES], shrink[2][QUERIES], units[MOST / 2 * QUERIES];
+        for (int i = 0; i < QUERIES; i++)
+            m[0][i] = m[1][i] = -INFINITY, l[0][i] = l[1][i] = 0;
+        for (int64_t keys = 1; keys <= MOST; keys += keys < 20 ? 1 : 11) {
+            float *s = numbers(LS_F32, MOST * QUERIES, (uint64_t)keys, 8);
+            int32_t seen[2 * QUERIES];
+            for (int i = 0; i < 2 * QUERIES; i++)
+                seen[i] = i % QUERIES < 4 ? 0 : (int32_t)(UINT32_C(0x9e3779b9) * (uint32_t)(i + keys));
+            s[7] = NAN, s[8] = INFINITY, s[9] = 0, s[10] = -0.0f, s[QUERIES + 9] = -0.0f, s[QUERIES + 11] = -INFINITY;
+            float alone[QUERIES][MOST];
+            for (int i = 0; i < QUERIES; i++)
+                for (int64_t j = 0; j < MOST; j++)
+                    alone[i][j] = j < keys ? s[j * QUERIES + i] : NAN; /* what is behind the keys is not looked at */
+            const bool masked = keys % 3 == 0;
+            if (pairs)
+                kernels->online_pairs(keys, QUERIES, 0.375f, s, masked ? seen : NULL, m[0], l[0], shrink[0], units);
+            else
+                kernels->online(keys, QUERIES, s, QUERIES, masked ? seen : NULL, m[0], l[0], shrink[0]);
+            for (int i = 0; i < QUERIES; i++) {
+                uint16_t rounded[MOST], pair[2];
+                const uint64_t bits = masked ? (uint32_t)seen[i] | (uint64_t)(uint32_t)seen[QUERIES + i] << 32 : UINT64_MAX;
+                kernels->online_row(keys, 0.375f, alone[i], bits, &m[1][i], &l[1][i], &shrink[1][i], rounded);
+                for (int64_t j = 0; j < keys; j++) {
+                    memcpy(pair, units + j / 2 * QUERIES + i, sizeof pair);
+                    if (pairs)
+                        cr_expect_eq(rounded[j], pair[j % 2], "query %d, key %d of %d", i, (int)j, (int)keys);
+                    else
+                        cr_expect(!memcmp(&alone[i][j], &s[j * QUERIES + i], sizeof(float)) || alone[i][j] != alone[i][j], "level %d, query %d, key %d of %d", row, i, (int)j, (int)keys);
+                }
+                if (pairs && keys % 2)
+                    cr_expect_eq(rounded[keys], 0);
+                cr_expect(m[0][i] == m[1][i] && (l[0][i] == l[1][i] || (l[0][i] != l[0][i] && l[1][i] != l[1][i])) &&
+                          (shrink[0][i] == shrink[1][i] || (shrink[0][i] != shrink[0][i] && shrink[1][i] != shrink[1][i])),
+                          "level %d, query %d of %d keys: %g %g, %g %g, %g %g", row, i, (int)keys, (double)m[0][i], (double)m[1][i], (double)l[0][i], (double)l[1][i], (double)shrink[0][i], (double)shrink[1][i]);
+            }
+            free(s);
+        }
+    }
+}
+
 /* Nearest bf16, ties to even; of numbers that are not denormal. */
 static uint16_t nearest(float x)
 {

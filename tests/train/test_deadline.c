@@ -67,5 +67,7 @@ Test(deadline, a_straggler_is_in_the_metrics_and_warned_of)
 {
     setenv("LS_FAULT", "slow 2 0 99", 1);
     ls_expect(ls_shell(MPIRUN(3) "$FAULTY train tiny.yaml max_steps=21 batch.grains=3"), 0, "rank 2 (", ") is slow: its own work takes", NULL);
-    ls_expect(ls_shell("grep slowest_rank run/metrics.jsonl | tail -n 1"), 0, "\"rank_seconds\": [", "\"slowest_rank\": 2", "\"slowest_rank_share\": ", "\"median_rank_seconds\"", NULL);
+    ls_expect(ls_shell("grep slowest_rank run/metrics.jsonl | tail -n 1"), 0, "\"rank_seconds\": [", "\"slowest_rank\": ", "\"slowest_rank_share\": ", "\"median_rank_seconds\"", NULL);
+    /* of single steps some neighbour on the machine may be to blame */
+    ls_expect(ls_shell("awk '/slowest_rank\": /{n++} /slowest_rank\": 2,/{its++} END{print (n && 2 * its > n) ? \"mostly rank 2\" : its \" of \" n}' run/metrics.jsonl"), 0, "mostly rank 2", NULL);
 }

@@ -109,6 +109,57 @@ static void online(int64_t keys, int64_t queries, float *score, int64_t ld, cons
         online_lanes((manner){.all = true}, keys, queries, 1, score, ld, NULL, m, l, shrink, NULL);
 }
 
+/* Where bits are 0. */
+LANES_INLINE lanes_where missing(uint64_t bits)
+{
+#if defined(__AVX512F__)
+    return (__mmask16)~bits;
+#else
+    lanes_i bit;
+    for (int i = 0; i < LANES; i++)
+        bit[i] = 1 << i;
+    return (((int32_t)(uint32_t)bits - (lanes_i){0}) & bit) == 0;
+#endif
+}
+
+/* Keys in the lanes. The maximum is the same in any order, powers are made one by one, and are added in ascending order: so the
+ * bits are those of online. */
+static void online_row(int64_t keys, float scale, float *score, uint64_t seen, float *m, float *l, float *shrink, uint16_t *rounded)
+{
+    enum { MOST = 64 };
+#if defined(LS_PAIRS)
+    const manner how = {.scaled = true};
+#else
+    const manner how = {.scaled = false};
+#endif
+    const int64_t whole = (keys + 15) / 16 * 16;
+    const lanes nothing = lanes_all(-INFINITY);
+    float power[MOST], top = *m, sum = 0;
+    lanes tops = nothing;
+    seen &= keys < MOST ? (UINT64_C(1) << keys) - 1 : UINT64_MAX;
+    for (int64_t j = 0; j < whole; j += LANES)
+        tops = lanes_max(lanes_choose(missing(seen >> j), nothing, score_of(how, scale, score + j)), tops);
+    for (int i = 0; i < LANES; i++)
+        top = tops[i] > top ? tops[i] : top;
+    const float base = top == -INFINITY ? 0 : top; /* nothing seen yet */
+    for (int64_t j = 0; j < whole; j += LANES) {
+        const lanes p = lanes_choose(missing(seen >> j), (lanes){0}, lanes_exp(score_of(how, scale, score + j) - lanes_all(base)));
+        lanes_store(power + j, p);
+#if defined(LS_PAIRS)
+        _mm256_storeu_si256((__m256i *)(void *)(rounded + j), (__m256i)_mm512_cvtneps_pbh((__m512)p));
+#else
+        lanes_store(score + j, p);
+#endif
+    }
+    for (int64_t j = 0; j < keys; j++)
+        sum += power[j];
+    (void)rounded;
+    const float fade_by = lanes_exp(lanes_all(*m - base))[0];
+    *l = *l * fade_by + sum;
+    *m = top;
+    *shrink = fade_by;
+}
+
 /* rounded [NULL: none]: the same in bf16, dense. */
 LANES_INLINE void probability_lanes(manner how, int64_t keys, int64_t queries, float scale, float *score, int64_t ld,
                                     const int32_t *seen, const float *lse, uint16_t *rounded)
@@ -313,6 +364,7 @@ static void add_scaled_bf16(int64_t n, float factor, const float *x, uint16_t *y
 extern const ls_softmax_tile_kernels level_symbol(ls_softmax_tile_kernels);
 const ls_softmax_tile_kernels level_symbol(ls_softmax_tile_kernels) = {
     .online = online,
+    .online_row = online_row,
     .probability = probability,
     .gradient = gradient,
     .log_sums = log_sums,
