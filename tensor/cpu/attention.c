@@ -59,22 +59,15 @@ static void write_tile(const ls_attention_plan *plan, const ls_query_tile *tile,
     }
 }
 
-static ls_few_room few_of(const workroom *room)
-{
-    return (ls_few_room){.rows = room->rows, .q = room->panels, .score = room->score, .m = room->m, .l = room->l, .shrink = room->shrink,
-                         .out = room->out, .panel = room->pairs.panel, .rounded = room->pairs.rounded};
-}
-
-/* One step of the walk: out = out shrink + p v. */
-static void attend_keys(const ls_key_walk *walk, const workroom *room, bool first)
+/* Scores of one step of the walk and their softmax; returns how the probabilities lie in room->score (in pairs room->pairs.units). */
+static ls_tile_places probabilities(const ls_key_walk *walk, const workroom *room)
 {
     const ls_attention_plan *plan = walk->plan;
+    const int64_t lanes = ls_attention_lanes(plan, walk->tile);
     if (ls_attention_is_few(plan, walk->tile)) {
-        const ls_few_room few = few_of(room);
-        ls_few_attend(walk, &few, first);
-        return;
+        ls_few_probabilities(walk, &(ls_few_room){room->rows, room->panels, room->score, room->m, room->l, room->shrink, (uint16_t *)room->pairs.units});
+        return (ls_tile_places){LS_KEY_TILE / plan->product->unit, 1};
     }
-    int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile), v_row;
     if (plan->pairs) {
         ls_pairs_scores(walk, plan->args->k, room->panels, room->rows, room->score);
         plan->softmax->online_pairs(walk->keys, lanes, (float)plan->args->scale, room->score, walk->seen, room->m, room->l, room->shrink,
@@ -83,17 +76,27 @@ static void attend_keys(const ls_key_walk *walk, const workroom *room, bool firs
         ls_key_walk_scores(walk, plan->k, room->panels, room->rows, room->score);
         plan->softmax->online(walk->keys, lanes, room->score, lanes, walk->seen, room->m, room->l, room->shrink);
     }
+    return (ls_tile_places){1, lanes};
+}
+
+/* One step of the walk: out = out shrink + p v. */
+static void attend_keys(const ls_key_walk *walk, const workroom *room, bool first)
+{
+    const ls_attention_plan *plan = walk->plan;
+    const ls_tile_places at = probabilities(walk, room);
+    const int64_t pairs = ls_attention_pairs(plan, walk->tile);
+    int64_t v_row;
     if (!first)
         plan->softmax->fade(pairs, plan->padded, room->shrink, room->out);
     if (plan->pairs) {
-        ls_pairs_add_over_keys(walk, plan->args->v, &room->pairs, room->out, !first);
+        ls_pairs_add_over_keys(walk, plan->args->v, at, &room->pairs, room->out, !first);
         return;
     }
     const float *v = ls_key_walk_rows(walk, plan->v, room->rows, &v_row);
     for (int64_t row = 0, rows; row < pairs; row += rows) {
         rows = row || !walk->seen ? pairs - row : least(LS_DIAGONAL_ROWS, pairs);
         for (int64_t d = 0; d < plan->padded; d += plan->product->width)
-            plan->product->multiply(rows, ls_key_walk_keys_before(walk, row + rows), room->score + row, 1, lanes, v + d, v_row,
+            plan->product->multiply(rows, ls_key_walk_keys_before(walk, row + rows), room->score + row * at.pair, at.pair, at.key, v + d, v_row,
                                     room->out + row * plan->padded + d, plan->padded, !first);
     }
 }

@@ -144,7 +144,7 @@ static void key_tile_in_pairs(const backward *w, const ls_key_walk *walk, bool f
     ls_pairs_scores(walk, x->v, room->dout_panels, room->out, room->dp);
     plan->softmax->gradient_pairs(walk->keys, lanes, room->p, room->dp, walk->seen, room->delta, room->pairs.rounded, room->pairs.units);
     ls_pairs_add_to_keys(walk, room->q_along, &room->pairs, w->dk);
-    ls_pairs_add_over_keys(walk, x->k, &room->pairs, room->dq, !first);
+    ls_pairs_add_over_keys(walk, x->k, (ls_tile_places){1, lanes}, &room->pairs, room->dq, !first);
 }
 
 /* gradient[i] += sum[i] * scale, through f32. */

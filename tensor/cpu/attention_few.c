@@ -2,7 +2,6 @@
  * here keys lie there: scores are a product of few rows (few_rows.h), and the softmax goes along a row of keys. */
 #include "tensor/cpu/attention_tiles.h"
 #include "tensor/cpu/counts.h"
-#include "tensor/cpu/few_rows.h"
 
 bool ls_attention_is_few(const ls_attention_plan *plan, const ls_query_tile *tile)
 {
@@ -20,26 +19,25 @@ void ls_few_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int6
 /* A page has memory for all its rows, and scores of what is not there yet are not looked at: so kernels get whole blocks. */
 static int64_t whole_blocks(const ls_key_walk *walk, int64_t keys)
 {
-    return walk->plan->args->spans ? (keys + LS_FEW_COLUMNS - 1) / LS_FEW_COLUMNS * LS_FEW_COLUMNS : keys;
+    return walk->plan->args->spans ? ceil_div(keys, LS_FEW_COLUMNS) * LS_FEW_COLUMNS : keys;
 }
 
 static void multiply_scores(const ls_key_walk *walk, const ls_few_room *room)
 {
     const ls_attention_plan *plan = walk->plan;
     const ls_attention_args *x = plan->args;
-    const ls_few_rows_kernels *kernels = ls_few_rows_kernels_for(((const ls_cpu *)plan->device->self)->level, x->type);
     const int64_t pairs = ls_attention_pairs(plan, walk->tile);
     if (plan->pairs) {
-        const int64_t units = (x->width + 1) / 2;
+        const int64_t units = ceil_div(x->width, 2);
         int64_t row;
         const uint16_t *rows = ls_pairs_rows(walk, x->k, room->rows, &row);
-        kernels->multiply(LS_F32, pairs, whole_blocks(walk, walk->keys), units, room->q, units, rows, row / 2, room->score, LS_KEY_TILE);
+        plan->few->multiply(LS_F32, pairs, whole_blocks(walk, walk->keys), units, room->q, units, rows, row / 2, room->score, LS_KEY_TILE);
         return;
     }
     const ls_type type = plan->narrow ? x->type : LS_F32;
     float *score = room->score;
     for (int i = 0; i < walk->pieces; score += walk->piece[i++].keys)
-        kernels->multiply(type, pairs, whole_blocks(walk, walk->piece[i].keys), x->width, room->q, plan->padded,
+        plan->few->multiply(type, pairs, whole_blocks(walk, walk->piece[i].keys), x->width, room->q, plan->padded,
                           (const char *)plan->k + ls_key_walk_at(walk, walk->piece[i].key) * (int64_t)ls_type_size(type), plan->kv_row, score, LS_KEY_TILE);
 }
 
@@ -51,22 +49,11 @@ static uint64_t seen_by(const ls_key_walk *walk, int64_t pair)
     return (uint32_t)walk->seen[pair] | (uint64_t)(uint32_t)walk->seen[lanes + pair] << 32;
 }
 
-void ls_few_attend(const ls_key_walk *walk, const ls_few_room *room, bool first)
+void ls_few_probabilities(const ls_key_walk *walk, const ls_few_room *room)
 {
     const ls_attention_plan *plan = walk->plan;
-    const int64_t pairs = ls_attention_pairs(plan, walk->tile);
     multiply_scores(walk, room);
-    for (int64_t pair = 0; pair < pairs; pair++)
-        plan->softmax->online_row(walk->keys, (float)plan->args->scale, room->score + pair * LS_KEY_TILE, seen_by(walk, pair), &room->m[pair], &room->l[pair], &room->shrink[pair],
-                                  room->rounded + pair * LS_KEY_TILE);
-    if (!first)
-        plan->softmax->fade(pairs, plan->padded, room->shrink, room->out);
-    if (plan->pairs) {
-        ls_pairs_add_rows_over_keys(walk, plan->args->v, room->rows, room->panel, (const float *)(const void *)room->rounded, LS_KEY_TILE / 2, room->out, !first);
-        return;
-    }
-    int64_t v_row;
-    const float *v = ls_key_walk_rows(walk, plan->v, room->rows, &v_row);
-    for (int64_t d = 0; d < plan->padded; d += plan->product->width)
-        plan->product->multiply(pairs, ls_key_walk_keys_before(walk, pairs), room->score, LS_KEY_TILE, 1, v + d, v_row, room->out + d, plan->padded, !first);
+    for (int64_t pair = 0; pair < ls_attention_pairs(plan, walk->tile); pair++)
+        plan->softmax->online_row(walk->keys, (float)plan->args->scale, room->score + pair * LS_KEY_TILE, seen_by(walk, pair), &room->m[pair], &room->l[pair],
+                                  &room->shrink[pair], room->rounded + pair * LS_KEY_TILE);
 }

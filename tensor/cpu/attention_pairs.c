@@ -76,10 +76,10 @@ void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels
                                     panels + lane * units + first * panel, panel, score + lane, lanes, first > 0);
 }
 
-void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pairs_room *room, float *to, bool add)
+void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, ls_tile_places at, const ls_pairs_room *room, float *to, bool add)
 {
     const ls_attention_plan *plan = walk->plan;
-    const int64_t lanes = ls_attention_lanes(plan, walk->tile), pairs = ls_attention_pairs(plan, walk->tile);
+    const int64_t pairs = ls_attention_pairs(plan, walk->tile);
     const int64_t panel = plan->product->width, cut = walk->seen ? LS_DIAGONAL_ROWS : pairs;
     int64_t row_apart;
     const uint16_t *key_row = ls_pairs_rows(walk, x, room->rows, &row_apart);
@@ -88,21 +88,9 @@ void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pai
                             room->panel);
         for (int64_t row = 0, rows; row < pairs; row += rows) {
             rows = row ? pairs - row : least(cut, pairs);
-            plan->product->multiply(rows, half(ls_key_walk_keys_before(walk, row + rows)), room->units + row, 1, lanes, room->panel,
+            plan->product->multiply(rows, half(ls_key_walk_keys_before(walk, row + rows)), room->units + row * at.pair, at.pair, at.key, room->panel,
                                     panel, to + row * plan->padded + d, plan->padded, add);
         }
-    }
-}
-
-void ls_pairs_add_rows_over_keys(const ls_key_walk *walk, const void *x, float *rows, float *panel, const float *units, int64_t units_row, float *to, bool add)
-{
-    const ls_attention_plan *plan = walk->plan;
-    const int64_t pairs = ls_attention_pairs(plan, walk->tile), width = plan->product->width;
-    int64_t apart;
-    const uint16_t *row = ls_pairs_rows(walk, x, rows, &apart);
-    for (int64_t d = 0; d < plan->args->width; d += width) {
-        plan->product->pack(LS_BF16, false, walk->keys, least(width, plan->args->width - d), row + d, apart, panel);
-        plan->product->multiply(pairs, half(ls_key_walk_keys_before(walk, pairs)), units, units_row, 1, panel, width, to + d, plan->padded, add);
     }
 }
 

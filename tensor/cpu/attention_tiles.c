@@ -170,7 +170,8 @@ ls_status ls_attention_plan_make(ls_attention_plan *plan, ls_device *device, con
     *plan = (ls_attention_plan){.device = device,
                                 .args = args,
                                 .product = ls_product_kernels_for(level, args->type),
-                                .softmax = ls_softmax_tile_kernels_for(level, args->type)};
+                                .softmax = ls_softmax_tile_kernels_for(level, args->type),
+                                .few = ls_few_rows_kernels_for(level, args->type)};
     plan->pairs = plan->product->unit == 2;
     plan->tile_heads = heads_of_a_tile(args->heads / args->kv_heads);
     plan->padded = round_up(args->width, plan->product->width);

@@ -12,6 +12,7 @@
  * the sums over queries, in dk and dv. Memory is linear in the number of keys. */
 #pragma once
 #include "tensor/cpu/cpu.h"
+#include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/softmax_tile.h"
 
@@ -33,6 +34,7 @@ typedef struct {
     const ls_attention_args *args;
     const ls_product_kernels *product;
     const ls_softmax_tile_kernels *softmax;
+    const ls_few_rows_kernels *few;
     bool pairs;              /* bf16 that is multiplied as it is (attention_pairs.c); k and v below are then unused */
     int64_t tile_heads;      /* query heads that share a tile */
     int64_t padded;          /* width in whole panels */
@@ -95,6 +97,11 @@ void ls_key_walk_scores(const ls_key_walk *walk, const void *x, const float *pan
 /* The step's rows of x, *row apart: in place, or, in pieces or narrow, put together in room [64, padded]. */
 const float *ls_key_walk_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row);
 
+/* How far it is in a tile from a pair's number to the next pair's, and from a key's to the next key's; in units, along the keys too. */
+typedef struct {
+    int64_t pair, key;
+} ls_tile_places;
+
 /* ---- bf16 in pairs (attention_pairs.c); x is args->k or args->v ---- */
 
 /* rows [64, units of the width]; a tile [64 keys, 64 queries] as units of two keys, and in bf16; panel [32, columns of a panel]. */
@@ -114,10 +121,8 @@ void ls_pairs_stage(const ls_attention_plan *plan, const ls_query_tile *tile, in
 const uint16_t *ls_pairs_rows(const ls_key_walk *walk, const void *x, float *room, int64_t *row);
 /* score[key * lanes + lane] = sum over the width of x[key, :] panels[:, lane], as ls_key_walk_scores. */
 void ls_pairs_scores(const ls_key_walk *walk, const void *x, const float *panels, float *room, float *score);
-/* to[pair, padded] (+)= sum over the step's keys of tile[key, pair] x[key, :]; tile: room->units. */
-void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, const ls_pairs_room *room, float *to, bool add);
-/* The same of units that lie along the keys, those of a pair `units_row` from the last one's. */
-void ls_pairs_add_rows_over_keys(const ls_key_walk *walk, const void *x, float *rows, float *panel, const float *units, int64_t units_row, float *to, bool add);
+/* to[pair, padded] (+)= sum over the step's keys of tile[key, pair] x[key, :]; tile: room->units, which lie as `at` says. */
+void ls_pairs_add_over_keys(const ls_key_walk *walk, const void *x, ls_tile_places at, const ls_pairs_room *room, float *to, bool add);
 /* sums[key, :] += sum over the pairs (query, head) of tile[key, pair] along[pair, :], sums as the gradient of plan->k; tile:
  * room->rounded. */
 void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *along, const ls_pairs_room *room, float *sums);
@@ -125,16 +130,16 @@ void ls_pairs_add_to_keys(const ls_key_walk *walk, const float *along, const ls_
 /* ---- forward tiles of a few pairs (attention_few.c) ---- */
 
 enum { LS_FEW_PAIRS = 8 };
-/* q [pairs, padded], score [pairs, 64], m, l and shrink [pairs], out [pairs, padded]; in pairs also rounded [pairs, 64] and panel; rows [64, padded]. */
+/* rows [64, padded], q [pairs, padded], score [pairs, 64] as probabilities will be, m, l and shrink [pairs]; rounded [pairs, 64]: the same in pairs. */
 typedef struct {
-    float *rows, *q, *score, *m, *l, *shrink, *out, *panel;
+    float *rows, *q, *score, *m, *l, *shrink;
     uint16_t *rounded;
 } ls_few_room;
 bool ls_attention_is_few(const ls_attention_plan *plan, const ls_query_tile *tile);
-/* The tile's queries as ls_few_attend takes them, which need the room of a whole tile. */
+/* The tile's queries as ls_few_probabilities takes them, which need the room of a whole tile. */
 void ls_few_stage(const ls_attention_plan *plan, const ls_query_tile *tile, int64_t head_group, float *rows);
-/* One step of the walk: out = out shrink + p v. */
-void ls_few_attend(const ls_key_walk *walk, const ls_few_room *room, bool first);
+/* Scores of a step of the walk and their running softmax. */
+void ls_few_probabilities(const ls_key_walk *walk, const ls_few_room *room);
 
 /* f64, for gradient checks: plain loops (attention_f64.c). */
 void ls_attention_f64(ls_device *device, const ls_attention_args *args);
