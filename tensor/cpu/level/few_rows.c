@@ -152,13 +152,14 @@ static int64_t blocks(ls_type type, int64_t m, int64_t n, int64_t k, const float
 {
     const int64_t passes = (m + ROWS - 1) / ROWS;
     block_function *const *function = type == LS_F32 ? f32_blocks : type == LS_F16 ? f16_blocks : bf16_blocks;
+    const bool dense = row < 2 * k * stored_size(type); /* else what is asked for would mostly be what lies between the rows */
     int64_t j = 0;
-    for (int64_t i = 0; n >= COLUMNS && i < COLUMNS * row; i += LINE)
+    for (int64_t i = 0; dense && n >= COLUMNS && i < COLUMNS * row; i += LINE)
         __builtin_prefetch(w + i, 0, 2);
     for (; j + COLUMNS <= n; j += COLUMNS)
         for (int64_t pass = 0, r = 0, rows; pass < passes; pass++, r += rows) {
             rows = (m - r) / (passes - pass);
-            const char *next = n - j < 2 * COLUMNS || pass ? NULL : w + (j + COLUMNS) * row;
+            const char *next = !dense || n - j < 2 * COLUMNS || pass ? NULL : w + (j + COLUMNS) * row;
             function[rows - 1](k, x + r * ldx, ldx, w + j * row, row, next, c + r * ldc + j, ldc);
         }
     return j;
